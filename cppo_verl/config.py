@@ -1,0 +1,118 @@
+"""The `cppo.*` options: one frozen dataclass, checked when it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal, get_args, get_type_hints
+
+Metric = Literal["smallest", "largest", "smallest_raw", "largest_raw", "random", "max_variance"]
+Scope = Literal["question", "batch"]
+ZeroVariance = Literal["keep", "drop"]
+
+
+class ConfigError(ValueError):
+    """A setting that cannot work; the message names it and the nearest one that does."""
+
+
+@dataclass(frozen=True)
+class CPPOConfig:
+    """What is pruned, and what fills the freed room (paper §3; SPEC of the options in the README)."""
+
+    pruning_rate: float | str = 0.0
+    """P: the share of a question's completions that is pruned, 0 <= P < 1. Read as the decimal that was
+    written: 0.9 is 9/10, not the nearest binary fraction. 0 with `allocation: false` is GRPO."""
+
+    metric: Metric = "smallest"
+    """What is pruned: `smallest` / `largest` of |A|, `smallest_raw` / `largest_raw` of A (paper Table 4),
+    `random`, or `max_variance`: all but the k completions of largest variance (PODS, arXiv 2504.13818)."""
+
+    scope: Scope = "question"
+    """Where completions compete: within their `question` (the paper), or in the pooled `batch` (what the
+    authors' verl code does; for parity studies)."""
+
+    allocation: bool = True
+    """Dynamic completion allocation (paper §3.3): fill the freed room with kept completions of additional
+    questions, so that a step trains on as many completions as GRPO does."""
+
+    zero_variance: ZeroVariance = "keep"
+    """Questions whose completions all earned the same reward have A = 0 everywhere: `keep` k of them all
+    the same (the paper), or `drop` them and give their room to other questions."""
+
+    max_gen_rounds: int = 4
+    """With `zero_variance: drop`: generation rounds in a step at the most, the first one included."""
+
+    seed: int = 0
+    """Seeds the breaking of ties."""
+
+    rollout_seed: int | None = None
+    """Gives each request its own sampling seed, a hash of (this number, step, question, sample), so that
+    two runs of one command sample the same completions. `null`: the engine's own randomness."""
+
+    def __post_init__(self) -> None:
+        _one_of("metric", self.metric, get_args(Metric))
+        _one_of("scope", self.scope, get_args(Scope))
+        _one_of("zero_variance", self.zero_variance, get_args(ZeroVariance))
+        if not 0 <= self.rate < 1:
+            raise ConfigError(
+                f"cppo.pruning_rate={self.pruning_rate} must be at least 0 and below 1 "
+                "(the share pruned; 0.5 prunes half of a question's completions)"
+            )
+        if not isinstance(self.allocation, bool):
+            raise ConfigError(f"cppo.allocation={self.allocation!r} must be true or false")
+        if not _is_int(self.max_gen_rounds) or self.max_gen_rounds < 1:
+            raise ConfigError(f"cppo.max_gen_rounds={self.max_gen_rounds!r} must be a whole number from 1")
+        for name in ("seed", "rollout_seed"):
+            value = getattr(self, name)
+            if not (_is_int(value) or (name == "rollout_seed" and value is None)):
+                raise ConfigError(f"cppo.{name}={value!r} must be a whole number")
+
+    @property
+    def rate(self) -> Fraction:
+        """P as the decimal that was written."""
+        return as_written(self.pruning_rate)
+
+    @classmethod
+    def from_mapping(cls, options: Mapping[str, Any]) -> CPPOConfig:
+        """Build from a `cppo:` block.
+
+        Raises:
+            ConfigError: An unknown key (the nearest known one is named) or a value out of range.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for key in options:
+            if key not in known:
+                near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
+                raise ConfigError(f"unknown option cppo.{key}; did you mean cppo.{near}?")
+        return cls(**options)
+
+
+def as_written(number: float | str | Fraction) -> Fraction:
+    """The exact value of a decimal or fraction as a person wrote it (0.9 -> 9/10, "1/3" -> 1/3).
+
+    Raises:
+        ConfigError: Not a finite number.
+    """
+    if isinstance(number, bool):
+        raise ConfigError(f"cppo.pruning_rate={number!r} is not a number")
+    try:
+        return Fraction(str(number))
+    except (ValueError, ZeroDivisionError):
+        raise ConfigError(f"cppo.pruning_rate={number!r} is not a number") from None
+
+
+def _one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.0)[0]
+        raise ConfigError(f"cppo.{name}={value!r} is not one of {', '.join(choices)}; did you mean {near}?")
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+OPTION_TYPES = get_type_hints(CPPOConfig)
+"""Name to type of every option, for the documentation's and the tests' sake."""

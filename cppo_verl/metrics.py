@@ -1,0 +1,72 @@
+"""The `cppo/*` metrics: what was sampled, what was kept, what was pruned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cppo_verl.pruning import zero_variance_rows
+
+
+@dataclass(frozen=True)
+class SampledRows:
+    """One entry a completion sampled in a step, over all its rounds; tensors `(num_rows,)`."""
+
+    question: np.ndarray
+    """Question id."""
+    advantage: torch.Tensor
+    reward: torch.Tensor
+    prompt_tokens: torch.Tensor
+    response_tokens: torch.Tensor
+    accuracy: torch.Tensor | None = None
+    """1 where the answer is right, where the reward function reports `acc`."""
+
+    def means(self, rows: torch.Tensor) -> dict[str, float]:
+        """Mean reward, accuracy, response length and |A| of some rows."""
+        columns = {
+            "reward": self.reward,
+            "accuracy": self.accuracy,
+            "response_length": self.response_tokens,
+            "abs_advantage": self.advantage.abs(),
+        }
+        return {name: col[rows].double().mean().item() for name, col in columns.items() if col is not None}
+
+
+def step_metrics(sampled: SampledRows, kept: torch.Tensor, *, rounds: int, surplus: int) -> dict[str, float]:
+    """Metrics of a step.
+
+    Args:
+        sampled: All completions sampled.
+        kept: Positions trained on, LongTensor.
+        rounds: Generation rounds.
+        surplus: Kept completions that filled no whole mini-batch.
+
+    Returns:
+        `cppo/*`; means over an empty set (nothing pruned, nothing kept) are left out.
+    """
+    total = len(sampled.advantage)
+    tokens = sampled.prompt_tokens + sampled.response_tokens
+    is_kept = torch.zeros(total, dtype=torch.bool)
+    is_kept[kept] = True
+    codes, questions = pd.factorize(sampled.question)
+    flat = zero_variance_rows(sampled.advantage.double().numpy(), codes)
+    metrics = {
+        "cppo/questions": len(questions),
+        "cppo/completions_sampled": total,
+        "cppo/completions_kept": len(kept),
+        "cppo/kept_fraction": len(kept) / total,
+        "cppo/tokens_sampled": tokens.sum().item(),
+        "cppo/tokens_trained": tokens[kept].sum().item(),
+        "cppo/zero_variance_questions": len(np.unique(codes[flat])),
+        "cppo/rounds": rounds,
+        "cppo/surplus": surplus,
+    }
+    if len(kept):
+        metrics["cppo/kept/positive_advantage_share"] = (sampled.advantage[kept] > 0).double().mean().item()
+    for name, rows in (("sampled", is_kept | True), ("kept", is_kept), ("pruned", ~is_kept)):
+        if rows.any():
+            metrics |= {f"cppo/{name}/{key}": value for key, value in sampled.means(rows).items()}
+    return metrics

@@ -1,0 +1,184 @@
+"""The integers of a step, planned once, before anything starts.
+
+With B questions a batch, G completions a question and k = G (1 - P) of them kept (paper §3.2-3.3):
+
+                         without allocation        with allocation
+    questions a step     B                         B G / k
+    rows trained         B k                       B G
+    mini-batch rows      ppo_mini_batch_size k     ppo_mini_batch_size G
+
+Either way a step makes GRPO's number of optimiser updates, and the mini-batch's row count is the divisor
+of the sequence-mean loss, so the scale of the loss is GRPO's too.
+
+Invariants, re-checked by the tests on every plan: all counts are whole and at least 1;
+rows = questions * keep; rows and mini_batch_rows divide by dp_size; mini_batch_rows divides rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+from cppo_verl.config import ConfigError, as_written
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """What one training step samples, keeps and trains on."""
+
+    rollout_n: int
+    """G: completions sampled a question."""
+
+    keep: int
+    """k: completions kept a question."""
+
+    questions: int
+    """Questions sampled a step."""
+
+    rows: int
+    """Completions trained a step."""
+
+    mini_batch_rows: int
+    """Completions an optimiser update; also the divisor of the sequence-mean loss."""
+
+    dp_size: int
+    """Data-parallel ranks that share the rows equally."""
+
+    @property
+    def sampled(self) -> int:
+        """Completions sampled a step (first round)."""
+        return self.questions * self.rollout_n
+
+    @property
+    def mini_batches(self) -> int:
+        """Optimiser updates a step and PPO epoch."""
+        return self.rows // self.mini_batch_rows
+
+    def steps_per_epoch(self, num_questions: int) -> int:
+        """Whole steps in one pass over `num_questions`; the remainder is dropped, as verl does.
+
+        Raises:
+            ConfigError: The data hold fewer questions than one step takes.
+        """
+        if num_questions < self.questions:
+            raise ConfigError(
+                f"a step takes {self.questions} questions but the training data hold {num_questions}: "
+                "lower cppo.pruning_rate or data.train_batch_size"
+            )
+        return num_questions // self.questions
+
+    def trim(self, available: int) -> tuple[int, int]:
+        """Rows and mini-batch rows that `available` kept completions allow.
+
+        A full step, or as many whole mini-batches as there are, or one smaller mini-batch that still
+        splits over the ranks; (0, 0) where not even one row a rank is left.
+        """
+        rows = min(available, self.rows) // self.mini_batch_rows * self.mini_batch_rows
+        if rows:
+            return rows, self.mini_batch_rows
+        rows = available // self.dp_size * self.dp_size
+        return rows, rows
+
+
+def plan_step(
+    pruning_rate: float | str | Fraction,
+    rollout_n: int,
+    train_batch_size: int,
+    ppo_mini_batch_size: int,
+    dp_size: int = 1,
+    *,
+    allocation: bool = True,
+) -> StepPlan:
+    """Plan a step from P, G, the batch and mini-batch size in questions, and the data-parallel size.
+
+    Raises:
+        ConfigError: Some count is not whole or does not split over the ranks. The message holds the
+            numbers, and the nearest P, G and train_batch_size that work.
+    """
+    for name, value in (
+        ("actor_rollout_ref.rollout.n", rollout_n),
+        ("data.train_batch_size", train_batch_size),
+        ("actor_rollout_ref.actor.ppo_mini_batch_size", ppo_mini_batch_size),
+        ("the data-parallel size", dp_size),
+    ):
+        if value < 1:
+            raise ConfigError(f"{name}={value} must be at least 1")
+    asked = _Request(as_written(pruning_rate), rollout_n, train_batch_size, ppo_mini_batch_size, dp_size, allocation)
+    fault = asked.fault()
+    if fault:
+        raise ConfigError(f"{fault}. {_advice(asked)}")
+    return asked.plan()
+
+
+@dataclass(frozen=True)
+class _Request:
+    rate: Fraction
+    n: int
+    batch: int
+    mini: int
+    dp: int
+    allocation: bool
+
+    def fault(self) -> str | None:
+        """What keeps this request from being planned, or None."""
+        k = self.n * (1 - self.rate)
+        given = f"P={_decimal(self.rate)}, G={self.n}"
+        if k.denominator != 1 or k < 1:
+            return f"{given}: k = G(1-P) = {_decimal(k)} completions a question is not a whole number from 1"
+        if self.batch % self.mini:
+            return f"train_batch_size={self.batch} is not a multiple of ppo_mini_batch_size={self.mini}"
+        if self.allocation and (self.batch * self.n) % k:
+            return (
+                f"{given}, train_batch_size={self.batch}: a step of {self.batch}*{self.n} completions takes "
+                f"{self.batch * self.n}/{k} questions, not a whole number"
+            )
+        per_question = self.n if self.allocation else int(k)
+        if (self.mini * per_question) % self.dp:
+            return (
+                f"{given}, allocation {'on' if self.allocation else 'off'}: a mini-batch of "
+                f"{self.mini}*{per_question} = {self.mini * per_question} completions does not split over "
+                f"{self.dp} ranks"
+            )
+        return None
+
+    def plan(self) -> StepPlan:
+        keep = int(self.n * (1 - self.rate))
+        per_question = self.n if self.allocation else keep
+        rows = self.batch * per_question
+        return StepPlan(self.n, keep, rows // keep, rows, self.mini * per_question, self.dp)
+
+
+def _advice(asked: _Request) -> str:
+    """One working change for each of P, G and the batch size, where there is one near."""
+    tries = {
+        "cppo.pruning_rate": (_rates(asked), _decimal),
+        "actor_rollout_ref.rollout.n": (_sizes(asked, "n", asked.n), str),
+        "data.train_batch_size": (_sizes(asked, "batch", asked.batch), str),
+        "actor_rollout_ref.actor.ppo_mini_batch_size": (_sizes(asked, "mini", asked.mini), str),
+    }
+    found = [f"{name}={show(value)}" for name, (values, show) in tries.items() for value in _first(values)]
+    return "Nearest that works: " + ", or ".join(found) if found else "No single nearby change works"
+
+
+def _rates(asked: _Request) -> Iterator[Fraction]:
+    rates = sorted((1 - Fraction(k, asked.n) for k in range(1, asked.n + 1)), key=lambda p: abs(p - asked.rate))
+    return (rate for rate in rates if not _with(asked, rate=rate).fault())
+
+
+def _sizes(asked: _Request, field: str, value: int) -> Iterator[int]:
+    near = (value + sign * step for step in range(1, 4 * value + 65) for sign in (-1, 1))
+    return (size for size in near if size >= 1 and not _with(asked, **{field: size}).fault())
+
+
+def _with(asked: _Request, **changes) -> _Request:
+    return _Request(**{**asked.__dict__, **changes})
+
+
+def _first(values: Iterator) -> list:
+    return [value for value, _ in zip(values, range(1), strict=False)]
+
+
+def _decimal(value: Fraction) -> str:
+    show: Callable[[Fraction], str] = lambda v: f"{float(v):.6g}"  # noqa: E731
+    return show(value) if Fraction(show(value)) == value else str(value)

@@ -1,0 +1,116 @@
+"""What can go wrong is found before Ray and the GPUs start, all of it at once, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from cppo_verl.config import ConfigError, CPPOConfig
+from cppo_verl.planning import StepPlan
+
+CONFIG_FILE = "config.yaml"
+
+
+def check(config: DictConfig) -> StepPlan:
+    """Check a run's config.
+
+    Returns:
+        The plan of its steps.
+
+    Raises:
+        ConfigError: Everything that was found wrong, a line each.
+    """
+    faults: list[str] = []
+    plan = _caught(lambda: _plan(config), faults)
+    faults += _caught(lambda: list(_refusals(config)), faults) or []
+    faults += [*_data_faults(config), *_model_faults(config), *_device_faults(config)]
+    if plan and not faults:
+        _caught(lambda: plan.steps_per_epoch(num_train_rows(config)), faults)
+    if faults:
+        raise ConfigError("\n       ".join(dict.fromkeys(faults)))
+    return plan
+
+
+def describe(config: DictConfig, plan: StepPlan) -> str:
+    """One paragraph on what a step of this run does."""
+    cppo, rows = CPPOConfig.from_mapping(config.cppo), num_train_rows(config)
+    method = "GRPO" if not cppo.rate else f"CPPO (P={cppo.pruning_rate}, prunes the {cppo.metric})"
+    return (
+        f"{method}: {plan.questions} questions x G={plan.rollout_n} = {plan.sampled} completions sampled a "
+        f"step, k={plan.keep} a question kept, {plan.rows} trained in {plan.mini_batches} mini-batch(es) of "
+        f"{plan.mini_batch_rows} over {plan.dp_size} rank(s); {plan.steps_per_epoch(rows)} steps an epoch of "
+        f"{rows} questions. Run folder: {config.trainer.default_local_dir}"
+    )
+
+
+def save_config(config: DictConfig) -> None:
+    """Write the resolved config into the run folder."""
+    folder = Path(config.trainer.default_local_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, folder / CONFIG_FILE, resolve=True)
+
+
+def num_train_rows(config: DictConfig) -> int:
+    """Questions in the training data, as verl will take them."""
+    rows = sum(pq.read_metadata(path).num_rows for path in _paths(config.data.train_files))
+    limit = config.data.train_max_samples
+    return rows if limit < 0 else min(rows, limit)
+
+
+def _plan(config: DictConfig) -> StepPlan:
+    from cppo_verl.trainer.checks import plan_from_config
+
+    return plan_from_config(config)
+
+
+def _refusals(config: DictConfig) -> list[str]:
+    from cppo_verl.trainer.checks import refusals
+
+    return refusals(config)
+
+
+def _caught(question: Callable, faults: list[str]):
+    try:
+        return question()
+    except ConfigError as error:
+        faults.append(str(error))
+        return None
+
+
+def _paths(files: str | ListConfig) -> list[Path]:
+    return [Path(path).expanduser() for path in ([files] if isinstance(files, str) else files)]
+
+
+def _data_faults(config: DictConfig) -> Iterator[str]:
+    for key in ("train_files", "val_files"):
+        for path in _paths(config.data[key]):
+            if not path.is_file():
+                yield f"data.{key}: {path} is not there; {config.get('data_hint') or 'prepare the data first'}"
+
+
+def _model_faults(config: DictConfig) -> Iterator[str]:
+    path = str(config.actor_rollout_ref.model.path)
+    local = Path(path).expanduser()
+    if local.is_dir():
+        if not (local / "config.json").is_file():
+            yield f"actor_rollout_ref.model.path: {path} holds no config.json, so it is not a model"
+    elif path.startswith(("/", ".", "~")) or path.count("/") != 1:
+        yield f"actor_rollout_ref.model.path: {path} is neither a folder nor a hub id like Qwen/Qwen2.5-0.5B"
+
+
+def _device_faults(config: DictConfig) -> Iterator[str]:
+    if config.trainer.device != "cuda" or config.trainer.nnodes > 1:
+        return
+    import torch
+
+    asked, there = config.trainer.n_gpus_per_node, torch.cuda.device_count()
+    if there < asked:
+        yield (
+            f"trainer.n_gpus_per_node={asked} but this machine has {there} GPU(s); set trainer.n_gpus_per_node={there}"
+            if there
+            else f"trainer.n_gpus_per_node={asked} but this machine has no GPU that torch sees; device=cpu "
+            "runs the same stack without one"
+        )

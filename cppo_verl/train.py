@@ -1,0 +1,54 @@
+"""Train with CPPO (or GRPO, which is CPPO with `cppo.pruning_rate=0 cppo.allocation=false`).
+
+python -m cppo_verl.train [--config-dir DIR --config-name NAME] [device=cpu] [key=value ...]
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from cppo_verl.config import ConfigError
+from cppo_verl.preflight import check, describe, save_config
+
+OmegaConf.register_new_resolver("sum", lambda *values: sum(values), replace=True)
+
+
+def run(config: DictConfig) -> None:
+    """Check a config, say what a step will do, and train.
+
+    Raises:
+        ConfigError: Something is wrong that can be known before Ray starts; the message lists all of it.
+    """
+    OmegaConf.resolve(config)
+    # verl settles on a platform when it is imported: the environment comes first.
+    os.environ.update(config.ray_kwargs.ray_init.runtime_env.get("env_vars", {}))
+    plan = check(config)
+    print(describe(config, plan), flush=True)
+    save_config(config)
+
+    import ray
+    from verl.trainer.main_ppo import run_ppo
+
+    from cppo_verl.trainer.task_runner import CPPOTaskRunner
+
+    try:
+        run_ppo(config, ray.remote(num_cpus=1)(CPPOTaskRunner))
+    finally:
+        ray.shutdown()
+
+
+@hydra.main(config_path="conf", config_name="cppo_trainer", version_base=None)
+def main(config: DictConfig) -> None:
+    """Hydra's entry point."""
+    try:
+        run(config)
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""`metrics.jsonl` of a run, across resumes."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class MetricsLog:
+    """Keeps what earlier starts of a run logged.
+
+    verl 0.9.1's file logger opens its file anew at every start. The lines are read before it does, and
+    those up to the step that was resumed from are written back, so that each step stands there once.
+    """
+
+    def __init__(self, run_folder: str):
+        path = Path(run_folder) / METRICS_FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.environ["VERL_FILE_LOGGER_PATH"] = str(path)
+        self._earlier = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+
+    def keep_until(self, step: int, tracking) -> None:
+        """Write the earlier lines of steps below `step` + 1 to verl's file logger, when there is one.
+
+        A line that a killed run left unfinished is dropped.
+        """
+        logger = tracking.logger.get("file")
+        for line in self._earlier:
+            if logger and step and line.endswith(b"\n") and json.loads(line)["step"] <= step:
+                logger.fp.write(line)

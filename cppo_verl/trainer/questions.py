@@ -1,0 +1,65 @@
+"""The training data as a step draws from it: question by question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+
+class QuestionStream:
+    """Stands where verl's trainer keeps its dataloader, and counts epochs in questions consumed.
+
+    A step may need any number of questions (further rounds of `zero_variance=drop`), so the dataloader
+    below yields single ones. Iterating yields the stream itself once a step, over all epochs, while a
+    whole step of questions is left in the epoch; the remainder of an epoch is dropped, as verl does.
+
+    Args:
+        dataloader: Yields one collated question at a time.
+        questions_per_step: Questions a step takes in its first round.
+        epochs: Passes over the data.
+    """
+
+    def __init__(self, dataloader: StatefulDataLoader, questions_per_step: int, epochs: int):
+        self.dataloader = dataloader
+        self.questions_per_step = questions_per_step
+        self.epochs = epochs
+        self.epoch = 0
+        """The running epoch, from 0."""
+        self.drawn = 0
+        """Questions drawn in this epoch."""
+        self._questions: Iterator[dict[str, Any]] = iter(())
+
+    def __len__(self) -> int:
+        """Steps an epoch (at the most, where steps need further rounds)."""
+        return len(self.dataloader) // self.questions_per_step
+
+    def __iter__(self) -> Iterator[QuestionStream]:
+        while self.epoch < self.epochs:
+            self._questions = iter(self.dataloader)
+            while self._left() >= self.questions_per_step:
+                yield self
+            self.epoch, self.drawn = self.epoch + 1, 0
+
+    def take(self, count: int) -> list[dict[str, Any]]:
+        """The next `count` questions; fewer at the end of an epoch."""
+        questions = [question for _, question in zip(range(count), self._questions, strict=False)]
+        self.drawn += len(questions)
+        return questions
+
+    def has_next_step(self) -> bool:
+        """Whether a further step will follow."""
+        return self._left() >= self.questions_per_step or self.epoch + 1 < self.epochs
+
+    def state_dict(self) -> dict[str, Any]:
+        """Saved by verl in the checkpoint's `data.pt`."""
+        return {"dataloader": self.dataloader.state_dict(), "epoch": self.epoch, "drawn": self.drawn}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken, in the same order of questions."""
+        self.dataloader.load_state_dict(state["dataloader"])
+        self.epoch, self.drawn = state["epoch"], state["drawn"]
+
+    def _left(self) -> int:
+        return len(self.dataloader) - self.drawn

@@ -1,0 +1,68 @@
+"""The Ray actor that owns a run's trainer."""
+
+from __future__ import annotations
+
+import ray
+from omegaconf import DictConfig
+from verl.trainer.main_ppo_v0 import BaseTaskRunner
+from verl.trainer.ppo.ray_trainer import Role
+from verl.trainer.ppo.utils import create_rl_dataset, create_rl_sampler
+from verl.utils.config import omega_conf_to_dataclass
+from verl.utils.dataset.rl_dataset import collate_fn
+from verl.workers.config import HFModelConfig
+
+from cppo_verl.cpu.platform import chosen as on_cpu
+from cppo_verl.trainer.ray_trainer import RayCPPOTrainer
+from cppo_verl.trainer.watchdog import run_watched
+
+
+class CPPOTaskRunner(BaseTaskRunner):
+    """verl 0.9.1's `TaskRunner` with another trainer, the CPU's worker where there is no GPU, and a watch
+    over the rollout engine."""
+
+    trainer_class = RayCPPOTrainer
+
+    def add_actor_rollout_worker(self, config: DictConfig):
+        """Map the actor's role to verl's worker, or on the CPU to ours."""
+        worker, worker_group = super().add_actor_rollout_worker(config)
+        if on_cpu():
+            from cppo_verl.cpu.worker import CPUActorRolloutRefWorker
+
+            role = next(iter(self.role_worker_mapping.keys() & {Role.ActorRollout, Role.ActorRolloutRef}))
+            self.role_worker_mapping[role] = ray.remote(CPUActorRolloutRefWorker)
+        return worker, worker_group
+
+    def run(self, config: DictConfig) -> None:
+        """Build datasets, workers and trainer, and train.
+
+        Raises:
+            RolloutEngineDied: The engine died; without the watch verl waits for it for ever.
+        """
+        _, worker_group = self.add_actor_rollout_worker(config)
+        self.add_reward_model_resource_pool(config)
+        model: HFModelConfig = omega_conf_to_dataclass(config.actor_rollout_ref.model)
+        train, val = (
+            create_rl_dataset(
+                config.data[f"{split}_files"],
+                config.data,
+                model.tokenizer,
+                model.processor,
+                is_train=split == "train",
+                max_samples=config.data[f"{split}_max_samples"],
+            )
+            for split in ("train", "val")
+        )
+        trainer = self.trainer_class(
+            config=config,
+            tokenizer=model.tokenizer,
+            processor=model.processor,
+            role_worker_mapping=self.role_worker_mapping,
+            resource_pool_manager=self.init_resource_pool_mgr(config),
+            ray_worker_group_cls=worker_group,
+            train_dataset=train,
+            val_dataset=val,
+            collate_fn=collate_fn,
+            train_sampler=create_rl_sampler(config.data, train),
+        )
+        trainer.init_workers()
+        run_watched(trainer.fit, trainer.llm_server_manager.get_replicas())
