@@ -88,17 +88,22 @@ def _data_faults(config: DictConfig) -> Iterator[str]:
     for key in ("train_files", "val_files"):
         for path in _paths(config.data[key]):
             if not path.is_file():
-                yield f"data.{key}: {path} is not there; {config.get('data_hint') or 'prepare the data first'}"
+                yield f"data.{key}: {path} is not there; {config.data_hint}"
 
 
 def _model_faults(config: DictConfig) -> Iterator[str]:
+    from transformers import AutoConfig
+
     path = str(config.actor_rollout_ref.model.path)
     local = Path(path).expanduser()
-    if local.is_dir():
-        if not (local / "config.json").is_file():
-            yield f"actor_rollout_ref.model.path: {path} holds no config.json, so it is not a model"
-    elif path.startswith(("/", ".", "~")) or path.count("/") != 1:
-        yield f"actor_rollout_ref.model.path: {path} is neither a folder nor a hub id like Qwen/Qwen2.5-0.5B"
+    try:
+        AutoConfig.from_pretrained(local if local.is_dir() else path)
+    except (OSError, ValueError) as error:
+        why = str(error).splitlines()[0]
+        yield (
+            f"actor_rollout_ref.model.path: no model at {path} ({why}); give a folder that holds a model, or "
+            "a hub id that can be reached or was downloaded with: hf download ID"
+        )
 
 
 def _device_faults(config: DictConfig) -> Iterator[str]:

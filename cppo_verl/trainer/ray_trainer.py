@@ -248,7 +248,7 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
     def _load_checkpoint(self) -> None:
         """As verl, but the data go on where they stopped also at an epoch's end, where verl starts over."""
         super()._load_checkpoint()
-        if self.global_steps:
+        if self.global_steps and not self.config.trainer.val_only:
             trainer = self.config.trainer
             folder = Path(trainer.default_local_dir) / f"global_step_{self.global_steps}"
             if trainer.resume_mode == "resume_path":

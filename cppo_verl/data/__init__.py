@@ -1,0 +1,1 @@
+"""From raw data sets to the parquet files verl reads. Imports neither verl nor Ray."""

@@ -1,0 +1,156 @@
+"""verl's row schema, the checks a raw row must pass, and the parquet files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+
+from cppo_verl.data.prompts import chat
+from cppo_verl.rewards.symbolic import WORKERS
+
+Progress = Callable[[Iterable, int, str], Iterable]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one data set becomes rows."""
+
+    data_sources: dict[str, str]
+    """Hub id of each split; also the row's `data_source`, wherever the rows came from."""
+
+    question: str
+    """Field of the question."""
+
+    answer: str
+    """Field of the worked solution, which holds the gold."""
+
+    parse_gold: Callable[[str], str]
+    """Gold of a solution; ValueError if there is none that can be compared with."""
+
+    system: str
+    """System message."""
+
+    errata: dict[str, str] = field(default_factory=dict)
+    """Right gold of rows whose published solution has none, by how the question begins; always reported."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to tell about one raw row."""
+
+    split: str
+    row: int
+    """From 1: the line of a JSON Lines file."""
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.split} row {self.row}: {self.text}"
+
+
+@dataclass
+class Checked:
+    """Golds by split (None where a row has none), what stops the run, and what is only reported."""
+
+    golds: dict[str, list[str | None]] = field(default_factory=dict)
+    errors: list[Finding] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
+
+
+def check(splits: dict[str, list[dict]], recipe: Recipe, progress: Progress) -> Checked:
+    """Check all raw rows.
+
+    Errors: an empty question, a gold that cannot be compared with, a train question that is also a test
+    question (the train row is the bad one: the test set stays as published). Notes: errata used, and
+    questions repeated within a split. Questions are compared with white space collapsed.
+    """
+    checked = Checked()
+    for split, rows in splits.items():
+        checked.golds[split] = _check_golds(split, rows, recipe, checked, progress)
+    first = {split: _check_repeats(split, rows, recipe, checked) for split, rows in splits.items()}
+    for number, row in enumerate(splits["train"], start=1):
+        if test_row := first["test"].get(_question(row, recipe)):
+            checked.errors.append(Finding("train", number, f"the question is also test row {test_row}"))
+    return checked
+
+
+def build(split: str, rows: list[dict], checked: Checked, recipe: Recipe, *, system: bool) -> list[dict]:
+    """Rows in verl's schema, without those that have an error; `extra_info.index` is the raw row from 0."""
+    bad = {finding.row for finding in checked.errors if finding.split == split}
+    return [
+        {
+            "data_source": recipe.data_sources[split],
+            "prompt": chat(row[recipe.question], recipe.system if system else None),
+            "ability": "math",
+            "reward_model": {"style": "rule", "ground_truth": gold},
+            "extra_info": {
+                "split": split,
+                "index": index,
+                "question": row[recipe.question],
+                "answer": row[recipe.answer],
+            },
+        }
+        for index, (row, gold) in enumerate(zip(rows, checked.golds[split], strict=True))
+        if index + 1 not in bad
+    ]
+
+
+def write_parquet(files: dict[Path, list[dict]]) -> None:
+    """Write every file under a temporary name, then rename them all: no reader sees a half-written one."""
+    written = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in files}
+    try:
+        for path, temporary in written.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(files[path]), temporary)
+        for path, temporary in written.items():
+            temporary.replace(path)
+    finally:
+        for temporary in written.values():
+            temporary.unlink(missing_ok=True)
+
+
+def _check_golds(
+    split: str, rows: list[dict], recipe: Recipe, checked: Checked, progress: Progress
+) -> list[str | None]:
+    golds = []
+    with ThreadPoolExecutor(WORKERS) as threads:  # a symbolic gold is read in as many worker processes
+        results = threads.map(partial(_read_gold, recipe), rows)
+        for number, (gold, error, note) in enumerate(progress(results, len(rows), split), start=1):
+            golds.append(gold)
+            checked.errors += [Finding(split, number, error)] if error else []
+            checked.notes += [Finding(split, number, note)] if note else []
+    return golds
+
+
+def _read_gold(recipe: Recipe, row: dict) -> tuple[str | None, str, str]:
+    """Gold, error and note of a row; the error of a row without a proper question too."""
+    for name in (recipe.question, recipe.answer):
+        if not isinstance(row.get(name), str) or not row[name].strip():
+            return None, f"field {name!r} is empty or missing", ""
+    try:
+        return recipe.parse_gold(row[recipe.answer]), "", ""
+    except ValueError as error:
+        for opening, gold in recipe.errata.items():
+            if row[recipe.question].startswith(opening):
+                return gold, "", f"{error}; a known erratum, gold set to {gold!r}"
+        return None, str(error), ""
+
+
+def _check_repeats(split: str, rows: list[dict], recipe: Recipe, checked: Checked) -> dict[str, int]:
+    """The first row of each question."""
+    first: dict[str, int] = {}
+    for number, row in enumerate(rows, start=1):
+        question = _question(row, recipe)
+        if question and first.setdefault(question, number) != number:
+            checked.notes.append(Finding(split, number, f"the same question as row {first[question]}"))
+    return first
+
+
+def _question(row: dict, recipe: Recipe) -> str:
+    return " ".join(str(row.get(recipe.question) or "").split())

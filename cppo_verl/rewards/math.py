@@ -1,0 +1,62 @@
+"""Reward for MATH (SPEC section 5): format 0/1 plus accuracy 2 or 0 by symbolic equivalence."""
+
+from __future__ import annotations
+
+from cppo_verl.rewards.latex import last_boxed
+from cppo_verl.rewards.symbolic import FAILURES, TIME_LIMIT_S, Outcome, check_gold, equivalent
+from cppo_verl.rewards.tags import has_format
+
+EQUAL = 2.0
+
+
+def compute_score(
+    data_source: str,
+    solution_str: str,
+    ground_truth: str,
+    extra_info: dict | None = None,
+    *,
+    timeout: float = TIME_LIMIT_S,
+    **_: object,
+) -> dict[str, float]:
+    r"""Score one completion; the signature is the one verl calls, from any thread.
+
+    The answer is the last `\boxed` of the whole completion, inside `<answer>` or not: layout is the format
+    reward's business, and "wrong format, right answer" is one of the paper's four kinds (Table 3). With
+    several boxes only the last counts, so listing candidates earns nothing.
+
+    Args:
+        data_source: not used; verl passes it.
+        solution_str: the completion, without the prompt.
+        ground_truth: LaTeX of the gold answer, without `\boxed` and dollar signs.
+        extra_info: not used; verl passes it.
+        timeout: seconds one symbolic comparison may take.
+
+    Returns:
+        `score` (format + accuracy, 0 to 3), `acc` (0.0 or 1.0), `format` (0.0 or 1.0) and `verify_failed`
+        (1.0 when the comparison timed out, crashed or met an unreadable gold; its accuracy is then 0);
+        always these keys. Never raises on any text.
+    """
+    layout = float(has_format(solution_str))
+    answer = last_boxed(solution_str)
+    outcome: Outcome = "unparseable" if answer is None else equivalent(ground_truth, answer, timeout=timeout)
+    accuracy = EQUAL * (outcome == "equal")
+    return {
+        "score": layout + accuracy,
+        "acc": float(accuracy > 0),
+        "format": layout,
+        "verify_failed": float(outcome in FAILURES),
+    }
+
+
+def parse_gold(solution: str) -> str:
+    r"""The gold of a MATH solution: what its last `\boxed` holds.
+
+    Raises:
+        ValueError: there is no closed box, it is empty, or math-verify cannot read what it holds.
+    """
+    gold = last_boxed(solution)
+    if not gold:
+        raise ValueError("the solution has no closed \\boxed" if gold is None else "the \\boxed is empty")
+    if (outcome := check_gold(gold)) in FAILURES:
+        raise ValueError(f"the boxed gold cannot be read ({outcome}): {gold[:80]!r}")
+    return gold

