@@ -17,8 +17,12 @@ from cppo_verl.preflight import check, describe, save_config
 OmegaConf.register_new_resolver("sum", lambda *values: sum(values), replace=True)
 
 
-def run(config: DictConfig) -> None:
+def run(config: DictConfig, runner_class: type | None = None) -> None:
     """Check a config, say what a step will do, and train.
+
+    Args:
+        config: As composed by Hydra.
+        runner_class: Another task runner than `CPPOTaskRunner`.
 
     Raises:
         ConfigError: Something is wrong that can be known before Ray starts; the message lists all of it.
@@ -36,7 +40,7 @@ def run(config: DictConfig) -> None:
     from cppo_verl.trainer.task_runner import CPPOTaskRunner
 
     try:
-        run_ppo(config, ray.remote(num_cpus=1)(CPPOTaskRunner))
+        run_ppo(config, ray.remote(num_cpus=1)(runner_class or CPPOTaskRunner))
     finally:
         ray.shutdown()
 

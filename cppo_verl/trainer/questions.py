@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,11 +41,14 @@ class QuestionStream:
             self._questions = iter(self.dataloader)
             while self._left() >= self.questions_per_step:
                 yield self
+            for _ in self._questions:
+                pass  # to its end, so that the next epoch's order is the same with and without a resume
             self.epoch, self.drawn = self.epoch + 1, 0
 
     def take(self, count: int) -> list[dict[str, Any]]:
         """The next `count` questions; fewer at the end of an epoch."""
-        questions = [question for _, question in zip(range(count), self._questions, strict=False)]
+        # Not past the end: a dataloader that has raised StopIteration saves its state as that of the next epoch.
+        questions = list(itertools.islice(self._questions, min(count, self._left())))
         self.drawn += len(questions)
         return questions
 

@@ -18,6 +18,9 @@ OPTION_OF = {
 }
 
 
+quick = settings(deadline=None)
+
+
 class Request(NamedTuple):
     rate: Fraction
     n: int
@@ -83,13 +86,14 @@ def possible_requests(draw) -> Request:
 
 
 @given(possible_requests())
+@quick
 def test_what_is_possible_is_planned(asked):
     assert asked.possible
     assert_invariants(asked.plan(), asked)
 
 
 @given(requests(smallest=0))
-@settings(max_examples=400)
+@settings(quick, max_examples=300)
 def test_what_is_impossible_is_refused(asked):
     if asked.possible:
         assert_invariants(asked.plan(), asked)
@@ -105,7 +109,7 @@ def test_a_negative_rate_is_refused(rate):
 
 
 @given(requests())
-@settings(max_examples=200, deadline=None)
+@settings(quick, max_examples=200)
 def test_a_refusal_names_the_nearest_changes_that_work(asked):
     assume(not asked.possible)
     with pytest.raises(ConfigError) as refusal:
@@ -136,14 +140,17 @@ def changes(message: str) -> dict[str, Fraction]:
     return {field_of[option]: as_written(v) if "rate" in option else int(v) for option, v in pairs}
 
 
-@pytest.mark.parametrize("rate, keep, questions", [(0, 16, 8), (0.5, 8, 16), (0.75, 4, 32), (0.875, 2, 64), (0.9375, 1, 128)])
+@pytest.mark.parametrize(
+    "rate, keep, questions", [(0, 16, 8), (0.5, 8, 16), (0.75, 4, 32), (0.875, 2, 64), (0.9375, 1, 128)]
+)
 def test_the_table_of_the_paper(rate, keep, questions):
     assert plan_step(rate, 16, 8, 8, dp_size=2) == StepPlan(16, keep, questions, 128, 128, 2)
     assert plan_step(rate, 16, 8, 4, allocation=False) == StepPlan(16, keep, 8, 8 * keep, 4 * keep, 1)
 
 
 @pytest.mark.parametrize(
-    "rate, allocation, nearest", [(0.9, True, "0.875"), (0.9, False, "0.875"), (0.8, True, "0.75"), (0.8, False, "0.8125")]
+    "rate, allocation, nearest",
+    [(0.9, True, "0.875"), (0.9, False, "0.875"), (0.8, True, "0.75"), (0.8, False, "0.8125")],
 )
 def test_rates_that_the_authors_code_truncates_are_refused(rate, allocation, nearest):
     with pytest.raises(ConfigError, match=f"P={rate}, G=16.*cppo.pruning_rate={nearest}(,|$)"):
@@ -158,6 +165,7 @@ def test_a_rate_is_taken_as_written():
 
 
 @given(possible_requests())
+@quick
 def test_no_pruning_is_grpo(asked):
     plan = asked._replace(rate=Fraction(0), dp=1).plan()
     assert (plan.keep, plan.questions, plan.rows) == (asked.n, asked.batch, asked.batch * asked.n)
@@ -165,6 +173,7 @@ def test_no_pruning_is_grpo(asked):
 
 
 @given(possible_requests(), st.data())
+@quick
 def test_trim(asked, data):
     plan = asked.plan()
     available = data.draw(st.integers(0, 2 * plan.rows))
@@ -183,11 +192,12 @@ def test_trim(asked, data):
 
 
 @given(possible_requests(), st.integers(1, 50), st.data())
+@quick
 def test_steps_per_epoch(asked, steps, data):
     plan = asked.plan()
     remainder = data.draw(st.integers(0, plan.questions - 1))
     assert plan.steps_per_epoch(steps * plan.questions + remainder) == steps
-    with pytest.raises(ConfigError, match="lower cppo.pruning_rate or data.train_batch_size"):
+    with pytest.raises(ConfigError, match=r"lower cppo\.pruning_rate or data\.train_batch_size"):
         plan.steps_per_epoch(remainder)
 
 

@@ -1,0 +1,109 @@
+"""`cppo_verl.train` with workers that write down what they are given.
+
+`+verl_trainer=true` trains with verl's own `RayPPOTrainer` instead. Each rank writes one file a call to
+`RUN/calls/rank_N/`: which forward, and the rows it saw; for an update also weights and gradients.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from pathlib import Path
+
+os.environ["VERL_PLATFORM"] = "cpu"  # before verl is imported
+
+import hydra
+import ray
+import torch
+from omegaconf import DictConfig, open_dict
+from verl.trainer.ppo.ray_trainer import RayPPOTrainer
+from verl.workers.engine_workers import TrainingWorker
+
+import cppo_verl.train
+from cppo_verl.cpu.worker import CPUActorRolloutRefWorker
+from cppo_verl.trainer.task_runner import CPPOTaskRunner
+
+FOLDER = "CPPO_TEST_CALLS"
+
+CONF = Path(cppo_verl.train.__file__).parent / "conf"
+RECIPES = Path(__file__).parents[2] / "recipe/cppo/config"
+
+
+class Recorder(TrainingWorker):
+    """verl's actor or reference, recording its calls."""
+
+    calls = itertools.count()
+
+    def record(self, kind: str, **content) -> None:
+        path = Path(os.environ[FOLDER]) / f"rank_{self.rank}"
+        path.mkdir(parents=True, exist_ok=True)
+        torch.save({"kind": kind, **content}, path / f"{next(self.calls):04d}.pt")
+
+    def infer_batch(self, data):
+        self.record("ref" if self.engine_config.forward_only else "old", rows=len(data))
+        return super().infer_batch(data)
+
+    def train_mini_batch(self, data):
+        self.record("update", rows=len(data), data=plain(data))
+        step = self.engine.optimizer_step
+
+        def recorded_step():
+            named = list(self.engine.module.named_parameters())
+            weights = {name: full(p).clone() for name, p in named}
+            gradients = {name: full(p.grad).clone() for name, p in named}
+            self.record("optimizer step", weights=weights, gradients=gradients)
+            return step()
+
+        self.engine.optimizer_step = recorded_step
+        try:
+            return super().train_mini_batch(data)
+        finally:
+            self.engine.optimizer_step = step
+
+
+class RecordingWorker(CPUActorRolloutRefWorker):
+    actor_worker_cls = ref_worker_cls = Recorder
+
+
+def plain(data) -> dict:
+    """The tensors of a verl batch, ragged ones as lists of rows."""
+    tensors = {key: value for key, value in data.items() if isinstance(value, torch.Tensor)}
+    return {k: [row.clone() for row in v.unbind()] if v.is_nested else v.clone() for k, v in tensors.items()}
+
+
+def full(tensor: torch.Tensor) -> torch.Tensor:
+    """The whole of a sharded tensor."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+class InstrumentedRunner(CPPOTaskRunner):
+    """The project's runner, with the worker above."""
+
+    def add_actor_rollout_worker(self, config: DictConfig):
+        result = super().add_actor_rollout_worker(config)
+        (role,) = self.role_worker_mapping
+        self.role_worker_mapping[role] = ray.remote(RecordingWorker)
+        return result
+
+
+class VerlRunner(InstrumentedRunner):
+    """The same around verl's own, unmodified trainer."""
+
+    trainer_class = RayPPOTrainer
+
+
+@hydra.main(config_path=str(CONF), config_name="cppo_trainer", version_base=None)
+def main(config: DictConfig) -> None:
+    """Hydra's entry point."""
+    with open_dict(config):
+        config.ray_kwargs.ray_init.runtime_env.env_vars[FOLDER] = f"{config.trainer.default_local_dir}/calls"
+    runner = VerlRunner if config.get("verl_trainer") else InstrumentedRunner
+    cppo_verl.train.run(config, runner)
+
+
+if __name__ == "__main__":
+    sys.argv[1:1] = ["--config-dir", str(RECIPES)]
+    from instrumented import main  # so that Ray's workers import the classes instead of unpickling copies
+
+    main()

@@ -1,0 +1,64 @@
+"""`zero_variance=drop` with further rounds, the same command twice, and a resume in between."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import torch
+
+OVERRIDES = (
+    "cppo.pruning_rate=0.5",
+    "cppo.zero_variance=drop",
+    "cppo.max_gen_rounds=3",
+    "trainer.total_training_steps=4",
+    "trainer.save_freq=2",
+    "trainer.test_freq=4",
+)
+
+
+def test_a_resumed_run_goes_on_as_if_undisturbed(train, tmp_path):
+    """A run that lost its last two steps trains them again, to bit-identical weights and metrics."""
+    whole = train("whole", *OVERRIDES)
+    shutil.copytree(whole.folder, tmp_path / "resumed")
+    shutil.rmtree(tmp_path / "resumed/global_step_4")
+    (tmp_path / "resumed/latest_checkpointed_iteration.txt").write_text("2")
+    resumed = train("resumed", *OVERRIDES)
+
+    assert "Setting global step to 2" in resumed.output
+    expected, found = metrics(whole.folder), metrics(resumed.folder)
+    assert list(found) == list(expected) == [1, 2, 3, 4]
+    for step in expected:
+        assert without_timing(found[step]) == without_timing(expected[step]), f"step {step}"
+    one, other = weights(whole.folder), weights(resumed.folder)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_drop_gives_the_room_to_other_questions(train):
+    """Covered on the same settings: what a step with further rounds logs adds up."""
+    run = train("drop", *OVERRIDES, "trainer.total_training_steps=2", "trainer.save_freq=-1")
+    for step in metrics(run.folder).values():
+        assert 1 <= step["cppo/rounds"] <= 3
+        assert step["cppo/completions_sampled"] == 4 * step["cppo/questions"]
+        room = 2 * (step["cppo/questions"] - step["cppo/zero_variance_questions"])
+        assert step["cppo/completions_kept"] + step["cppo/surplus"] == room
+        assert step["cppo/completions_kept"] in (16, 8, *range(8))
+        if step["cppo/completions_kept"] < 16:
+            assert step["cppo/rounds"] == 3
+
+
+def metrics(folder) -> dict[int, dict]:
+    entries = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    steps = [entry["step"] for entry in entries]
+    assert steps == sorted(set(steps)), "each step once, in order"
+    return {entry["step"]: entry["data"] for entry in entries}
+
+
+def without_timing(step: dict) -> dict:
+    """What does not depend on the clock or on the machine's memory."""
+    return {k: v for k, v in step.items() if "timing" not in k and "perf/" not in k}
+
+
+def weights(folder) -> dict[str, torch.Tensor]:
+    state = torch.load(folder / "global_step_4/actor/model_world_size_1_rank_0.pt", weights_only=False)
+    return {name: getattr(tensor, "_local_tensor", tensor) for name, tensor in state.items()}

@@ -1,0 +1,82 @@
+"""The stream of questions, over verl's own kind of dataloader."""
+
+import itertools
+
+import pytest
+import torch
+from torchdata.stateful_dataloader import StatefulDataLoader
+from torchdata.stateful_dataloader.sampler import RandomSampler
+
+from cppo_verl.trainer.questions import QuestionStream
+
+QUESTIONS, PER_STEP, EPOCHS = 11, 3, 3
+
+
+def new_stream(questions: int = QUESTIONS) -> QuestionStream:
+    generator = torch.Generator()
+    generator.manual_seed(1)
+    data = list(range(questions))
+    sampler = RandomSampler(data, generator=generator)
+    loader = StatefulDataLoader(data, batch_size=1, sampler=sampler, drop_last=True)
+    return QuestionStream(loader, PER_STEP, EPOCHS)
+
+
+def steps(stream: QuestionStream, extra_every: int = 0) -> list[tuple[int, list[int]]]:
+    """(epoch, questions) of each step; every `extra_every`-th step draws two more, as a further round does."""
+    drawn = []
+    for number, step in enumerate(stream):
+        extra = 2 if extra_every and number % extra_every == 0 else 0
+        drawn.append((step.epoch, [int(q) for q in step.take(PER_STEP) + step.take(extra)]))
+    return drawn
+
+
+def test_epochs_are_counted_in_questions():
+    drawn = steps(new_stream())
+    assert len(new_stream()) == QUESTIONS // PER_STEP == 3
+    assert [epoch for epoch, _ in drawn] == [0] * 3 + [1] * 3 + [2] * 3
+    for _, of_epoch in itertools.groupby(drawn, key=lambda step: step[0]):
+        questions = [q for _, step in of_epoch for q in step]
+        assert len(set(questions)) == len(questions) == 9
+    assert drawn[0][1] != drawn[3][1], "each epoch in an order of its own"
+
+
+def test_further_rounds_shorten_an_epoch():
+    epochs = [epoch for epoch, _ in steps(new_stream(), extra_every=1)]
+    assert epochs == [0, 0, 1, 1, 2, 2]
+
+
+def test_take_ends_with_the_epoch():
+    stream = new_stream()
+    next(iter(stream))
+    assert len(stream.take(QUESTIONS + 5)) == QUESTIONS
+    assert stream.take(1) == []
+
+
+def test_has_next_step():
+    stream = new_stream()
+    ahead = []
+    for step in stream:
+        step.take(PER_STEP)
+        ahead.append(step.has_next_step())
+    assert ahead == [True] * 8 + [False]
+
+
+@pytest.mark.parametrize("extra_every", [0, 2])
+@pytest.mark.parametrize("done", range(1, 7))
+@pytest.mark.parametrize("questions", [11, 12])
+def test_resume_draws_the_same_questions(questions, done, extra_every):
+    """Also where the checkpoint stands at the end of an epoch, with and without questions left over."""
+    undisturbed = steps(new_stream(questions), extra_every)
+    stream = new_stream(questions)
+    for number, step in enumerate(stream):
+        step.take(PER_STEP)
+        step.take(2 if extra_every and number % extra_every == 0 else 0)
+        if number + 1 == done:
+            break
+    resumed = new_stream(questions)
+    resumed.load_state_dict(stream.state_dict())
+    rest = []
+    for number, step in enumerate(resumed, start=done):
+        extra = 2 if extra_every and number % extra_every == 0 else 0
+        rest.append((step.epoch, [int(q) for q in step.take(PER_STEP) + step.take(extra)]))
+    assert rest == undisturbed[done:]

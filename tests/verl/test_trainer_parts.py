@@ -1,0 +1,116 @@
+"""The parts of the trainer that need no cluster."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from verl import DataProto
+
+from cppo_verl.trainer import watchdog
+from cppo_verl.trainer.metrics_log import MetricsLog
+from cppo_verl.trainer.rollout_seed import request_seeds
+from cppo_verl.trainer.rows import name_completions, name_questions, row_advantages, sampled_rows
+
+
+def batch_of(lengths: list[int], advantages: list[float], width: int = 5) -> DataProto:
+    mask = (torch.arange(width) < torch.tensor(lengths)[:, None]).long()
+    prompt = torch.tensor([[0, 1, 1]] * len(lengths))
+    tensors = {
+        "responses": torch.zeros_like(mask),
+        "response_mask": mask,
+        "attention_mask": torch.cat([prompt, mask], 1),
+        "advantages": torch.tensor(advantages)[:, None] * mask,
+        "token_level_scores": torch.nn.functional.one_hot(torch.tensor(lengths).clamp(min=1) - 1, width) * 2.0,
+    }
+    return DataProto.from_dict(tensors, non_tensors={"uid": np.array(["a"] * len(lengths), dtype=object)})
+
+
+def test_row_advantages_do_not_depend_on_length():
+    found = row_advantages(batch_of([1, 3, 5, 0], [0.1, 0.1, -0.7, 9.0]))
+    assert found.tolist() == pytest.approx([0.1, 0.1, -0.7, 0.0])
+    assert found[0] == found[1], "equal to the bit, so that a tie is a tie"
+
+
+def test_sampled_rows():
+    rows = sampled_rows(batch_of([1, 5], [1.0, -1.0]))
+    assert rows.prompt_tokens.tolist() == [2, 2]
+    assert rows.response_tokens.tolist() == [1, 5]
+    assert rows.reward.tolist() == [2.0, 2.0]
+    assert rows.accuracy is None
+
+
+def test_names_are_those_of_step_question_and_sample():
+    batch = DataProto.from_dict({"x": torch.zeros(2)})
+    name_questions(batch, step=7, first=3)
+    batch = batch.repeat(2, interleave=True)
+    name_completions(batch, 2)
+    assert batch.non_tensor_batch["row_id"].tolist() == ["7:3:0", "7:3:1", "7:4:0", "7:4:1"]
+
+
+def test_request_seeds_differ_and_repeat():
+    ids = np.array([f"1:{q}:{s}" for q in range(50) for s in range(16)], dtype=object)
+    seeds = request_seeds(0, ids)
+    assert len(set(seeds.tolist())) == len(ids)
+    assert (seeds == request_seeds(0, ids)).all()
+    assert not (seeds == request_seeds(1, ids)).any()
+
+
+def test_metrics_log_keeps_the_steps_before_the_resume(tmp_path, monkeypatch):
+    monkeypatch.setenv("VERL_FILE_LOGGER_PATH", "")
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps({"step": s, "data": {}}) + "\n" for s in range(5)) + '{"step": 5, "da')
+    log = MetricsLog(str(tmp_path))
+    with path.open("wb") as fp:  # as verl's file logger opens it
+        log.keep_until(3, SimpleNamespace(logger={"file": SimpleNamespace(fp=fp)}))
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [0, 1, 2, 3]
+
+
+def test_metrics_log_of_a_new_run_and_of_other_loggers(tmp_path, monkeypatch):
+    monkeypatch.setenv("VERL_FILE_LOGGER_PATH", "")
+    MetricsLog(str(tmp_path / "new")).keep_until(0, SimpleNamespace(logger={}))
+    assert (tmp_path / "new").is_dir()
+
+
+class _Health(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(self.server.status)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """A server that answers `/health` with `engine.status`."""
+    monkeypatch.setattr(watchdog, "POLL_SECONDS", 0.05)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Health)
+    server.status = 200
+    server.replica = SimpleNamespace(server_address=f"127.0.0.1:{server.server_port}")
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_watched_work_ends_with_its_result_or_its_error(engine):
+    assert watchdog.run_watched(lambda: 42, [engine.replica]) == 42
+    with pytest.raises(ZeroDivisionError):
+        watchdog.run_watched(lambda: 1 / 0, [engine.replica])
+
+
+def test_dead_engine_ends_work_that_hangs(engine):
+    engine.status = 503
+    with pytest.raises(watchdog.RolloutEngineDied, match=r"127\.0\.0\.1:\d+ has died"):
+        watchdog.run_watched(threading.Event().wait, [engine.replica])
+
+
+def test_gone_engine_ends_work_that_hangs(engine):
+    engine.shutdown()
+    engine.server_close()
+    with pytest.raises(watchdog.RolloutEngineDied, match="refused"):
+        watchdog.run_watched(threading.Event().wait, [engine.replica])
