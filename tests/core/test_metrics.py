@@ -16,7 +16,7 @@ SAMPLED = SampledRows(
     response_tokens=torch.tensor([1, 2, 3, 4, 5, 6]),
     accuracy=torch.tensor([1.0, 1.0, 0.0, 0.0, 0.0, 0.0]),
 )
-KEPT = torch.tensor([0, 2, 4])
+KEPT = torch.tensor([0, 1, 2])
 EVERY_ROW = torch.arange(6)
 NO_ROW = EVERY_ROW[:0]
 
@@ -33,22 +33,22 @@ def test_every_metric_by_hand():
             "cppo/completions_kept": 3,
             "cppo/kept_fraction": 0.5,
             "cppo/tokens_sampled": 120 + 21,
-            "cppo/tokens_trained": 40 + 9,
+            "cppo/tokens_trained": 40 + 6,
             "cppo/zero_variance_questions": 1,
             "cppo/rounds": 2,
             "cppo/surplus": 1,
-            "cppo/kept/positive_advantage_share": 1 / 3,
+            "cppo/kept/positive_advantage_share": 2 / 3,
             "cppo/sampled/reward": 7 / 6,
             "cppo/sampled/accuracy": 2 / 6,
             "cppo/sampled/response_length": 21 / 6,
             "cppo/sampled/abs_advantage": 4 / 6,
-            "cppo/kept/reward": 3.5 / 3,
-            "cppo/kept/accuracy": 1 / 3,
-            "cppo/kept/response_length": 3,
+            "cppo/kept/reward": 1.5,
+            "cppo/kept/accuracy": 2 / 3,
+            "cppo/kept/response_length": 2,
             "cppo/kept/abs_advantage": 3.5 / 3,
-            "cppo/pruned/reward": 3.5 / 3,
-            "cppo/pruned/accuracy": 1 / 3,
-            "cppo/pruned/response_length": 4,
+            "cppo/pruned/reward": 2.5 / 3,
+            "cppo/pruned/accuracy": 0,
+            "cppo/pruned/response_length": 5,
             "cppo/pruned/abs_advantage": 0.5 / 3,
         }
     )
