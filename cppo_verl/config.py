@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args
 
 Metric = Literal["smallest", "largest", "smallest_raw", "largest_raw", "random", "max_variance"]
 Scope = Literal["question", "batch"]
@@ -76,13 +76,14 @@ class CPPOConfig:
         return as_written(self.pruning_rate)
 
     @classmethod
-    def from_mapping(cls, options: Mapping[str, Any]) -> CPPOConfig:
+    def from_mapping(cls, options: Mapping[str, Any] | None) -> CPPOConfig:
         """Build from a `cppo:` block.
 
         Raises:
             ConfigError: An unknown key (the nearest known one is named) or a value out of range.
         """
         known = [field.name for field in dataclasses.fields(cls)]
+        options = options or {}
         for key in options:
             if key not in known:
                 near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
@@ -112,7 +113,3 @@ def _one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-OPTION_TYPES = get_type_hints(CPPOConfig)
-"""Name to type of every option, for the documentation's and the tests' sake."""

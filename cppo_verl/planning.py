@@ -124,8 +124,8 @@ class _Request:
         """What keeps this request from being planned, or None."""
         k = self.n * (1 - self.rate)
         given = f"P={_decimal(self.rate)}, G={self.n}"
-        if k.denominator != 1 or k < 1:
-            return f"{given}: k = G(1-P) = {_decimal(k)} completions a question is not a whole number from 1"
+        if k.denominator != 1 or not 1 <= k <= self.n:
+            return f"{given}: k = G(1-P) = {_decimal(k)} completions a question is not a whole number from 1 to G"
         if self.batch % self.mini:
             return f"train_batch_size={self.batch} is not a multiple of ppo_mini_batch_size={self.mini}"
         if self.allocation and (self.batch * self.n) % k:

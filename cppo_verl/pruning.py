@@ -8,6 +8,7 @@ permutes the choice; keeping all G is the identity.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -44,19 +45,20 @@ def select_completions(
         Kept row indices, ascending, LongTensor `(num_kept,)`.
 
     Raises:
-        ValueError: Lengths differ, an advantage is not finite, or a question has fewer than `keep` rows.
+        ValueError: Lengths differ, an advantage is not finite, a question has fewer than `keep` rows, or an
+            option is not one of its choices.
     """
     values = advantages.detach().double().cpu().numpy()
-    ids = np.arange(len(values)) if row_ids is None else row_ids
-    _check(values, len(groups), len(ids), keep)
-    codes = pd.factorize(_as_array(groups))[0]
-    keys = tie_keys(ids, seed)
+    _check_rows(values, groups, row_ids)
+    _check_options(keep=keep, metric=metric, scope=scope, zero_variance=zero_variance)
+    codes = pd.factorize(_as_array(groups), use_na_sentinel=False)[0]
     rows = np.arange(len(values))
+    keys = _seeded(rows.astype(np.uint64), seed) if row_ids is None else tie_keys(row_ids, seed)
     if zero_variance == "drop":
         rows = rows[~zero_variance_rows(values, codes)]
     if scope == "batch":
         keep, codes = keep * len(np.unique(codes[rows])), np.zeros_like(codes)
-    order, starts, sizes = _ranked(_badness(values, metric)[rows], codes[rows], keys[rows])
+    order, starts, sizes = _ranked(_badness(_rounded(values), metric)[rows], codes[rows], keys[rows])
     if (sizes < keep).any():
         raise ValueError(f"a question has {sizes.min()} completions, fewer than the {keep} to keep")
     rows = rows[order]
@@ -69,8 +71,20 @@ def select_completions(
 
 def tie_keys(row_ids: Sequence[Hashable] | np.ndarray | torch.Tensor, seed: int) -> np.ndarray:
     """A pseudo-random 64-bit key for each row id `(num_rows,)`: a function of id and seed alone."""
-    base = pd.util.hash_array(_as_array(row_ids), categorize=False)
-    return _mix(base ^ _mix(np.array([seed], dtype=np.int64).view(np.uint64)))
+    names = np.array([str(row_id) for row_id in row_ids], dtype=object)
+    return _seeded(pd.util.hash_array(names, categorize=False), seed)
+
+
+def _seeded(base: np.ndarray, seed: int) -> np.ndarray:
+    """Mix a seed into 64-bit keys; the added constant keeps key and seed 0 from staying 0."""
+    constant = 0x9E3779B97F4A7C15
+    return _mix(base ^ _mix(np.array([(seed + constant) % 2**64], dtype=np.uint64)))
+
+
+def _rounded(values: np.ndarray) -> np.ndarray:
+    """To 18 significant bits, so that float32 rounding of equal |A| does not decide what is a tie."""
+    mantissa, exponent = np.frexp(values)
+    return np.ldexp(np.round(mantissa * 2**18) / 2**18, exponent)
 
 
 def zero_variance_rows(advantages: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -148,12 +162,19 @@ def _as_array(ids: Sequence[Hashable] | np.ndarray | torch.Tensor) -> np.ndarray
     return array
 
 
-def _check(values: np.ndarray, num_groups: int, num_ids: int, keep: int) -> None:
+def _check_rows(values: np.ndarray, groups: Sequence, row_ids: Sequence | None) -> None:
     if values.ndim != 1:
         raise ValueError(f"advantages must be one a row, got shape {values.shape}")
-    if not len(values) == num_groups == num_ids:
-        raise ValueError(f"{len(values)} advantages, {num_groups} groups and {num_ids} row ids must be as many")
-    if keep < 1:
-        raise ValueError(f"keep={keep} must be at least 1")
+    ids = groups if row_ids is None else row_ids
+    if not len(values) == len(groups) == len(ids):
+        raise ValueError(f"{len(values)} advantages, {len(groups)} groups and {len(ids)} row ids must be as many")
     if not np.isfinite(values).all():
         raise ValueError(f"{(~np.isfinite(values)).sum()} of {len(values)} advantages are not finite")
+
+
+def _check_options(keep: int, **options: str) -> None:
+    if keep < 1:
+        raise ValueError(f"keep={keep} must be at least 1")
+    for (name, value), choices in zip(options.items(), (Metric, Scope, ZeroVariance), strict=True):
+        if value not in get_args(choices):
+            raise ValueError(f"{name}={value!r} is not one of {', '.join(get_args(choices))}")

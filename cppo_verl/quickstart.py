@@ -29,7 +29,7 @@ from cppo_verl.toy.build import ToySettings, build
 from cppo_verl.trainer.metrics_log import METRICS_FILE
 
 REPO = Path(__file__).resolve().parents[1]
-QUESTIONS_A_BATCH, ROLLOUT_N = 8, 16
+QUESTIONS_A_BATCH, ROLLOUT_N = 4, 16
 """As in the recipe `toy`."""
 
 TOY = Recipe(

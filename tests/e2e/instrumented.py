@@ -97,7 +97,9 @@ class VerlRunner(InstrumentedRunner):
 def main(config: DictConfig) -> None:
     """Hydra's entry point."""
     with open_dict(config):
-        config.ray_kwargs.ray_init.runtime_env.env_vars[FOLDER] = f"{config.trainer.default_local_dir}/calls"
+        env_vars, folder = config.ray_kwargs.ray_init.runtime_env.env_vars, config.trainer.default_local_dir
+        env_vars[FOLDER] = f"{folder}/calls"
+        env_vars["VERL_FILE_LOGGER_PATH"] = f"{folder}/metrics.jsonl"
     runner = VerlRunner if config.get("verl_trainer") else InstrumentedRunner
     cppo_verl.train.run(config, runner)
 
