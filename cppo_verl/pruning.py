@@ -71,7 +71,7 @@ def select_completions(
 
 def tie_keys(row_ids: Sequence[Hashable] | np.ndarray | torch.Tensor, seed: int) -> np.ndarray:
     """A pseudo-random 64-bit key for each row id `(num_rows,)`: a function of id and seed alone."""
-    names = np.array([str(row_id) for row_id in row_ids], dtype=object)
+    names = np.array([str(row_id) for row_id in _as_array(row_ids)], dtype=object)
     return _seeded(pd.util.hash_array(names, categorize=False), seed)
 
 
@@ -165,7 +165,7 @@ def _as_array(ids: Sequence[Hashable] | np.ndarray | torch.Tensor) -> np.ndarray
 def _check_rows(values: np.ndarray, groups: Sequence, row_ids: Sequence | None) -> None:
     if values.ndim != 1:
         raise ValueError(f"advantages must be one a row, got shape {values.shape}")
-    ids = groups if row_ids is None else row_ids
+    ids = values if row_ids is None else row_ids
     if not len(values) == len(groups) == len(ids):
         raise ValueError(f"{len(values)} advantages, {len(groups)} groups and {len(ids)} row ids must be as many")
     if not np.isfinite(values).all():

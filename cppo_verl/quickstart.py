@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
 def _parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=REPO / "outputs" / "quickstart", help="folder for all of it")
-    parser.add_argument("--questions", type=int, default=480, help="questions each method trains on")
+    parser.add_argument("--questions", type=int, default=160, help="questions each method trains on")
     parser.add_argument("--pruning-rate", type=float, default=0.75, help="P of the CPPO run")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="gpu" if torch.cuda.is_available() else "cpu")
     parser.add_argument("cppo_overrides", nargs="*", metavar="key=value", help="options of the CPPO run")

@@ -132,7 +132,7 @@ def test_the_pooled_choice_is_the_top_of_the_batch(batch, metric):
     strength = STRENGTH[metric](batch.advantages.numpy())
     kept = batch.select(metric=metric, scope="batch")
     top = np.sort(strength)[-batch.keep * len(set(batch.groups)) :]
-    assert equal_up_to_order(strength[kept], top)
+    assert np.allclose(np.sort(strength[kept]), top, rtol=1e-5)  # |A| is compared to 18 bits
 
 
 @given(batches(), OPTIONS)

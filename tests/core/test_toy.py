@@ -99,7 +99,7 @@ def test_only_completions_are_learned(built):
     for batch in batches(tokenizer, WarmStart(steps=2, batch_size=4, format_slip=0.0), seed=0):
         for row, labels in zip(batch["input_ids"], batch["labels"], strict=True):
             text = tokenizer.decode(row[labels != -100])
-            assert re.fullmatch(r"<think>.*</think>\n<answer>-?\d+</answer><\|im_end\|>", text)
+            assert re.fullmatch(r"<think>.*</think>\n<answer>-?\d+</answer><\|im_end\|>", text, re.DOTALL)
 
 
 def test_build_loads_and_is_not_repeated(built):
