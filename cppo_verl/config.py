@@ -20,7 +20,7 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class CPPOConfig:
-    """What is pruned, and what fills the freed room (paper §3; SPEC of the options in the README)."""
+    """What is pruned, and what fills the freed room (paper §3)."""
 
     pruning_rate: float | str = 0.0
     """P: the share of a question's completions that is pruned, 0 <= P < 1. Read as the decimal that was

@@ -1,4 +1,4 @@
-"""The system messages of SPEC section 6, and the chat they open."""
+"""The system messages of the published runs, and the chat they open."""
 
 from __future__ import annotations
 

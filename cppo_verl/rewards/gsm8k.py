@@ -1,4 +1,4 @@
-"""Reward for GSM8K (SPEC section 5): format 0/1 plus accuracy 2 / 1.5 / 0."""
+"""Reward for GSM8K: format 0/1 plus accuracy 2 / 1.5 / 0."""
 
 from __future__ import annotations
 

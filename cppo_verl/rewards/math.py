@@ -1,4 +1,4 @@
-"""Reward for MATH (SPEC section 5): format 0/1 plus accuracy 2 or 0 by symbolic equivalence."""
+"""Reward for MATH: format 0/1 plus accuracy 2 or 0 by symbolic equivalence."""
 
 from __future__ import annotations
 

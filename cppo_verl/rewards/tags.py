@@ -1,4 +1,4 @@
-"""The `<think>`/`<answer>` layout: the format reward and the answer block (SPEC section 5).
+"""The `<think>`/`<answer>` layout: the format reward and the answer block.
 
 Everything is `str.find` and `str.count`: linear in the length of a completion, however hostile.
 """

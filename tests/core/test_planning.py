@@ -1,4 +1,4 @@
-"""The plan of a step: SPEC §2's table, its invariants on every request, and refusals that help."""
+"""The plan of a step: the paper's table, its invariants on every request, and refusals that help."""
 
 from fractions import Fraction
 from typing import NamedTuple
@@ -34,7 +34,7 @@ class Request(NamedTuple):
 
     @property
     def possible(self) -> bool:
-        """SPEC §2 in fractions: every count of the step is whole, at least 1, and equal on every rank."""
+        """The step in fractions: every count of the step is whole, at least 1, and equal on every rank."""
         if not 0 <= self.rate < 1 or min(self[1:5]) < 1:
             return False
         keep = self.n * (1 - self.rate)

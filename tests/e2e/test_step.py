@@ -28,6 +28,7 @@ def test_rows_and_gradient(train, toy, ranks, allocation):
         f"trainer.n_gpus_per_node={ranks}",
         f"actor_rollout_ref.actor.kl_loss_coef={BETA}",
         "actor_rollout_ref.actor.grad_clip=1e9",
+        "actor_rollout_ref.actor.optim.lr=1e-4",  # far enough to clip ratios, near enough for verl not to clamp k3
         "trainer.total_training_steps=1",
         "actor_rollout_ref.actor.ppo_epochs=2",
     )
