@@ -36,7 +36,9 @@ def _reward_against(runs: Sequence[RunSummary], metric: str, label: str, path: P
         reward = run.steps["cppo/sampled/reward"].rolling(window, min_periods=1).mean()
         legend = run.method if run.method == "GRPO" else f"{run.method}, P = {run.pruning_rate:g}"
         axes.plot(run.steps[metric].cumsum(), reward, marker=".", label=legend)
-    axes.set(xlabel=label, ylabel="mean reward of sampled completions (0 to 3)", ylim=(0, 3))
+    axes.set(
+        xlabel=label, ylabel=f"reward of all sampled completions (0 to 3),\nmean of {SMOOTHING_QUESTIONS} questions"
+    )
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     figure.savefig(path, dpi=150)

@@ -109,9 +109,10 @@ def time_split(runs: Sequence[RunSummary]) -> pd.DataFrame:
 
 
 def bound(grpo: RunSummary, pruning_rate: float) -> float:
-    """How much faster an epoch can get at P, given GRPO's measured split: (g + t) / (g + t (1 - P)).
+    """How much faster an epoch gets at P if only what pruning shrinks does: (g + t) / (g + t (1 - P)).
 
-    t is what pruning shrinks (old and reference log-probs, update), g all the rest.
+    From GRPO's measured split: t is the old and reference log-probs and the update, g all the rest. More
+    questions a step can make generation itself cheaper, which this leaves out.
     """
     phases = grpo.phases()
     t = sum(phases[phase] for phase in ("old log-prob", "ref log-prob", "update"))
