@@ -18,7 +18,7 @@ def test_gsm8k_scripts(runner, repo, shared_data, toy, tmp_path):
         f"data.train_files={data}/train.parquet",
         f"data.val_files={data}/test.parquet",
         "data.val_max_samples=8",
-        "data.max_prompt_length=1024",
+        "data.max_prompt_length=960",
         "data.max_response_length=32",
         "data.filter_overlong_prompts=false",
     )
