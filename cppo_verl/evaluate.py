@@ -25,16 +25,18 @@ def validation_only(config: DictConfig) -> None:
         ConfigError: `checkpoint` is not a checkpoint of a run.
     """
     with open_dict(config):
-        config.trainer.update(val_only=True, val_before_train=True, resume_mode="disable")
+        config.trainer.update(val_only=True, val_before_train=True, resume_mode="disable", logger=["console", "file"])
         config.trainer.validation_data_dir = f"{config.trainer.default_local_dir}/generations"
         config.data.train_files = config.data.val_files
         config.actor_rollout_ref.actor.use_kl_loss = False
-        config.actor_rollout_ref.rollout.gpu_memory_utilization = 0.85
         config.cppo.update(pruning_rate=0, allocation=False)
         if config.checkpoint:
             folder = checkpoint_folder(config.checkpoint)
             trained = OmegaConf.load(folder.parent / CONFIG_FILE)
-            config.actor_rollout_ref.model.path = trained.actor_rollout_ref.model.path
+            config.actor_rollout_ref.model = trained.actor_rollout_ref.model
+            config.actor_rollout_ref.actor.checkpoint.load_contents = ["model"]
+            # A sharded checkpoint is loaded by as many ranks as wrote it.
+            config.trainer.update(nnodes=trained.trainer.nnodes, n_gpus_per_node=trained.trainer.n_gpus_per_node)
             config.trainer.update(resume_mode="resume_path", resume_from_path=str(folder))
 
 
@@ -45,10 +47,12 @@ def checkpoint_folder(path: str) -> Path:
         ConfigError: There is none.
     """
     folder = Path(path).absolute()
-    steps = sorted(folder.glob("global_step_*"), key=lambda step: int(step.name.rpartition("_")[2]))
-    folder = steps[-1] if steps else folder
+    if (latest := folder / "latest_checkpointed_iteration.txt").is_file():
+        folder = folder / f"global_step_{latest.read_text().strip()}"
     if not (folder / "actor").is_dir() or not folder.name.startswith("global_step_"):
         raise ConfigError(f"checkpoint={path} holds no global_step_N/actor, so it is no checkpoint of a run")
+    if not (folder.parent / CONFIG_FILE).is_file():
+        raise ConfigError(f"checkpoint={path}: the run's {CONFIG_FILE} is not beside it in {folder.parent}")
     return folder
 
 

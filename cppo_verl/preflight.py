@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -61,9 +62,11 @@ def num_train_rows(config: DictConfig) -> int:
 
 
 def _plan(config: DictConfig) -> StepPlan:
-    from cppo_verl.trainer.checks import plan_from_config
+    from cppo_verl.trainer.checks import check_micro_batches, plan_from_config
 
-    return plan_from_config(config)
+    plan = plan_from_config(config)
+    check_micro_batches(config, plan)
+    return plan
 
 
 def _refusals(config: DictConfig) -> list[str]:
@@ -97,7 +100,8 @@ def _model_faults(config: DictConfig) -> Iterator[str]:
     path = str(config.actor_rollout_ref.model.path)
     local = Path(path).expanduser()
     try:
-        AutoConfig.from_pretrained(local if local.is_dir() else path)
+        trust = config.actor_rollout_ref.model.trust_remote_code
+        AutoConfig.from_pretrained(local if local.is_dir() else path, trust_remote_code=trust)
     except (OSError, ValueError) as error:
         why = str(error).splitlines()[0]
         yield (
@@ -107,8 +111,8 @@ def _model_faults(config: DictConfig) -> Iterator[str]:
 
 
 def _device_faults(config: DictConfig) -> Iterator[str]:
-    if config.trainer.device != "cuda" or config.trainer.nnodes > 1:
-        return
+    if config.trainer.device != "cuda" or config.trainer.nnodes > 1 or "RAY_ADDRESS" in os.environ:
+        return  # the GPUs are those of a cluster, not of this machine
     import torch
 
     asked, there = config.trainer.n_gpus_per_node, torch.cuda.device_count()

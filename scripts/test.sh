@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
 # Set everything up and run every test:  bash scripts/test.sh [pytest options]
+# The tests run on the cpu stack, also where there is a GPU; there in an environment of their own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bash scripts/setup.sh
-.venv/bin/ruff check .
-.venv/bin/ruff format --check --quiet .
-exec .venv/bin/python -m pytest "$@"
+nvidia-smi >/dev/null 2>&1 && export VENV=.venv-cpu
+bash scripts/setup.sh cpu
+bin="${VENV:-.venv}/bin"
+"$bin/ruff" check .
+"$bin/ruff" format --check --quiet .
+exec "$bin/python" -m pytest "$@"

@@ -46,24 +46,64 @@ def data_parallel_size(config: DictConfig) -> int:
 
 def refusals(config: DictConfig) -> list[str]:
     """Why CPPO cannot work with this config; empty where it can."""
-    on = lambda key: bool(OmegaConf.select(config, key))  # noqa: E731
-    cppo = CPPOConfig.from_mapping(config.cppo)
-    estimator = config.algorithm.adv_estimator
-    faults = {
-        f"algorithm.adv_estimator={estimator}: CPPO prunes by an advantage that is known before any forward, "
-        f"from rewards alone; use one of {', '.join(OUTCOME_ESTIMATORS)}": estimator not in OUTCOME_ESTIMATORS,
-        "algorithm.use_kl_in_reward=true: a reward that needs the reference log-probs is not known before "
-        "the pruning; use actor_rollout_ref.actor.use_kl_loss=true": on("algorithm.use_kl_in_reward"),
-        "critic.enable=true: CPPO has no critic; its advantage comes from the group": on("critic.enable"),
-        "trainer.use_v1=true: RayCPPOTrainer is a V0 trainer; set trainer.use_v1=false": on("trainer.use_v1"),
-        "trainer.critic_warmup must be 0: there is no critic": on("trainer.critic_warmup"),
-        "distillation.enabled=true is not supported": on("distillation.enabled"),
-        "reward.reward_model.enable=true needs reward.reward_model.enable_resource_pool=true: completions "
-        "are scored while the rollout engine is awake": on("reward.reward_model.enable")
-        and not on("reward.reward_model.enable_resource_pool"),
-        "skip.rollout.enable=true replays one rollout a step; use cppo.max_gen_rounds=1 with "
-        "cppo.zero_variance=drop": on("skip.rollout.enable")
-        and cppo.zero_variance == "drop"
-        and cppo.max_gen_rounds > 1,
-    }
-    return [message for message, is_fault in faults.items() if is_fault]
+    cppo, estimator = CPPOConfig.from_mapping(config.cppo), config.algorithm.adv_estimator
+    drops = cppo.zero_variance == "drop"
+
+    def on(key: str) -> bool:
+        return bool(OmegaConf.select(config, key))
+
+    faults = [
+        (
+            estimator not in OUTCOME_ESTIMATORS,
+            f"algorithm.adv_estimator={estimator}: CPPO prunes by an advantage that is known before any forward, "
+            f"from rewards alone; use one of {', '.join(OUTCOME_ESTIMATORS)}",
+        ),
+        (
+            on("algorithm.use_kl_in_reward"),
+            "algorithm.use_kl_in_reward=true: a reward that needs the reference log-probs is not known before the "
+            "pruning; use actor_rollout_ref.actor.use_kl_loss=true",
+        ),
+        (on("critic.enable"), "critic.enable=true: CPPO has no critic; its advantage comes from the group"),
+        (on("trainer.use_v1"), "trainer.use_v1=true: RayCPPOTrainer is a V0 trainer; set trainer.use_v1=false"),
+        (on("trainer.critic_warmup"), "trainer.critic_warmup must be 0: there is no critic"),
+        (on("distillation.enabled"), "distillation.enabled=true is not supported"),
+        (
+            on("reward.reward_model.enable") and not on("reward.reward_model.enable_resource_pool"),
+            "reward.reward_model.enable=true needs reward.reward_model.enable_resource_pool=true: completions are "
+            "scored while the rollout engine is awake",
+        ),
+        (
+            on("skip.rollout.enable") and drops and cppo.max_gen_rounds > 1,
+            "skip.rollout.enable=true replays one rollout a step; use cppo.max_gen_rounds=1 with "
+            "cppo.zero_variance=drop",
+        ),
+        (
+            drops and not on("actor_rollout_ref.actor.use_dynamic_bsz"),
+            "cppo.zero_variance=drop may train on fewer rows than planned, which fixed micro-batches need not "
+            "divide; set actor_rollout_ref.actor.use_dynamic_bsz=true",
+        ),
+    ]
+    return [message for is_fault, message in faults if is_fault]
+
+
+def check_micro_batches(config: DictConfig, plan: StepPlan) -> None:
+    """Refuse fixed micro-batches that do not divide a rank's rows.
+
+    Raises:
+        ConfigError: Names the option, and the nearest smaller size that works.
+    """
+    parts = config.actor_rollout_ref
+    if parts.actor.use_dynamic_bsz:
+        return
+    for key, size, rows in (
+        ("actor.ppo_micro_batch_size_per_gpu", parts.actor.ppo_micro_batch_size_per_gpu, plan.mini_batch_rows),
+        ("rollout.log_prob_micro_batch_size_per_gpu", parts.rollout.log_prob_micro_batch_size_per_gpu, plan.rows),
+        ("ref.log_prob_micro_batch_size_per_gpu", parts.ref.log_prob_micro_batch_size_per_gpu, plan.rows),
+    ):
+        share = rows // plan.dp_size
+        if size and share % size:
+            nearest = max(divisor for divisor in range(1, min(size, share) + 1) if share % divisor == 0)
+            raise ConfigError(
+                f"actor_rollout_ref.{key}={size} does not divide the {share} rows of a rank; nearest that works: "
+                f"{nearest}, or actor_rollout_ref.actor.use_dynamic_bsz=true"
+            )

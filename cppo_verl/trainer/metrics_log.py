@@ -13,7 +13,7 @@ class MetricsLog:
     """Keeps what earlier starts of a run logged.
 
     verl 0.9.1's file logger opens its file anew at every start. The lines are read before it does, and
-    those up to the step that was resumed from are written back, so that each step stands there once.
+    those up to the step that was resumed from are written back, so that each training step stands there once.
     """
 
     def __init__(self, run_folder: str):
@@ -28,6 +28,8 @@ class MetricsLog:
         A line that a killed run left unfinished is dropped.
         """
         logger = tracking.logger.get("file")
+        if not logger or not step:
+            return
         for line in self._earlier:
-            if logger and step and line.endswith(b"\n") and json.loads(line)["step"] <= step:
+            if line.endswith(b"\n") and json.loads(line)["step"] <= step:
                 logger.fp.write(line)

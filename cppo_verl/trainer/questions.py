@@ -13,8 +13,9 @@ class QuestionStream:
     """Stands where verl's trainer keeps its dataloader, and counts epochs in questions consumed.
 
     A step may need any number of questions (further rounds of `zero_variance=drop`), so the dataloader
-    below yields single ones. Iterating yields the stream itself once a step, over all epochs, while a
-    whole step of questions is left in the epoch; the remainder of an epoch is dropped, as verl does.
+    below yields single ones. Iterating yields the stream itself once a step, while a whole step of questions
+    is left in the epoch; the remainder of an epoch is dropped, as verl does. One iteration runs over all
+    epochs: verl's outer loop over epochs, which counts steps, then finds nothing left.
 
     Args:
         dataloader: Yields one collated question at a time.

@@ -67,17 +67,18 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
         self._begin_step(questions)
         with marked_timer("step", self.timing_raw):
             sampled, allocation = self._sample_and_prune(questions)
+            self.is_last_step = self.is_last_step or not questions.has_next_step()
             batch = self._gather(sampled, allocation)
             if len(batch):
                 batch = self._fit_compute_log_prob(batch)
                 batch = self._correct_rollout_mismatch(batch)
                 batch = self._fit_compute_ref_log_prob(batch)
                 batch = self._fit_update_actor(batch)
+        self._fit_save_checkpoint()  # while the rollout engine sleeps and its memory is free
+        with marked_timer("step", self.timing_raw):
             self._fit_update_weights()
             self._fit_dump_data(sampled)
-        self.is_last_step = self.is_last_step or not questions.has_next_step()
         self._fit_validate()
-        self._fit_save_checkpoint()
         self._fit_stop_profile()
         self._collect_metrics(sampled, batch)
         self._fit_experimental(sampled)
@@ -240,7 +241,7 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
             if self.config.trainer.total_training_steps is None:
                 steps = self.plan.steps_per_epoch(len(train_dataset)) * epochs
                 self.config.trainer.total_training_steps = steps
-            self.config.data.gen_batch_size = 1
+            self.config.data.gen_batch_size = 1  # what verl reads as the training dataloader's batch size
         super()._create_dataloader(train_dataset, val_dataset, collate_fn, train_sampler)
         self.config.data.gen_batch_size = self.plan.questions
         self.train_dataloader = QuestionStream(self.train_dataloader, self.plan.questions, epochs)

@@ -7,7 +7,7 @@ server for its health meanwhile.
 
 from __future__ import annotations
 
-import urllib.error
+import http.client
 import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -75,6 +75,6 @@ def _fault(address: str) -> str | None:
         _direct.open(f"http://{address}/health", timeout=POLL_SECONDS).close()
     except TimeoutError:
         return None
-    except urllib.error.URLError as error:
-        return None if isinstance(error.reason, TimeoutError) else str(error)
+    except (OSError, http.client.HTTPException) as error:  # URLError, a status of 5xx, a dropped connection
+        return None if isinstance(getattr(error, "reason", None), TimeoutError) else str(error) or repr(error)
     return None

@@ -4,4 +4,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 exec scripts/python.sh -m cppo_verl.evaluate --config-dir recipe/cppo/config recipe=gsm8k \
-    trainer.experiment_name=gsm8k_eval "$@"
+    trainer.experiment_name=gsm8k_eval actor_rollout_ref.rollout.gpu_memory_utilization=0.85 "$@"

@@ -4,4 +4,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 exec scripts/python.sh -m cppo_verl.evaluate --config-dir recipe/cppo/config recipe=math \
-    trainer.experiment_name=math_eval "$@"
+    trainer.experiment_name=math_eval actor_rollout_ref.rollout.gpu_memory_utilization=0.85 "$@"

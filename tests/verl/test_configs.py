@@ -12,7 +12,7 @@ import cppo_verl
 import cppo_verl.train
 from cppo_verl.config import ConfigError
 from cppo_verl.preflight import check
-from cppo_verl.trainer.checks import plan_from_config, refusals
+from cppo_verl.trainer.checks import check_micro_batches, plan_from_config, refusals
 
 CONF = str(Path(cppo_verl.__file__).parent / "conf")
 
@@ -35,9 +35,11 @@ def test_recipes_compose_resolve_and_plan(config, recipe, device):
     resolved = config(f"recipe={recipe}", f"device={device}", "cppo.pruning_rate=0.75")
     OmegaConf.resolve(resolved)
     plan = plan_from_config(resolved)
-    assert (plan.keep, plan.questions, plan.rows, plan.mini_batch_rows) == (4, 32, 128, 128)
+    batch = {"toy": 4}.get(recipe, 8)
+    assert (plan.keep, plan.questions, plan.rows, plan.mini_batch_rows) == (4, 4 * batch, 16 * batch, 16 * batch)
     assert refusals(resolved) == []
     assert resolved.trainer.device == {"cpu": "cpu", "gpu": "cuda"}[device]
+    assert resolved.actor_rollout_ref.model.override_config.attn_implementation == "sdpa"
 
 
 def test_published_settings(config):
@@ -77,6 +79,18 @@ def test_published_settings(config):
 def test_refusals(config, override, says):
     (message,) = refusals(config("recipe=gsm8k", override))
     assert says in message
+
+
+def test_fixed_micro_batches_must_divide_the_rows(config):
+    fixed = ("actor_rollout_ref.actor.use_dynamic_bsz=false", "cppo.pruning_rate=0.75", "cppo.allocation=false")
+    size = "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu"
+    fine = config("recipe=gsm8k", *fixed, f"{size}=8")
+    check_micro_batches(fine, plan_from_config(fine))
+    faulty = config("recipe=gsm8k", *fixed, f"{size}=12")
+    with pytest.raises(ConfigError, match="=12 does not divide the 16 rows of a rank; nearest that works: 8"):
+        check_micro_batches(faulty, plan_from_config(faulty))
+    (message,) = refusals(config("recipe=gsm8k", fixed[0], "cppo.zero_variance=drop"))
+    assert "use_dynamic_bsz=true" in message
 
 
 def test_replay_with_further_rounds_is_refused(config):

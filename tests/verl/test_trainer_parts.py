@@ -1,5 +1,6 @@
 """The parts of the trainer that need no cluster."""
 
+import http.client
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +11,7 @@ import pytest
 import torch
 from verl import DataProto
 
+from cppo_verl.summary import read_metrics
 from cppo_verl.trainer import watchdog
 from cppo_verl.trainer.metrics_log import MetricsLog
 from cppo_verl.trainer.rollout_seed import request_seeds
@@ -69,10 +71,26 @@ def test_metrics_log_keeps_the_steps_before_the_resume(tmp_path, monkeypatch):
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [0, 1, 2, 3]
 
 
+def test_summary_merges_the_validation_of_a_resumed_run_into_its_step(tmp_path):
+    lines = ({"step": 1, "data": {"a": 1}}, {"step": 2, "data": {"a": 2}}, {"step": 2, "data": {"val": 0.5}})
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    metrics = read_metrics(tmp_path)
+    assert metrics["a"].tolist() == [1, 2]
+    assert metrics["val"][2] == 0.5
+
+
 def test_metrics_log_of_a_new_run_and_of_other_loggers(tmp_path, monkeypatch):
     monkeypatch.setenv("VERL_FILE_LOGGER_PATH", "")
     MetricsLog(str(tmp_path / "new")).keep_until(0, SimpleNamespace(logger={}))
     assert (tmp_path / "new").is_dir()
+
+
+def test_a_dropped_connection_is_a_missed_poll_not_an_error(monkeypatch):
+    def drop(*_, **__):
+        raise http.client.RemoteDisconnected("closed")
+
+    monkeypatch.setattr(watchdog._direct, "open", drop)
+    assert "closed" in watchdog._fault("127.0.0.1:1")
 
 
 class _Health(BaseHTTPRequestHandler):
