@@ -16,9 +16,10 @@ rows = questions * keep; rows and mini_batch_rows divide by dp_size; mini_batch_
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 
 from cppo_verl.config import ConfigError, as_written
 
@@ -157,7 +158,7 @@ def _advice(asked: _Request) -> str:
         "data.train_batch_size": (_sizes(asked, "batch", asked.batch), str),
         "actor_rollout_ref.actor.ppo_mini_batch_size": (_sizes(asked, "mini", asked.mini), str),
     }
-    found = [f"{name}={show(value)}" for name, (values, show) in tries.items() for value in _first(values)]
+    found = [f"{name}={show(value)}" for name, (values, show) in tries.items() for value in islice(values, 1)]
     return "Nearest that works: " + ", or ".join(found) if found else "No single nearby change works"
 
 
@@ -175,10 +176,6 @@ def _with(asked: _Request, **changes) -> _Request:
     return _Request(**{**asked.__dict__, **changes})
 
 
-def _first(values: Iterator) -> list:
-    return [value for value, _ in zip(values, range(1), strict=False)]
-
-
 def _decimal(value: Fraction) -> str:
-    show: Callable[[Fraction], str] = lambda v: f"{float(v):.6g}"  # noqa: E731
-    return show(value) if Fraction(show(value)) == value else str(value)
+    short = f"{float(value):.6g}"
+    return short if Fraction(short) == value else str(value)
