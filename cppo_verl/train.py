@@ -43,6 +43,7 @@ def run(config: DictConfig, runner_class: type | None = None) -> None:
 
     try:
         run_ppo(config, ray.remote(num_cpus=1)(runner_class or CPPOTaskRunner))
+        print(f"Finished. Run folder: {config.trainer.default_local_dir}", flush=True)
     finally:
         ray.shutdown()
 

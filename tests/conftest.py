@@ -13,9 +13,14 @@ def repo() -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared_data(repo: Path) -> Path:
-    """The folder of data sets: `CPPO_TEST_DATA`, else `shared/data` next to the repository."""
-    folder = Path(os.environ.get("CPPO_TEST_DATA") or repo.parent / "shared" / "data")
-    if not folder.is_dir():
-        pytest.skip(f"no data sets at {folder}; set CPPO_TEST_DATA")
-    return folder
+def data_sets(repo: Path) -> Path:
+    """Where the data sets are, if they are: `CPPO_TEST_DATA`, else `shared/data` next to the repository."""
+    return Path(os.environ.get("CPPO_TEST_DATA") or repo.parent / "shared" / "data")
+
+
+@pytest.fixture(scope="session")
+def shared_data(data_sets: Path) -> Path:
+    """The folder of data sets, for a test that cannot do without."""
+    if not data_sets.is_dir():
+        pytest.skip(f"no data sets at {data_sets}; set CPPO_TEST_DATA")
+    return data_sets

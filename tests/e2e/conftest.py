@@ -41,6 +41,12 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def gsm8k(data_sets: Path, toy: Path) -> Path:
+    """Problems in GSM8K's raw form: the published ones, or the embedded default's where they are missing."""
+    return data_sets / "gsm8k" if data_sets.is_dir() else toy / "raw"
+
+
 @dataclass
 class Run:
     """A finished run."""

@@ -1,7 +1,8 @@
 """`cppo_verl.train` with workers that write down what they are given.
 
-`+verl_trainer=true` trains with verl's own `RayPPOTrainer` instead. Each rank writes one file a call to
-`RUN/calls/rank_N/`: which forward, and the rows it saw; for an update also weights and gradients.
+`+verl_trainer=true` trains with verl's own `RayPPOTrainer` instead; `+cppo_by_step=[{allocation:true},...]`
+changes CPPO's options from step to step. Each rank writes one file a call to `RUN/calls/rank_N/`: which
+forward, and the rows it saw; for an update also weights and gradients.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from verl.trainer.ppo.ray_trainer import RayPPOTrainer
 from verl.workers.engine_workers import TrainingWorker
 
 import cppo_verl.train
+from cppo_verl.config import CPPOConfig
 from cppo_verl.cpu.worker import CPUActorRolloutRefWorker
+from cppo_verl.trainer.checks import plan_from_config
+from cppo_verl.trainer.ray_trainer import RayCPPOTrainer
 from cppo_verl.trainer.task_runner import CPPOTaskRunner
 
 FOLDER = "CPPO_TEST_CALLS"
@@ -51,7 +55,7 @@ class Recorder(TrainingWorker):
         def recorded_step():
             named = list(self.engine.module.named_parameters())
             weights = {name: full(p).clone() for name, p in named}
-            gradients = {name: full(p.grad).clone() for name, p in named}
+            gradients = {name: full(p.grad).clone() for name, p in named if p.grad is not None}
             self.record("optimizer step", weights=weights, gradients=gradients)
             return step()
 
@@ -87,6 +91,22 @@ class InstrumentedRunner(CPPOTaskRunner):
         return result
 
 
+class ReplanningTrainer(RayCPPOTrainer):
+    """The project's trainer, with options by step: several plans from one start of the stack."""
+
+    def fit_step(self, questions) -> None:
+        config = self.config.copy()
+        config.cppo.update(config.cppo_by_step[self.global_steps - 1])
+        self.cppo, self.plan = CPPOConfig.from_mapping(config.cppo), plan_from_config(config)
+        super().fit_step(questions)
+
+
+class ReplanningRunner(InstrumentedRunner):
+    """The same around the trainer above."""
+
+    trainer_class = ReplanningTrainer
+
+
 class VerlRunner(InstrumentedRunner):
     """The same around verl's own, unmodified trainer."""
 
@@ -100,7 +120,10 @@ def main(config: DictConfig) -> None:
         env_vars, folder = config.ray_kwargs.ray_init.runtime_env.env_vars, config.trainer.default_local_dir
         env_vars[FOLDER] = f"{folder}/calls"
         env_vars["VERL_FILE_LOGGER_PATH"] = f"{folder}/metrics.jsonl"
-    runner = VerlRunner if config.get("verl_trainer") else InstrumentedRunner
+    if config.get("verl_trainer"):
+        runner = VerlRunner
+    else:
+        runner = ReplanningRunner if config.get("cppo_by_step") else InstrumentedRunner
     cppo_verl.train.run(config, runner)
 
 
