@@ -52,6 +52,10 @@ class CPPOConfig:
     """Gives each request its own sampling seed, a hash of (this number, step, question, sample), so that
     two runs of one command sample the same completions. `null`: the engine's own randomness."""
 
+    save_best: bool = False
+    """Keep the checkpoint of best validation accuracy in the run's folder `best`. The validation questions must
+    not be test questions; `mode=save_best` sets all that this needs."""
+
     def __post_init__(self) -> None:
         _one_of("metric", self.metric, get_args(Metric))
         _one_of("scope", self.scope, get_args(Scope))
@@ -61,8 +65,9 @@ class CPPOConfig:
                 f"cppo.pruning_rate={self.pruning_rate} must be at least 0 and below 1 "
                 "(the share pruned; 0.5 prunes half of a question's completions)"
             )
-        if not isinstance(self.allocation, bool):
-            raise ConfigError(f"cppo.allocation={self.allocation!r} must be true or false")
+        for name in ("allocation", "save_best"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"cppo.{name}={getattr(self, name)!r} must be true or false")
         if not _is_int(self.max_gen_rounds) or self.max_gen_rounds < 1:
             raise ConfigError(f"cppo.max_gen_rounds={self.max_gen_rounds!r} must be a whole number from 1")
         for name in ("seed", "rollout_seed"):

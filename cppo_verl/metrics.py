@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,3 +71,9 @@ def step_metrics(sampled: SampledRows, kept: torch.Tensor, *, rounds: int, surpl
         if rows.any():
             metrics |= {f"cppo/{name}/{key}": value for key, value in sampled.means(rows).items()}
     return metrics
+
+
+def validation_accuracy(metrics: Mapping[str, float]) -> float | None:
+    """Mean accuracy over the validation's data sources in a step's metrics; None without a validation."""
+    found = [value for key, value in metrics.items() if key.startswith("val-core/") and "/acc/mean@" in key]
+    return float(np.mean(found)) if found else None

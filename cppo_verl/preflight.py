@@ -27,7 +27,7 @@ def check(config: DictConfig) -> StepPlan:
     faults: list[str] = []
     plan = _caught(lambda: _plan(config), faults)
     faults += _caught(lambda: list(_refusals(config)), faults) or []
-    faults += [*_data_faults(config), *_model_faults(config), *_device_faults(config)]
+    faults += [*_data_faults(config), *_model_faults(config), *_device_faults(config), *_best_faults(config)]
     if plan and not faults:
         _caught(lambda: plan.steps_per_epoch(num_train_rows(config)), faults)
     if faults:
@@ -91,7 +91,8 @@ def _data_faults(config: DictConfig) -> Iterator[str]:
     for key in ("train_files", "val_files"):
         for path in _paths(config.data[key]):
             if not path.is_file():
-                yield f"data.{key}: {path} is not there; {config.data_hint}"
+                hold_out = " --validation 500" if path.name == "validation.parquet" else ""
+                yield f"data.{key}: {path} is not there; {config.data_hint}{hold_out}"
 
 
 def _model_faults(config: DictConfig) -> Iterator[str]:
@@ -123,3 +124,22 @@ def _device_faults(config: DictConfig) -> Iterator[str]:
             else f"trainer.n_gpus_per_node={asked} but this machine has no GPU that torch sees; device=cpu "
             "runs the same stack without one"
         )
+
+
+def _best_faults(config: DictConfig) -> Iterator[str]:
+    if not config.cppo.get("save_best"):
+        return
+    save, test = config.trainer.save_freq, config.trainer.test_freq
+    if save <= 0 or test <= 0 or test % save:
+        nearest = save if save > 0 else max(test, 1)
+        yield (
+            f"cppo.save_best=true keeps a checkpoint of a validated step: trainer.save_freq={save} must divide "
+            f"trainer.test_freq={test}; set both to {nearest}"
+        )
+    for path in filter(Path.is_file, _paths(config.data.val_files)):
+        rows = pq.read_table(path, columns=["extra_info"]).column("extra_info").to_pylist()
+        if any(row.get("split") == "test" for row in rows):
+            yield (
+                f"cppo.save_best=true would choose the checkpoint on test questions: data.val_files={path} holds "
+                "some; prepare the data with --validation 500 and validate on validation.parquet (mode=save_best)"
+            )

@@ -15,6 +15,7 @@ from cppo_verl.config import ConfigError
 from cppo_verl.preflight import check, describe, save_config
 
 OmegaConf.register_new_resolver("sum", lambda *values: sum(values), replace=True)
+OmegaConf.register_new_resolver("beside", lambda path, name: os.path.join(os.path.dirname(path), name), replace=True)
 
 
 def run(config: DictConfig, runner_class: type | None = None) -> None:

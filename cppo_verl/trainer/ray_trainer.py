@@ -28,6 +28,7 @@ from verl.workers.utils.padding import left_right_2_no_padding
 from cppo_verl.allocation import Allocation, Allocator
 from cppo_verl.config import CPPOConfig
 from cppo_verl.metrics import step_metrics
+from cppo_verl.trainer.best import BestCheckpoint
 from cppo_verl.trainer.checks import plan_from_config
 from cppo_verl.trainer.metrics_log import MetricsLog
 from cppo_verl.trainer.questions import QuestionStream
@@ -48,6 +49,7 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
         self.cppo = CPPOConfig.from_mapping(config.cppo)
         self.plan = plan_from_config(config)
         self.metrics_log = MetricsLog(config.trainer.default_local_dir)
+        self.best = BestCheckpoint(config.trainer.default_local_dir)
         super().__init__(config, *args, **kwargs)
 
     def init_workers(self) -> None:
@@ -79,6 +81,7 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
             self._fit_update_weights()
             self._fit_dump_data(sampled)
         self._fit_validate()
+        self._keep_if_best()
         self._fit_stop_profile()
         self._collect_metrics(sampled, batch)
         self._fit_experimental(sampled)
@@ -211,6 +214,10 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
         metrics = rename_dict(tu.get(self.actor_rollout_wg.update_actor(data), "metrics"), "actor/")
         metrics["perf/mfu/actor"] = metrics.pop("actor/mfu")
         return DataProto.from_single_dict(data={}, meta_info={"metrics": metrics})
+
+    def _keep_if_best(self) -> None:
+        if self.cppo.save_best:
+            self.metrics |= self.best.offer(self.global_steps, self.metrics)
 
     def _fit_dump_data(self, batch: DataProto) -> None:
         self.reward_extra_infos_dict = extract_reward(batch)[1]

@@ -23,6 +23,7 @@ ACCEPTED = {
     "max_gen_rounds": [1, 4, 100],
     "seed": [0, -1, 2**31],
     "rollout_seed": [0, -1, 2**31, None],
+    "save_best": [True, False],
 }
 REFUSED = {
     "pruning_rate": [-0.1, "-1/16", 1, 1.0, "1", 1.5, *NOT_NUMBERS],
@@ -33,6 +34,7 @@ REFUSED = {
     "max_gen_rounds": [0, -1, 1.5, "2", True, None],
     "seed": [0.0, "0", None, True],
     "rollout_seed": [0.0, "0", False],
+    "save_best": ["yes", 1, None],
 }
 
 

@@ -138,6 +138,29 @@ def test_preflight_of_too_little_data(config, tmp_path):
         check(small)
 
 
+def test_save_best_mode_validates_on_held_out_questions(config):
+    best = config("recipe=gsm8k", "mode=save_best")
+    assert best.cppo.save_best and best.data.val_files == "data/gsm8k/validation.parquet"
+    assert best.trainer.test_freq == best.trainer.save_freq == 50
+    with pytest.raises(ConfigError, match=r"data/gsm8k/validation\.parquet is not there; .* --validation 500"):
+        check(best)
+
+
+@pytest.mark.parametrize("freqs", [(-1, 50), (50, -1), (20, 50), (100, 50)])
+def test_save_best_needs_a_checkpoint_at_every_validation(config, freqs):
+    save, test = freqs
+    override = (f"trainer.save_freq={save}", f"trainer.test_freq={test}")
+    with pytest.raises(ConfigError, match=rf"trainer\.save_freq={save} must divide trainer\.test_freq={test}"):
+        check(config("recipe=gsm8k", "mode=save_best", *override))
+
+
+def test_save_best_refuses_to_choose_on_test_questions(config, tmp_path):
+    rows = pd.DataFrame({"prompt": ["q"] * 8, "extra_info": [{"split": "train"}] * 7 + [{"split": "test"}]})
+    rows.to_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(ConfigError, match=r"would choose the checkpoint on test questions: .*rows\.parquet"):
+        check(config("recipe=gsm8k", "mode=save_best", f"data.val_files={tmp_path}/rows.parquet"))
+
+
 def _empty_model(folder: Path) -> str:
     (folder / "config.json").write_text('{"model_type": "qwen2"}')
     return str(folder)

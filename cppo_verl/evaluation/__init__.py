@@ -1,0 +1,1 @@
+"""Accuracy of a model on the benchmarks: generation through vLLM, scoring, statistics, results."""

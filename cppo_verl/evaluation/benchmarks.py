@@ -1,0 +1,136 @@
+"""The benchmarks: where their rows are, how they are scored, how they are sampled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from cppo_verl.config import ConfigError
+from cppo_verl.rewards import gsm8k, math, olympiad
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How completions are sampled."""
+
+    samples: int = 1
+    """Completions a question."""
+    temperature: float = 0.0
+    """0 is greedy."""
+    top_p: float = 1.0
+
+
+GREEDY = Protocol()
+FOUR_SAMPLES = Protocol(samples=4, temperature=0.6, top_p=0.95)
+"""Mean pass@1 of four samples, for sets too small for one."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One set of test questions."""
+
+    name: str
+    file: str
+    """Parquet file in verl's row schema, as the preparation script writes it."""
+    prepare: str
+    """Command that writes it."""
+    rewards: object
+    """Module of the reward that the recipes train with: `compute_score` and `extract_answer`."""
+    protocol: Protocol = GREEDY
+    """As published (paper §4.1)."""
+
+    @property
+    def score(self) -> Callable[..., dict[str, float]]:
+        """The reward function."""
+        return self.rewards.compute_score
+
+    @property
+    def extract_answer(self) -> Callable[[str], str | None]:
+        """Normal form of a completion's answer, by which votes are counted."""
+        return self.rewards.extract_answer
+
+
+def _script(name: str, folder: str) -> str:
+    return f"python examples/data_preprocess/{name}.py --local_dir data/{folder}"
+
+
+BENCHMARKS = {
+    benchmark.name: benchmark
+    for benchmark in (
+        Benchmark("gsm8k", "data/gsm8k/test.parquet", _script("gsm8k", "gsm8k"), gsm8k),
+        Benchmark("math500", "data/math/test.parquet", _script("math_dataset", "math"), math),
+        Benchmark("amc23", "data/amc23/test.parquet", _script("amc23", "amc23"), math, FOUR_SAMPLES),
+        Benchmark("aime24", "data/aime24/test.parquet", _script("aime24", "aime24"), math, FOUR_SAMPLES),
+        Benchmark(
+            "olympiadbench", "data/olympiadbench/test.parquet", _script("olympiadbench", "olympiadbench"), olympiad
+        ),
+        Benchmark("toy", "outputs/quickstart/toy/test.parquet", "bash scripts/quickstart.sh", gsm8k),
+    )
+}
+"""By name; `toy` is the embedded default's test set."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One test question."""
+
+    benchmark: str
+    index: int
+    """Row of the benchmark's file, from 0."""
+    messages: list[dict[str, str]]
+    """The chat that asks it."""
+    data_source: str
+    gold: str
+    extra_info: dict
+
+
+def find(name: str) -> Benchmark:
+    """The benchmark of a name.
+
+    Raises:
+        ConfigError: There is none; the message lists those there are.
+    """
+    if name not in BENCHMARKS:
+        raise ConfigError(f"benchmarks: there is no {name!r}; there are {', '.join(BENCHMARKS)}")
+    return BENCHMARKS[name]
+
+
+def load_questions(benchmark: Benchmark, file: str | None = None, limit: int | None = None) -> list[Question]:
+    """The questions of a benchmark.
+
+    Args:
+        benchmark: Which.
+        file: Another parquet file than the benchmark's.
+        limit: Only the first so many.
+
+    Raises:
+        ConfigError: The file is missing or is not in verl's row schema.
+    """
+    path = Path(file or benchmark.file).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"{benchmark.name}: {path} is not there; run: {benchmark.prepare}")
+    rows = pd.read_parquet(path)
+    if missing := {"data_source", "prompt", "reward_model"} - set(rows.columns):
+        raise ConfigError(f"{benchmark.name}: {path} has no column {', '.join(sorted(missing))}; run: {benchmark.prepare}")
+    return [
+        Question(
+            benchmark=benchmark.name,
+            index=index,
+            messages=[dict(message) for message in row["prompt"]],
+            data_source=row["data_source"],
+            gold=row["reward_model"]["ground_truth"],
+            extra_info=row.get("extra_info") or {},
+        )
+        for index, row in enumerate(rows.head(limit if limit is not None else len(rows)).to_dict("records"))
+    ]
+
+
+def fingerprint(questions: list[Question]) -> str:
+    """A digest of what is asked and what is right: equal for equal sets."""
+    content = json.dumps([(q.benchmark, q.messages, q.gold) for q in questions], ensure_ascii=False)
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:16]

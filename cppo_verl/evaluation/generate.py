@@ -1,0 +1,100 @@
+"""Completions from vLLM, one by one as they finish."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cppo_verl.config import ConfigError
+from cppo_verl.evaluation.benchmarks import Protocol, Question
+
+
+@dataclass(frozen=True)
+class Request:
+    """One sample of one question."""
+
+    question: Question
+    sample: int
+    """From 0."""
+    protocol: Protocol
+
+    @property
+    def key(self) -> str:
+        """Names the request, in this run and in one that goes on with it."""
+        return f"{self.question.benchmark}/{self.question.index}/{self.sample}"
+
+    def seed(self, seed: int) -> int:
+        """A seed of its own: what is sampled does not depend on what else is, nor on the order."""
+        return int.from_bytes(hashlib.sha256(f"{seed}/{self.key}".encode()).digest()[:4], "big")
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What the model answered."""
+
+    request: Request
+    text: str
+    num_tokens: int
+    truncated: bool
+    """It was cut at `max_tokens`."""
+
+
+class Generator:
+    """A vLLM engine on one model.
+
+    Args:
+        model: Folder or hub id.
+        requests: What will be asked: their longest prompt sets the context length.
+        max_tokens: Longest completion.
+        engine: Further `vllm.EngineArgs`.
+
+    Raises:
+        ConfigError: Prompt and completion do not fit the model's context.
+    """
+
+    def __init__(self, model: str, requests: Sequence[Request], max_tokens: int, engine: Mapping[str, Any]):
+        from transformers import AutoConfig, AutoTokenizer
+        from vllm import EngineArgs, LLMEngine
+
+        self.max_tokens = max_tokens
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        self.prompts = {
+            request.key: tokenizer.apply_chat_template(
+                request.question.messages, add_generation_prompt=True, return_dict=False
+            )
+            for request in requests
+        }
+        longest = max(map(len, self.prompts.values()))
+        context = AutoConfig.from_pretrained(model).max_position_embeddings
+        if longest + max_tokens > context:
+            raise ConfigError(
+                f"sampling.max_tokens={max_tokens}: with the longest prompt of {longest} tokens that is beyond the "
+                f"model's context of {context}; sampling.max_tokens={max(context - longest, 0)} fits"
+            )
+        self.engine = LLMEngine.from_engine_args(EngineArgs(model=model, max_model_len=longest + max_tokens, **engine))
+
+    def generate(self, requests: Sequence[Request], seed: int) -> Iterator[Completion]:
+        """Sample all requests at once; yields each when it is finished."""
+        from vllm import SamplingParams
+
+        waiting = {request.key: request for request in requests}
+        for key, request in waiting.items():
+            params = SamplingParams(
+                temperature=request.protocol.temperature,
+                top_p=request.protocol.top_p,
+                max_tokens=self.max_tokens,
+                seed=request.seed(seed),
+            )
+            self.engine.add_request(key, {"prompt_token_ids": self.prompts[key]}, params)
+        while self.engine.has_unfinished_requests():
+            for output in self.engine.step():
+                if output.finished:
+                    (answer,) = output.outputs
+                    yield Completion(
+                        request=waiting.pop(output.request_id),
+                        text=answer.text,
+                        num_tokens=len(answer.token_ids),
+                        truncated=answer.finish_reason == "length",
+                    )

@@ -1,0 +1,139 @@
+"""What may be evaluated: a hub model, a local one, or a run's checkpoint, which is exported first."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from cppo_verl.config import ConfigError
+
+EXPORT = "huggingface_export"
+"""Folder in a `global_step_N` that holds the exported model."""
+BEST = "best.json"
+"""File in a run's `best` folder that names the best step and its accuracy."""
+LATEST = "latest_checkpointed_iteration.txt"
+"""verl's tracker of the last checkpoint."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that vLLM can load."""
+
+    path: str
+    """Hub id or folder."""
+    name: str
+    """For people and folder names."""
+    version: str
+    """Changes when the weights do: a digest of the files' names, sizes and times; empty for a hub id."""
+    checkpoint: Path | None = None
+    """The `global_step_N` it was exported from."""
+
+
+def find_model(model: str) -> Model:
+    """The model that `model` names; a run's checkpoint is exported beside itself unless it was before.
+
+    Args:
+        model: hub id, folder of a Hugging Face model, a run's folder (its last checkpoint), a run's `best`,
+            or one `global_step_N`.
+
+    Raises:
+        ConfigError: There is a folder that holds none of these, or a path that does not exist.
+    """
+    folder = Path(model).expanduser().absolute()
+    if not folder.is_dir():
+        if model.startswith(("/", ".", "~")) or model.count("/") > 1:
+            raise ConfigError(f"model={model}: there is no such folder")
+        return Model(path=model, name=model, version="")
+    if (folder / "config.json").is_file():
+        return Model(str(folder), "/".join(folder.parts[-2:]), _version(folder.glob("*.safetensors")))
+    checkpoint = find_checkpoint(folder)
+    exported = export(checkpoint)
+    name = "/".join(checkpoint.relative_to(checkpoint.parents[1]).parts)
+    return Model(str(exported), name, _version((checkpoint / "actor").glob("model_*.pt")), checkpoint)
+
+
+def find_checkpoint(folder: Path) -> Path:
+    """The `global_step_N` that a folder is or points to.
+
+    Raises:
+        ConfigError: It holds no checkpoint of a run.
+    """
+    chosen = folder
+    if (folder / LATEST).is_file():
+        chosen = folder / f"global_step_{(folder / LATEST).read_text().strip()}"
+    elif (folder / BEST).is_file():
+        chosen = folder / f"global_step_{json.loads((folder / BEST).read_text())['step']}"
+    if not chosen.name.startswith("global_step_") or not (chosen / "actor/fsdp_config.json").is_file():
+        raise ConfigError(
+            f"model={folder}: neither a model (no config.json) nor a run's checkpoint "
+            f"(no global_step_N/actor/fsdp_config.json); is the run without trainer.save_freq?"
+        )
+    return chosen
+
+
+def export(checkpoint: Path, target: Path | None = None) -> Path:
+    """Write a sharded FSDP checkpoint as a Hugging Face model, by verl's model merger, in bfloat16.
+
+    A LoRA adapter is merged into its model. The folder appears when it is complete; one that is there is
+    taken as it is, unless the checkpoint is newer.
+
+    Args:
+        checkpoint: A `global_step_N`.
+        target: By default a folder in the checkpoint.
+
+    Raises:
+        ConfigError: The merger failed; the message holds its last lines.
+    """
+    actor, target = checkpoint / "actor", target or checkpoint / EXPORT
+    shards = sorted(actor.glob("model_*.pt"))
+    if (target / "config.json").is_file() and target.stat().st_mtime >= max(s.stat().st_mtime for s in shards):
+        return target
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    print(f"exporting {checkpoint} to {target}", file=sys.stderr, flush=True)
+    command = [sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp"]
+    merger = subprocess.run(
+        [*command, "--local_dir", str(actor), "--target_dir", str(partial)], capture_output=True, text=True
+    )
+    if merger.returncode:
+        raise ConfigError(f"{checkpoint} could not be exported:\n{merger.stderr[-2000:]}")
+    if (partial / "lora_adapter").is_dir():
+        _merge_adapter(partial)
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+    return target
+
+
+def _merge_adapter(folder: Path) -> None:
+    """Add a LoRA adapter to the weights of the model that it stands with."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+    PeftModel.from_pretrained(base, folder / "lora_adapter").merge_and_unload().save_pretrained(folder)
+    shutil.rmtree(folder / "lora_adapter")
+
+
+def _version(files) -> str:
+    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(files)]
+    return hashlib.sha256(repr(stats).encode()).hexdigest()[:16]
+
+
+def main() -> None:
+    """`scripts/export_hf.sh`: export the checkpoint named on the command line."""
+    if len(sys.argv) not in (2, 3):
+        sys.exit("usage: scripts/export_hf.sh RUN_OR_CHECKPOINT [TARGET_FOLDER]")
+    try:
+        target = Path(sys.argv[2]).absolute() if len(sys.argv) == 3 else None
+        print(export(find_checkpoint(Path(sys.argv[1]).absolute()), target))
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

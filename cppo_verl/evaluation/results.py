@@ -1,0 +1,155 @@
+"""What an evaluation writes: every completion with its score, and the results over them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.table import Table
+
+from cppo_verl.config import ConfigError
+from cppo_verl.evaluation import statistics
+from cppo_verl.evaluation.benchmarks import BENCHMARKS
+from cppo_verl.evaluation.generate import Completion
+
+GENERATIONS, RESULTS, SETTINGS = "generations.jsonl", "results.json", "settings.json"
+
+
+def record(completion: Completion) -> dict:
+    """One line of `generations.jsonl`: the completion, scored as in training."""
+    question, benchmark = completion.request.question, BENCHMARKS[completion.request.question.benchmark]
+    return {
+        "benchmark": benchmark.name,
+        "index": question.index,
+        "sample": completion.request.sample,
+        **benchmark.score(question.data_source, completion.text, question.gold, question.extra_info),
+        "answer": benchmark.extract_answer(completion.text),
+        "gold": question.gold,
+        "tokens": completion.num_tokens,
+        "truncated": completion.truncated,
+        "completion": completion.text,
+    }
+
+
+class GenerationsLog:
+    """`generations.jsonl` of an evaluation, which may have been begun before.
+
+    Args:
+        folder: The evaluation's folder.
+        settings: All that decides what is generated.
+
+    Raises:
+        ConfigError: The folder holds an evaluation with other settings.
+    """
+
+    def __init__(self, folder: Path, settings: dict):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / GENERATIONS
+        made_with = folder / SETTINGS
+        if made_with.is_file() and (before := json.loads(made_with.read_text())) != settings:
+            changed = sorted(key for key in before.keys() | settings.keys() if before.get(key) != settings.get(key))
+            raise ConfigError(
+                f"out={folder} holds an evaluation with other settings ({', '.join(changed)}); give another out=, "
+                "or delete that folder"
+            )
+        write_json(made_with, settings)
+        self.done = _read_complete_lines(self.path)
+
+    def append(self, records: Iterable[dict]) -> None:
+        """Write records as they come, each flushed: a killed evaluation loses none that was scored."""
+        with self.path.open("a", encoding="utf-8", errors="surrogatepass") as file:
+            for line in records:
+                file.write(json.dumps(line) + "\n")
+                file.flush()
+
+    def read(self) -> pd.DataFrame:
+        """All completions, ordered by benchmark, question and sample."""
+        return read_generations(self.path.parent)
+
+
+def read_generations(folder: Path) -> pd.DataFrame:
+    """A row a completion, of an evaluation's folder, ordered by benchmark, question and sample.
+
+    Raises:
+        ConfigError: The folder holds none.
+    """
+    path = folder / GENERATIONS
+    if not path.is_file():
+        raise ConfigError(f"{folder} is no evaluation's folder: no {GENERATIONS}")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    frame = pd.DataFrame(lines).drop_duplicates(["benchmark", "index", "sample"])
+    return frame.sort_values(["benchmark", "index", "sample"], ignore_index=True)
+
+
+def correct_by_question(rows: pd.DataFrame) -> np.ndarray:
+    """`(num_questions, num_samples)` of 0 and 1, of one benchmark's rows."""
+    return rows.pivot(index="index", columns="sample", values="acc").to_numpy()
+
+
+def summarize(rows: pd.DataFrame) -> dict:
+    """Results of one benchmark from its completions; shares from 0 to 1, lengths in tokens."""
+    correct = correct_by_question(rows)
+    interval = statistics.accuracy_interval(correct)
+    samples = correct.shape[1]
+    powers = [2**i for i in range(1, samples.bit_length()) if 2**i <= samples]
+    majority = [
+        statistics.majority_correct(list(group["answer"]), list(group["acc"] > 0)) for _, group in rows.groupby("index")
+    ]
+    return {
+        "questions": len(correct),
+        "samples": samples,
+        "accuracy": float(correct.mean()),
+        "interval": [interval.low, interval.high],
+        "interval_method": interval.method,
+        **{f"pass@{k}": statistics.pass_at_k(correct, k) for k in powers},
+        **({f"maj@{samples}": float(np.mean(majority))} if samples > 1 else {}),
+        "format": float(rows["format"].mean()),
+        "reward": float(rows["score"].mean()),
+        "truncated": float(rows["truncated"].mean()),
+        "mean_tokens": float(rows["tokens"].mean()),
+        **({"verify_failed": int(rows["verify_failed"].sum())} if rows.get("verify_failed") is not None else {}),
+    }
+
+
+def table(results: dict[str, dict], title: str) -> Table:
+    """The results for a terminal, accuracies in percent."""
+    heads = "benchmark", "questions", "samples", "accuracy (95 %)", "pass@k", "maj@k", "format", "truncated", "tokens"
+    grid = Table(*heads, title=title)
+    for name, result in results.items():
+        low, high = result["interval"]
+        passes = "  ".join(f"{v:.1%} ({k[5:]})" for k, v in result.items() if k.startswith("pass@"))
+        majority = "".join(f"{v:.1%} ({k[4:]})" for k, v in result.items() if k.startswith("maj@"))
+        grid.add_row(
+            name,
+            str(result["questions"]),
+            str(result["samples"]),
+            f"{result['accuracy']:.2%} [{low:.1%}, {high:.1%}]",
+            passes or "-",
+            majority or "-",
+            f"{result['format']:.1%}",
+            f"{result['truncated']:.1%}",
+            f"{result['mean_tokens']:.0f}",
+        )
+    return grid
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write a whole file or none."""
+    partial = path.with_name(f".{path.name}.tmp")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(partial, path)
+
+
+def _read_complete_lines(path: Path) -> list[dict]:
+    """The records of a log, after cutting off a last line that a kill left unfinished."""
+    if not path.is_file():
+        return []
+    whole = path.read_bytes()
+    complete = whole[: whole.rfind(b"\n") + 1]
+    if complete != whole:
+        path.write_bytes(complete)
+    return [json.loads(line) for line in complete.splitlines()]

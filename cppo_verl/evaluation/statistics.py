@@ -1,0 +1,146 @@
+"""Accuracies with their uncertainty, and two models on the same questions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import comb
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval of a share, from 0 to 1, and how it was made."""
+
+    low: float
+    high: float
+    method: str
+
+
+def accuracy_interval(correct: np.ndarray) -> Interval:
+    """95 % interval of the mean accuracy.
+
+    Wilson's for one sample a question. For several, the samples of a question are not independent: a bootstrap
+    (percentile, over questions); where every question has the same mean it would have no width, so Wilson's
+    over questions stands in, which is the wider one.
+
+    Args:
+        correct: `(num_questions, num_samples)` of 0 and 1.
+    """
+    means = correct.mean(axis=1)
+    if correct.shape[1] == 1 or np.ptp(means) == 0:
+        return wilson(means.sum(), len(means))
+    result = stats.bootstrap(
+        (means,), np.mean, confidence_level=CONFIDENCE, n_resamples=RESAMPLES, method="percentile", rng=0
+    )
+    return Interval(*map(float, result.confidence_interval), "bootstrap over questions")
+
+
+def wilson(successes: float, trials: int) -> Interval:
+    """Wilson's score interval of `successes` in `trials`; a fractional count is rounded."""
+    found = stats.binomtest(round(successes), trials).proportion_ci(CONFIDENCE, method="wilson")
+    return Interval(float(found.low), float(found.high), "Wilson")
+
+
+def pass_at_k(correct: np.ndarray, k: int) -> float:
+    """Mean over questions of the chance that of k samples one is right: 1 - C(n - c, k) / C(n, k).
+
+    The unbiased estimate of Chen et al. (arXiv 2107.03374) from n samples of which c are right.
+
+    Args:
+        correct: `(num_questions, num_samples)` of 0 and 1.
+        k: At most the number of samples.
+    """
+    n = correct.shape[1]
+    return float(np.mean([1 - comb(n - int(c), k) / comb(n, k) for c in correct.sum(axis=1)]))
+
+
+def majority_correct(answers: Sequence[str | None], correct: Sequence[bool]) -> float:
+    """Whether the most frequent answer of one question's samples is right.
+
+    All right answers are one answer, however written. No answer is no vote; tied answers share the verdict.
+    """
+    pairs = [(answer, ok) for answer, ok in zip(answers, correct, strict=True) if answer or ok]
+    votes = Counter(("right",) if ok else ("wrong", answer) for answer, ok in pairs)
+    if not votes:
+        return 0.0
+    most = max(votes.values())
+    winners = [answer for answer, count in votes.items() if count == most]
+    return float(("right",) in winners) / len(winners)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same questions; shares from 0 to 1."""
+
+    questions: int
+    accuracy_a: float
+    accuracy_b: float
+    interval: Interval
+    """Of the difference b - a."""
+    p_value: float
+    test: str
+    """Which test the p-value is of."""
+
+    @property
+    def difference(self) -> float:
+        """By how much b is the more accurate."""
+        return self.accuracy_b - self.accuracy_a
+
+
+def compare(a: np.ndarray, b: np.ndarray) -> Comparison:
+    """Compare two models question by question.
+
+    The interval is a paired bootstrap over questions. The p-value is McNemar's exact test for one sample a
+    question, else a paired permutation test of the mean difference (signs of the differences flipped).
+
+    Args:
+        a: `(num_questions, num_samples)` of 0 and 1, of the first model.
+        b: The same questions in the same order, of the second; the number of samples may differ.
+
+    Raises:
+        ValueError: Not the same number of questions.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} and {len(b)} questions: compare the same ones")
+    difference = b.mean(axis=1) - a.mean(axis=1)
+    single = a.shape[1] == b.shape[1] == 1
+    return Comparison(
+        questions=len(a),
+        accuracy_a=float(a.mean()),
+        accuracy_b=float(b.mean()),
+        interval=_difference_interval(difference),
+        p_value=mcnemar(a[:, 0], b[:, 0]) if single else _sign_flip_test(difference),
+        test="McNemar, exact" if single else "paired permutation",
+    )
+
+
+def mcnemar(a: np.ndarray, b: np.ndarray) -> float:
+    """Exact two-sided p-value from the questions that only one of the two got right."""
+    only_a, only_b = int(np.sum((a == 1) & (b == 0))), int(np.sum((a == 0) & (b == 1)))
+    return float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+
+
+def _difference_interval(difference: np.ndarray) -> Interval:
+    if np.ptp(difference) == 0:
+        value = float(difference[0])
+        return Interval(value, value, "every question differs by as much")
+    result = stats.bootstrap(
+        (difference,), np.mean, confidence_level=CONFIDENCE, n_resamples=RESAMPLES, method="percentile", rng=0
+    )
+    return Interval(*map(float, result.confidence_interval), "paired bootstrap over questions")
+
+
+def _sign_flip_test(difference: np.ndarray) -> float:
+    if not difference.any():
+        return 1.0
+    result = stats.permutation_test(
+        (difference,), np.mean, permutation_type="samples", vectorized=True, n_resamples=RESAMPLES, rng=0
+    )
+    return float(result.pvalue)

@@ -1,0 +1,69 @@
+"""`RUN/best`: the checkpoint of best validation accuracy."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from cppo_verl.evaluation.models import BEST
+from cppo_verl.metrics import validation_accuracy
+
+
+class BestCheckpoint:
+    """Keeps `RUN/best/global_step_N`, and `best.json` with its step and accuracy.
+
+    The checkpoint that the step just saved is linked (copied where the file system has no hard links), so
+    it costs no time and no space while both exist, and outlives verl's rotation of checkpoints. Invariants:
+
+    - `best.json` names a complete checkpoint, always: the new one is in place before it is named, and the
+      old one goes after that;
+    - the accuracy to beat is read from `best.json`, so that it survives a resume;
+    - of equal accuracies the earlier step stays.
+    """
+
+    def __init__(self, run_folder: str | Path):
+        self.run_folder, self.folder = Path(run_folder), Path(run_folder) / "best"
+        self.step, self.accuracy = 0, float("-inf")
+        if (record := self.folder / BEST).is_file():
+            best = json.loads(record.read_text())
+            self.step, self.accuracy = best["step"], best["accuracy"]
+
+    def offer(self, step: int, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Keep the checkpoint of `step` if its validation accuracy is above the best; returns metrics to log.
+
+        Does nothing at a step without a validation.
+
+        Raises:
+            FileNotFoundError: The step has no checkpoint (the preflight sees to it that it has).
+        """
+        accuracy = validation_accuracy(metrics)
+        if accuracy is None:
+            return {}
+        if accuracy > self.accuracy:
+            self._keep(step, accuracy)
+        return {"cppo/best/accuracy": self.accuracy, "cppo/best/step": self.step}
+
+    def _keep(self, step: int, accuracy: float) -> None:
+        name = f"global_step_{step}"
+        kept, partial = self.folder / name, self.folder / f".{name}.partial"
+        for left_by_a_kill in (partial, kept):
+            shutil.rmtree(left_by_a_kill, ignore_errors=True)
+        shutil.copytree(self.run_folder / name, partial, copy_function=_link_or_copy)
+        partial.rename(kept)
+        record = self.folder / f".{BEST}.tmp"
+        record.write_text(json.dumps({"step": step, "accuracy": accuracy}) + "\n")
+        os.replace(record, self.folder / BEST)
+        self.step, self.accuracy = step, accuracy
+        for other in self.folder.glob("*global_step_*"):
+            if other != kept:
+                shutil.rmtree(other)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
