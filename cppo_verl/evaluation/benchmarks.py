@@ -116,7 +116,8 @@ def load_questions(benchmark: Benchmark, file: str | None = None, limit: int | N
         raise ConfigError(f"{benchmark.name}: {path} is not there; run: {benchmark.prepare}")
     rows = pd.read_parquet(path)
     if missing := {"data_source", "prompt", "reward_model"} - set(rows.columns):
-        raise ConfigError(f"{benchmark.name}: {path} has no column {', '.join(sorted(missing))}; run: {benchmark.prepare}")
+        columns = ", ".join(sorted(missing))
+        raise ConfigError(f"{benchmark.name}: {path} has no column {columns}; run: {benchmark.prepare}")
     return [
         Question(
             benchmark=benchmark.name,
