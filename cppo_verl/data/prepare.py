@@ -12,33 +12,21 @@ from rich.progress import track
 
 from cppo_verl.data.rows import Checked, Recipe, build, check, write_parquet
 from cppo_verl.data.sources import SourceError, load_split
+from cppo_verl.data.validation import hold_out
 
-SPLITS = ("train", "test")
 _SHOWN = 20  # findings printed of each kind
 
 
 def main(recipe: Recipe, description: str, argv: Sequence[str] | None = None) -> int:
-    """Write `train.parquet` and `test.parquet`; returns the exit code, 1 if nothing was written.
+    """Write a parquet file a split; returns the exit code, 1 if nothing was written.
 
     Bad rows stop the run before anything is written, unless `--drop-bad-rows` leaves them out.
     """
     args = _parse_args(recipe, description, argv)
     try:
-        splits = {split: load_split(args.source or recipe.data_sources[split], split) for split in SPLITS}
-    except SourceError as error:
+        files = _prepare(recipe, args)
+    except (SourceError, _NothingWritten) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
-    checked = check(splits, recipe, _progress)
-    _report(checked)
-    if checked.errors and not args.drop_bad_rows:
-        print("error: nothing written; mend these rows or pass --drop-bad-rows", file=sys.stderr)
-        return 1
-    files = {
-        args.local_dir / f"{split}.parquet": build(split, rows, checked, recipe, system=args.system_prompt)
-        for split, rows in splits.items()
-    }
-    if empty := [str(path) for path, rows in files.items() if not rows]:
-        print(f"error: nothing written; no good row is left for {', '.join(empty)}", file=sys.stderr)
         return 1
     write_parquet(files)
     for path, rows in files.items():
@@ -46,14 +34,50 @@ def main(recipe: Recipe, description: str, argv: Sequence[str] | None = None) ->
     return 0
 
 
+class _NothingWritten(Exception):
+    """What must change before the files can be written."""
+
+
+def _prepare(recipe: Recipe, args: argparse.Namespace) -> dict[Path, list[dict]]:
+    if not args.validation and (stale := args.local_dir / "validation.parquet").exists():
+        raise _NothingWritten(
+            f"{stale}: the train file would hold these questions too; delete it, or pass --validation"
+        )
+    splits = {split: load_split(args.source or source, split) for split, source in recipe.data_sources.items()}
+    checked = check(splits, recipe, _progress)
+    _report(checked)
+    if checked.errors and not args.drop_bad_rows:
+        raise _NothingWritten("nothing written; mend these rows or pass --drop-bad-rows")
+    built = {split: build(split, rows, checked, recipe, system=args.system_prompt) for split, rows in splits.items()}
+    if empty := [split for split, rows in built.items() if not rows]:
+        raise _NothingWritten(f"nothing written; no good row is left for {' and '.join(empty)}")
+    if args.validation:
+        try:
+            built["train"], built["validation"] = hold_out(built["train"], args.validation)
+        except ValueError as error:
+            raise _NothingWritten(f"nothing written; --validation: {error}") from error
+    return {args.local_dir / f"{split}.parquet": rows for split, rows in built.items()}
+
+
 def _parse_args(recipe: Recipe, description: str, argv: Sequence[str] | None) -> argparse.Namespace:
     default = " and ".join(dict.fromkeys(recipe.data_sources.values()))
+    names = " and ".join(f"{split}.jsonl" for split in recipe.data_sources)
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--local_dir", type=Path, required=True, help="folder to write the parquet files to")
     parser.add_argument(
         "--source",
-        help=f"hub id, or a folder with train.jsonl and test.jsonl, each optionally .gz (default: {default})",
+        help=f"hub id, or a folder with {names}, optionally .gz (default: {default})",
     )
+    if "train" in recipe.data_sources:
+        parser.add_argument(
+            "--validation",
+            type=int,
+            default=0,
+            metavar="N",
+            help="hold N train questions out, always the same, into validation.parquet (default: 0)",
+        )
+    else:
+        parser.set_defaults(validation=0)
     parser.add_argument("--drop-bad-rows", action="store_true", help="leave bad rows out instead of stopping")
     parser.add_argument(
         "--no-system-prompt",

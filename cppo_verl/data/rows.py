@@ -23,22 +23,30 @@ class Recipe:
     """How one data set becomes rows."""
 
     data_sources: dict[str, str]
-    """Hub id of each split; also the row's `data_source`, wherever the rows came from."""
+    """Hub id of each split there is (`train`, `test` or both); also the row's `data_source`, wherever the rows
+    came from."""
 
     question: str
     """Field of the question."""
 
     answer: str
-    """Field of the worked solution, which holds the gold."""
+    """Field that holds the gold: the answer, or a worked solution. A number and a list of one text are read
+    as text."""
 
     parse_gold: Callable[[str], str]
-    """Gold of a solution; ValueError if there is none that can be compared with."""
+    """Gold in the text of `answer`; ValueError if there is none that can be compared with."""
 
     system: str
     """System message."""
 
+    context: str | None = None
+    """Field of a text that goes before the question in the rows that have it."""
+
+    scoring: dict[str, Callable[[str], object]] = field(default_factory=dict)
+    """Fields the reward needs besides the gold, copied to `extra_info` as this type, None where a row has none."""
+
     errata: dict[str, str] = field(default_factory=dict)
-    """Right gold of rows whose published solution has none, by how the question begins; always reported."""
+    """Right gold of rows whose published one is missing or wrong, by how the question begins; always reported."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class Checked:
 def check(splits: dict[str, list[dict]], recipe: Recipe, progress: Progress) -> Checked:
     """Check all raw rows.
 
-    Errors: an empty question, a gold that cannot be compared with, a train question that is also a test
+    Errors: an empty question, a gold or another field that cannot be scored with, a train question that is also a test
     question (the train row is the bad one: the test set stays as published). Notes: errata used, and
     questions repeated within a split. Questions are compared with white space collapsed.
     """
@@ -74,8 +82,8 @@ def check(splits: dict[str, list[dict]], recipe: Recipe, progress: Progress) -> 
     for split, rows in splits.items():
         checked.golds[split] = _check_golds(split, rows, recipe, checked, progress)
     first = {split: _check_repeats(split, rows, recipe, checked) for split, rows in splits.items()}
-    for number, row in enumerate(splits["train"], start=1):
-        if test_row := first["test"].get(_question(row, recipe)):
+    for number, row in enumerate(splits.get("train", ()), start=1):
+        if test_row := first.get("test", {}).get(collapse(_question(row, recipe))):
             checked.errors.append(Finding("train", number, f"the question is also test row {test_row}"))
     return checked
 
@@ -86,19 +94,25 @@ def build(split: str, rows: list[dict], checked: Checked, recipe: Recipe, *, sys
     return [
         {
             "data_source": recipe.data_sources[split],
-            "prompt": chat(row[recipe.question], recipe.system if system else None),
+            "prompt": chat(_question(row, recipe), recipe.system if system else None),
             "ability": "math",
             "reward_model": {"style": "rule", "ground_truth": gold},
             "extra_info": {
                 "split": split,
                 "index": index,
-                "question": row[recipe.question],
-                "answer": row[recipe.answer],
+                "question": _question(row, recipe),
+                "answer": _text(row, recipe.answer),
+                **_scoring(row, recipe),
             },
         }
         for index, (row, gold) in enumerate(zip(rows, checked.golds[split], strict=True))
         if index + 1 not in bad
     ]
+
+
+def collapse(question: str) -> str:
+    """What tells questions apart: the text with white space collapsed."""
+    return " ".join(question.split())
 
 
 def write_parquet(files: dict[Path, list[dict]]) -> None:
@@ -131,26 +145,43 @@ def _check_golds(
 def _read_gold(recipe: Recipe, row: dict) -> tuple[str | None, str, str]:
     """Gold, error and note of a row; the error of a row without a proper question too."""
     for name in (recipe.question, recipe.answer):
-        if not isinstance(row.get(name), str) or not row[name].strip():
+        if not _text(row, name).strip():
             return None, f"field {name!r} is empty or missing", ""
+    gold, error = None, ""
     try:
-        return recipe.parse_gold(row[recipe.answer]), "", ""
-    except ValueError as error:
-        for opening, gold in recipe.errata.items():
-            if row[recipe.question].startswith(opening):
-                return gold, "", f"{error}; a known erratum, gold set to {gold!r}"
-        return None, str(error), ""
+        _scoring(row, recipe)
+        gold = recipe.parse_gold(_text(row, recipe.answer))
+    except ValueError as wrong:
+        error = str(wrong)
+    for opening, right in recipe.errata.items():
+        if row[recipe.question].startswith(opening) and gold != right:
+            return right, "", f"{error or f'published gold {gold!r}'}; a known erratum, gold set to {right!r}"
+    return gold, error, ""
 
 
 def _check_repeats(split: str, rows: list[dict], recipe: Recipe, checked: Checked) -> dict[str, int]:
     """The first row of each question."""
     first: dict[str, int] = {}
     for number, row in enumerate(rows, start=1):
-        question = _question(row, recipe)
+        question = collapse(_question(row, recipe))
         if question and first.setdefault(question, number) != number:
             checked.notes.append(Finding(split, number, f"the same question as row {first[question]}"))
     return first
 
 
 def _question(row: dict, recipe: Recipe) -> str:
-    return " ".join(str(row.get(recipe.question) or "").split())
+    """What the user asks: the question, after its context if it has one."""
+    context = _text(row, recipe.context) if recipe.context else ""
+    return "\n\n".join(part for part in (context, _text(row, recipe.question)) if part.strip())
+
+
+def _scoring(row: dict, recipe: Recipe) -> dict[str, object]:
+    return {name: read(_text(row, name)) if _text(row, name) else None for name, read in recipe.scoring.items()}
+
+
+def _text(row: dict, name: str) -> str:
+    """A field as text; empty if it holds none."""
+    value = row.get(name)
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return str(value) if isinstance(value, (str, int, float)) else ""

@@ -6,8 +6,11 @@ import gzip
 import json
 from pathlib import Path
 
-HUB_CONFIGS = {"openai/gsm8k": "main"}
+HUB_CONFIGS = {"openai/gsm8k": "main", "Hothan/OlympiadBench": "OE_TO_maths_en_COMP"}
 """Configuration to load where a hub data set has several."""
+
+HUB_SPLITS = dict.fromkeys(("Hothan/OlympiadBench", "HuggingFaceH4/aime_2024"), "train")
+"""What the hub calls the only split, where its name is not ours."""
 
 
 class SourceError(Exception):
@@ -18,7 +21,7 @@ def load_split(source: str, split: str) -> list[dict]:
     """All rows of `train` or `test`.
 
     Args:
-        source: a folder with `train.jsonl` and `test.jsonl`, each optionally `.gz`; else a hub id.
+        source: a folder with a `.jsonl` file of the split's name, optionally `.gz`; else a hub id.
         split: `train` or `test`.
 
     Raises:
@@ -69,10 +72,10 @@ def _from_hub(source: str, split: str) -> list[dict]:
     from datasets import load_dataset  # here, because it takes seconds and a folder does not need it
 
     try:
-        return load_dataset(source, HUB_CONFIGS.get(source), split=split).to_list()
+        return load_dataset(source, HUB_CONFIGS.get(source), split=HUB_SPLITS.get(source, split)).to_list()
     except (OSError, ValueError) as error:  # no network, no such data set; no such split or configuration
         first_line = next(iter(str(error).splitlines()), type(error).__name__)
         raise SourceError(
             f"{source}: no such folder, and loading split {split!r} from the hub failed ({first_line}); "
-            "check the name and the network, or pass --source with a folder of train.jsonl and test.jsonl"
+            f"check the name and the network, or pass --source with a folder that holds {split}.jsonl"
         ) from error

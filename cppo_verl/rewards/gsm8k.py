@@ -66,6 +66,20 @@ def drop_thousands_commas(text: str) -> str:
     return _GROUPED.sub(lambda found: found[0].replace(",", ""), text).strip()
 
 
+def extract_answer(completion: str) -> str | None:
+    """The answer as a vote counts it: its only number as `plain_number`, else its text; None without an answer."""
+    answer = drop_thousands_commas(last_answer(completion) or "")
+    numbers = find_numbers(answer)
+    return plain_number(numbers[0]) if len(numbers) == 1 else " ".join(answer.split()) or None
+
+
+def plain_number(number: Decimal) -> str:
+    """The shortest way to write it in digits: `18.0`, `018` and `+18` are 18."""
+    whole, _, decimals = f"{number:f}".partition(".")
+    plain = f"{whole}.{decimals.rstrip('0')}".rstrip(".")
+    return "0" if plain == "-0" else plain
+
+
 def parse_gold(answer: str) -> str:
     """The gold of a GSM8K solution: what follows the last `####`, without thousands commas.
 

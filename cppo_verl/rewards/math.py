@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cppo_verl.rewards.latex import last_boxed
+from cppo_verl.rewards.gsm8k import find_numbers, plain_number
+from cppo_verl.rewards.latex import clean, last_boxed
 from cppo_verl.rewards.symbolic import FAILURES, TIME_LIMIT_S, Outcome, check_gold, equivalent
 from cppo_verl.rewards.tags import has_format
 
@@ -48,6 +49,12 @@ def compute_score(
     }
 
 
+def extract_answer(completion: str) -> str | None:
+    """The answer as a vote counts it: the cleaned box without white space; None without one, or if it is empty."""
+    answer = clean(last_boxed(completion) or "")
+    return "".join(answer.split()) or None
+
+
 def parse_gold(solution: str) -> str:
     r"""The gold of a MATH solution: what its last `\boxed` holds.
 
@@ -60,3 +67,26 @@ def parse_gold(solution: str) -> str:
     if (outcome := check_gold(gold)) in FAILURES:
         raise ValueError(f"the boxed gold cannot be read ({outcome}): {gold[:80]!r}")
     return gold
+
+
+def parse_answer(answer: str) -> str:
+    """The gold of a data set that gives the bare answer, without a solution around it.
+
+    Raises:
+        ValueError: math-verify cannot read it.
+    """
+    if (outcome := check_gold(answer)) in FAILURES:
+        raise ValueError(f"the gold cannot be read ({outcome}): {answer[:80]!r}")
+    return answer.strip()
+
+
+def parse_number(answer: str) -> str:
+    """The gold of AMC and AIME, a number: `27.0` is 27, `025` is 25.
+
+    Raises:
+        ValueError: it is not one number.
+    """
+    numbers = find_numbers(answer)
+    if len(numbers) != 1:
+        raise ValueError(f"the gold is not one number: {answer[:80]!r}")
+    return plain_number(numbers[0])

@@ -35,13 +35,14 @@ _pool: ProcessPool | None = None
 _lock = threading.Lock()
 
 
-def equivalent(gold: str, answer: str, *, timeout: float = TIME_LIMIT_S) -> Outcome:
+def equivalent(gold: str, answer: str, *, timeout: float = TIME_LIMIT_S, tolerance: float = 0.0) -> Outcome:
     """Compare an answer with the gold, both LaTeX without dollar signs; safe from any thread.
 
     Args:
         gold: the reference; math-verify's comparison is not symmetric.
         answer: what the completion boxed.
         timeout: seconds a worker may spend on this pair.
+        tolerance: how far two numbers may be apart and still be equal.
 
     Returns:
         `equal`, `different`, `unparseable` (the answer is), or one of `FAILURES`. Identical text after
@@ -52,7 +53,7 @@ def equivalent(gold: str, answer: str, *, timeout: float = TIME_LIMIT_S) -> Outc
     gold, answer = clean(gold), clean(answer)
     if not answer:
         return "unparseable"
-    return "equal" if gold == answer else _in_worker(gold, answer, timeout)
+    return "equal" if gold == answer else _in_worker(gold, answer, timeout, tolerance)
 
 
 def check_gold(gold: str, *, timeout: float = TIME_LIMIT_S) -> Outcome:
@@ -80,10 +81,10 @@ def shutdown() -> None:
 atexit.register(shutdown)
 
 
-def _in_worker(gold: str, answer: str, timeout: float) -> Outcome:
+def _in_worker(gold: str, answer: str, timeout: float, tolerance: float = 0.0) -> Outcome:
     for _ in range(2):  # a pool that broke, which may be another task's fault, is replaced once
         try:
-            future = _running_pool().schedule(compare, args=(gold, answer, timeout), timeout=timeout)
+            future = _running_pool().schedule(compare, args=(gold, answer, timeout, tolerance), timeout=timeout)
         except RuntimeError:  # it broke or was shut down since we looked
             continue
         error = future.exception()
