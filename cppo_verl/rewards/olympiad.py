@@ -25,7 +25,7 @@ _UNITS = [
         r"\\?%|percent",
     )
 ]
-_TEXT = re.compile(r"\\(?:text|textrm|mathrm|mbox|operatorname) ?\{([^{}]*)\}")
+_TEXT = re.compile(r"\\(?:text|textrm|mathrm|mbox|operatorname) ?\{((?:[^{}]|\{[^{}]*\})*)\}")
 _UNIT_LEFT = re.compile(r"\\circ(?![a-zA-Z])|\\degree|%|\\(?:text|mathrm)|(?<![\\a-zA-Z])[a-zA-Z]")
 _RELATION = re.compile(r"[<>]|\\(?:lt|gt|leq?|geq?|leqslant|geqslant)(?![a-zA-Z])")
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +14,8 @@ import pytest
 from cppo_verl.data import prepare, rows
 from cppo_verl.data.prompts import GSM8K_SYSTEM, MATH_SYSTEM, chat
 from cppo_verl.data.sources import SourceError, load_split
+from cppo_verl.rewards.math import compute_score as math_reward
+from cppo_verl.rewards.olympiad import compute_score as olympiad_reward
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -25,7 +28,9 @@ def script(name: str) -> ModuleType:
     return module
 
 
-GSM8K, MATH = script("gsm8k").GSM8K, script("math_dataset").MATH
+GSM8K, MATH, LIMR = script("gsm8k").GSM8K, script("math_dataset").MATH, script("limr").LIMR
+AMC23, AIME24 = script("amc23").AMC23, script("aime24").AIME24
+OLYMPIADBENCH = script("olympiadbench").OLYMPIADBENCH
 
 
 def question(text: str, gold: str = "5") -> dict[str, str]:
@@ -33,9 +38,12 @@ def question(text: str, gold: str = "5") -> dict[str, str]:
 
 
 def write_source(folder: Path, train: list[dict], test: list[dict]) -> Path:
+    return write_split(write_split(folder, "train", train), "test", test)
+
+
+def write_split(folder: Path, split: str, content: list[dict]) -> Path:
     folder.mkdir(exist_ok=True)
-    for name, content in (("train", train), ("test", test)):
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
+    (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
     return folder
 
 
@@ -242,3 +250,111 @@ def test_math_golds_come_from_the_last_box(tmp_path: Path, capsys) -> None:
         read(tmp_path / "out" / f"{split}.parquet")[0]["reward_model"]["ground_truth"] for split in ("train", "test")
     ]
     assert golds == [r"\frac{1}{\sqrt{2}}", "2"]
+
+
+def test_a_recipe_has_only_its_own_splits(tmp_path: Path, capsys) -> None:
+    source = write_split(tmp_path / "in", "test", [{"question": "a?", "answer": 27.0}])
+    assert run(AMC23, source, tmp_path / "out") == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["test.parquet"]
+    with pytest.raises(SystemExit):
+        run(AMC23, source, tmp_path / "out", "--validation", "1")
+    assert "unrecognized arguments: --validation" in capsys.readouterr().err
+    assert run(LIMR, source, tmp_path / "out") == 1
+    assert "has neither train.jsonl nor train.jsonl.gz" in capsys.readouterr().err
+
+
+def test_numbers_become_plain_golds(tmp_path: Path, capsys) -> None:
+    amc = [{"question": f"{answer}?", "answer": answer} for answer in (27.0, -1.0, 0.5, 3159.0)]
+    aime = [{"problem": f"{answer}?", "answer": answer} for answer in ("025", "000", "204")]
+    assert run(AMC23, write_split(tmp_path / "amc", "test", amc), tmp_path / "amc_out") == 0
+    assert run(AIME24, write_split(tmp_path / "aime", "test", aime), tmp_path / "aime_out") == 0
+    assert golds(tmp_path / "amc_out" / "test.parquet") == ["27", "-1", "0.5", "3159"]
+    assert golds(tmp_path / "aime_out" / "test.parquet") == ["25", "0", "204"]
+    assert read(tmp_path / "amc_out" / "test.parquet")[0]["extra_info"]["answer"] == "27.0"
+    bad = [{"question": "a?", "answer": "1 or 2"}, {"question": "b?", "answer": None}]
+    assert run(AMC23, write_split(tmp_path / "bad", "test", bad), tmp_path / "bad_out") == 1
+    told = capsys.readouterr().err
+    assert "bad row: test row 1: the gold is not one number: '1 or 2'" in told
+    assert "bad row: test row 2: field 'answer' is empty or missing" in told
+
+
+def olympiad(text: str, answer: str, **fields: object) -> dict:
+    return {"question": text, "final_answer": [answer], "context": None, "unit": None, "error": None} | fields
+
+
+def test_olympiadbench_rows_hold_context_unit_and_tolerance(tmp_path: Path) -> None:
+    raw = [
+        olympiad("a?", "$221,$8$"),
+        olympiad("b?", "4.2", context="Let $n=3$.", unit="%", error="1e-1"),
+        olympiad("If $\\log _{2} x-2 \\log _{2} y=2$, determine $y$, as", "$\\frac{1}{2},\\sqrt{x}$"),
+    ]
+    assert run(OLYMPIADBENCH, write_split(tmp_path / "in", "test", raw), tmp_path / "out") == 0
+    assert golds(tmp_path / "out" / "test.parquet") == ["221,8", "4.2", r"\frac{1}{2}\sqrt{x}"]
+    plain, with_all, _ = read(tmp_path / "out" / "test.parquet")
+    assert plain["extra_info"] == {
+        "split": "test",
+        "index": 0,
+        "question": "a?",
+        "answer": "$221,$8$",
+        "unit": None,
+        "error": None,
+    }
+    assert (with_all["extra_info"]["unit"], with_all["extra_info"]["error"]) == ("%", 0.1)
+    assert with_all["prompt"][-1]["content"] == with_all["extra_info"]["question"] == "Let $n=3$.\n\nb?"
+
+
+def test_an_unreadable_tolerance_or_gold_is_a_bad_row(tmp_path: Path, capsys) -> None:
+    raw = [olympiad("a?", "1", error="small"), olympiad("b?", "$1, ((($"), olympiad("c?", "$$")]
+    assert run(OLYMPIADBENCH, write_split(tmp_path / "in", "test", raw), tmp_path / "out") == 1
+    told = capsys.readouterr().err
+    for row, message in enumerate(
+        ("could not convert", "the gold cannot be read: '(((", "the gold cannot be"), start=1
+    ):
+        assert f"bad row: test row {row}: {message}" in told
+
+
+def test_an_erratum_replaces_a_wrong_gold_and_says_so(tmp_path: Path, capsys) -> None:
+    recipe = rows.Recipe({"test": "x"}, "question", "answer", str, "", errata={"What is 1+1": "2"})
+    raw = [{"question": "What is 1+1?", "answer": answer} for answer in ("3", "2")]
+    assert run(recipe, write_split(tmp_path / "in", "test", raw), tmp_path / "out") == 0
+    assert golds(tmp_path / "out" / "test.parquet") == ["2", "2"]
+    told = capsys.readouterr().err
+    assert "note: test row 1: published gold '3'; a known erratum, gold set to '2'" in told
+    assert told.count("erratum") == 1
+
+
+@pytest.mark.parametrize(
+    ("recipe", "folder", "split", "count"),
+    [
+        (AMC23, "amc23", "test", 40),
+        (AIME24, "aime24", "test", 30),
+        (OLYMPIADBENCH, "olympiadbench", "test", 674),
+        (LIMR, "limr", "train", 1389),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_every_published_gold_is_right_when_answered(
+    tmp_path: Path, shared_data: Path, capsys, recipe: rows.Recipe, folder: str, split: str, count: int
+) -> None:
+    """All rows come through, and a completion that boxes the published gold scores."""
+    assert run(recipe, shared_data / folder, tmp_path) == 0
+    prepared = read(tmp_path / f"{split}.parquet")
+    assert len(prepared) == count
+    assert capsys.readouterr().err.count("known erratum") == (2 if folder == "olympiadbench" else 0)
+    reward = olympiad_reward if folder == "olympiadbench" else math_reward
+
+    def accuracy(row: dict) -> float:
+        opening = row["extra_info"]["question"]
+        published = row["extra_info"]["answer"]
+        if any(opening.startswith(known) for known in recipe.errata):
+            published = row["reward_model"]["ground_truth"]
+        completion = rf"\boxed{{{published}}}"
+        return reward(row["data_source"], completion, row["reward_model"]["ground_truth"], row["extra_info"])["acc"]
+
+    with ThreadPoolExecutor(2) as threads:
+        accuracies = list(threads.map(accuracy, prepared))
+    assert [row["extra_info"]["answer"] for row, acc in zip(prepared, accuracies, strict=True) if not acc] == []
+
+
+def golds(path: Path) -> list[str]:
+    return [row["reward_model"]["ground_truth"] for row in read(path)]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cppo_verl.rewards.gsm8k import compute_score, parse_gold
+from cppo_verl.rewards.gsm8k import compute_score, extract_answer, parse_gold
 from cppo_verl.rewards.tags import TAGS, has_format, last_answer
 
 KEYS = {"score", "acc", "format"}
@@ -175,3 +175,32 @@ def test_published_solutions_score_in_full(shared_data) -> None:
 
 def score(completion: str, gold: str, **options: bool) -> dict[str, float]:
     return compute_score("openai/gsm8k", completion, gold, **options)
+
+
+@pytest.mark.parametrize(
+    ("answer", "vote"),
+    [
+        *((same, "18") for same in ("18", "18.0", "$18", " 18.\n", "+18", "018", "18 dollars", "x = 18.00")),
+        *((same, "1234") for same in ("1,234", "$1234.0", "1234 eggs")),
+        *((same, "0") for same in ("0", "-0", "0.00", "-.0")),
+        ("100", "100"),
+        (".50", "0.5"),
+        ("\N{MINUS SIGN}5", "-5"),
+        ("9" * 400, "9" * 400),
+        ("1  or\n2", "1 or 2"),
+        ("many", "many"),
+        (" ", None),
+    ],
+)
+def test_votes_for_the_same_number_are_the_same(answer: str, vote: str | None) -> None:
+    assert extract_answer(f"<think>t</think>\n<answer>{answer}</answer>") == vote
+
+
+def test_no_answer_no_vote() -> None:
+    assert extract_answer("The answer is 18.") is None
+
+
+@given(text=st.text(max_size=40))
+def test_any_text_gets_a_vote(text: str) -> None:
+    vote = extract_answer(f"<answer>{text}</answer>")
+    assert vote is None or vote == extract_answer(f"<answer>{vote}</answer>")

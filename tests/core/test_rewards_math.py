@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cppo_verl.rewards import symbolic
 from cppo_verl.rewards.latex import last_boxed
-from cppo_verl.rewards.math import compute_score, parse_gold
+from cppo_verl.rewards.math import compute_score, extract_answer, parse_answer, parse_gold, parse_number
 from cppo_verl.rewards.symbolic import FAILURES, MAX_CHARS, check_gold, equivalent
 
 KEYS = {"score", "acc", "format", "verify_failed"}
@@ -234,6 +234,54 @@ def test_gold() -> None:
     for solution in ("5", r"\boxed{}", r"\boxed{5", r"\boxed{((((}", rf"\boxed{{{'5' * (MAX_CHARS + 1)}}}"):
         with pytest.raises(ValueError, match="box"):
             parse_gold(solution)
+
+
+@pytest.mark.parametrize(
+    ("published", "right", "wrong"),
+    [
+        # AMC: floats
+        ("27.0", ["27", "27.0", r"27\text{ miles}", r"\frac{54}{2}", "x=27"], ["2.7", "-27", "270", "27, 28"]),
+        ("-1.0", ["-1", "-1.0", r"\sin\frac{3\pi}{2}"], ["1", "1.0", r"\pm 1"]),
+        ("3159.0", ["3159", "3,159", r"3{,}159"], ["3.159", "3160"]),
+        # AIME: zeros in front
+        ("025", ["25", "025", "25.0"], ["250", "2.5", "24"]),
+        ("073", ["73", "073"], ["37", "0.73"]),
+        ("204", ["204", r"204\text{ minutes}"], ["240", "20"]),
+        # MATH-500 and LIMR
+        (r"\left( 3, \frac{\pi}{2} \right)", [r"(3,\frac{\pi}{2})", r"(3, \pi/2)"], [r"(\frac{\pi}{2}, 3)", "3"]),
+        (r"40\text{ feet}", ["40", r"40 \text{ feet}"], ["4", r"\frac{1}{40}"]),
+        (r"\$ 1.06", ["1.06", r"\$1.06"], ["106"]),
+        (r"4 + i, 4 - i", ["4-i, 4+i"], ["4+i", "4+i, 4-2i"]),
+    ],
+)
+def test_benchmark_answers(published: str, right: list[str], wrong: list[str]) -> None:
+    is_number = published.lstrip("-").replace(".", "").isdigit()
+    for gold in {published, parse_number(published) if is_number else parse_answer(published)}:
+        for answers, accuracy in ((right, 1.0), (wrong, 0.0)):
+            for answer in answers:
+                assert score(rf"Therefore, the final answer is: $\boxed{{{answer}}}$.", gold)["acc"] == accuracy, answer
+
+
+def test_numbers_are_golds_in_plain_digits() -> None:
+    assert [parse_number(text) for text in ("27.0", "-1.0", "025", "000", "2.50")] == ["27", "-1", "25", "0", "2.5"]
+    for text in ("", "nan", "1 or 2", "x"):
+        with pytest.raises(ValueError, match="not one number"):
+            parse_number(text)
+    assert parse_answer(r" \frac{1}{2} ") == r"\frac{1}{2}"
+    with pytest.raises(ValueError, match="cannot be read"):
+        parse_answer("((((")
+
+
+def test_tolerance_is_the_distance_of_two_numbers() -> None:
+    near = {answer: equivalent("4.2", answer, tolerance=0.1) for answer in ("4.1", "4.3", r"\sqrt{17}", "4.31", "x")}
+    assert near == {"4.1": "equal", "4.3": "equal", r"\sqrt{17}": "equal", "4.31": "different", "x": "different"}
+    assert equivalent(r"\{1,2\}", r"\{1,3\}", tolerance=5) == "different"
+
+
+def test_votes_are_cleaned_boxes() -> None:
+    assert extract_answer(r"$\boxed{ \dfrac{1}{2} . }$") == r"\frac{1}{2}"
+    assert extract_answer(r"\boxed{32,\!000}") == "32000"
+    assert [extract_answer(text) for text in ("2", r"\boxed{}", r"\boxed{2", r"\boxed{$}")] == [None] * 4
 
 
 def score(completion: str, gold: str, **options: float) -> dict[str, float]:
