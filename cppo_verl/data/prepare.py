@@ -39,7 +39,8 @@ class _NothingWritten(Exception):
 
 
 def _prepare(recipe: Recipe, args: argparse.Namespace) -> dict[Path, list[dict]]:
-    if not args.validation and (stale := args.local_dir / "validation.parquet").exists():
+    stale = args.local_dir / "validation.parquet"
+    if "train" in recipe.data_sources and not args.validation and stale.exists():
         raise _NothingWritten(
             f"{stale}: the train file would hold these questions too; delete it, or pass --validation"
         )

@@ -271,3 +271,9 @@ def test_reading_takes_no_longer_than_the_text(piece: str) -> None:
     text = piece * (symbolic.MAX_CHARS // len(piece))
     assert score(text, "1,2")["acc"] == WRONG
     assert readings(text)
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("(1,", ")"), (r"\{", r"\}"), ("(", ")"), (r"\cup(1,", ")")])
+def test_deep_nesting_is_read(opening: str, closing: str) -> None:
+    depth = symbolic.MAX_CHARS // len(opening + closing) - 1
+    assert score(opening * depth + "1" + closing * depth, "1,2")["acc"] == WRONG
