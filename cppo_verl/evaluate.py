@@ -1,78 +1,133 @@
-"""Greedy accuracy of a model, or of a run's checkpoint, on a recipe's test set.
+"""Accuracy of a model or of a run's checkpoint on the benchmarks, with 95 % intervals.
 
-python -m cppo_verl.evaluate --config-dir recipe/cppo/config recipe=gsm8k [checkpoint=RUN/global_step_N]
+python -m cppo_verl.evaluate model=MODEL [benchmarks=[gsm8k,math500]] [device=cpu] [key=value ...]
+
+The options are explained in cppo_verl/evaluation/conf/evaluate.yaml.
 """
 
 from __future__ import annotations
 
-import json
+import dataclasses
+import os
 import sys
 from pathlib import Path
 
 import hydra
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cppo_verl.config import ConfigError
-from cppo_verl.preflight import CONFIG_FILE
-from cppo_verl.train import run
-from cppo_verl.trainer.metrics_log import METRICS_FILE
+from cppo_verl.evaluation import benchmarks, results
+from cppo_verl.evaluation.benchmarks import Benchmark, Protocol
+from cppo_verl.evaluation.generate import Generator, Request
+from cppo_verl.evaluation.models import Model, find_model
 
 
-def validation_only(config: DictConfig) -> None:
-    """Turn a training config into one that validates and stops, in place.
+def evaluate(config: DictConfig, console: Console) -> dict[str, dict]:
+    """Generate what is not there yet, score it, and write `results.json`.
 
-    Raises:
-        ConfigError: `checkpoint` is not a checkpoint of a run.
-    """
-    with open_dict(config):
-        config.trainer.update(val_only=True, val_before_train=True, resume_mode="disable", logger=["console", "file"])
-        config.trainer.validation_data_dir = f"{config.trainer.default_local_dir}/generations"
-        config.data.train_files = config.data.val_files
-        config.actor_rollout_ref.actor.use_kl_loss = False
-        config.cppo.update(pruning_rate=0, allocation=False)
-        if config.checkpoint:
-            folder = checkpoint_folder(config.checkpoint)
-            trained = OmegaConf.load(folder.parent / CONFIG_FILE)
-            config.actor_rollout_ref.model = trained.actor_rollout_ref.model
-            config.actor_rollout_ref.actor.checkpoint.load_contents = ["model"]
-            # A sharded checkpoint is loaded by as many ranks as wrote it.
-            config.trainer.update(nnodes=trained.trainer.nnodes, n_gpus_per_node=trained.trainer.n_gpus_per_node)
-            config.trainer.update(resume_mode="resume_path", resume_from_path=str(folder))
-
-
-def checkpoint_folder(path: str) -> Path:
-    """The checkpoint at `path`: itself a `global_step_N`, or a run's folder, of which the latest is taken.
+    Returns:
+        Results by benchmark.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: Something is wrong that can be known before the model is loaded.
     """
-    folder = Path(path).absolute()
-    if (latest := folder / "latest_checkpointed_iteration.txt").is_file():
-        folder = folder / f"global_step_{latest.read_text().strip()}"
-    if not (folder / "actor").is_dir() or not folder.name.startswith("global_step_"):
-        raise ConfigError(f"checkpoint={path} holds no global_step_N/actor, so it is no checkpoint of a run")
-    if not (folder.parent / CONFIG_FILE).is_file():
-        raise ConfigError(f"checkpoint={path}: the run's {CONFIG_FILE} is not beside it in {folder.parent}")
-    return folder
+    chosen = [benchmarks.find(name) for name in config.benchmarks]
+    requests = [request for benchmark in chosen for request in plan_requests(benchmark, config)]
+    model = find_model(config.model)
+    folder = out_folder(config, model)
+    log = results.GenerationsLog(folder, settings(config, model, requests))
+    done = {f"{line['benchmark']}/{line['index']}/{line['sample']}" for line in log.done}
+    if missing := [request for request in requests if request.key not in done]:
+        generate(config, model, missing, len(done), log, console)
+    rows = log.read()
+    found = {b.name: results.summarize(rows[rows["benchmark"] == b.name]) for b in chosen}
+    results.write_json(folder / results.RESULTS, {"model": model.name, "benchmarks": found})
+    console.print(results.table(found, model.name))
+    console.print(f"results and generations: {folder}", soft_wrap=True)
+    return found
 
 
-def accuracies(run_folder: str) -> dict[str, float]:
-    """Accuracy by data source, of the last validation in a run's metrics."""
-    last = json.loads((Path(run_folder) / METRICS_FILE).read_text().splitlines()[-1])["data"]
-    keys = (key for key in last if key.startswith("val-core/") and "/acc/mean@" in key)
-    return {key.removeprefix("val-core/").partition("/acc/")[0]: last[key] for key in keys}
+def plan_requests(benchmark: Benchmark, config: DictConfig) -> list[Request]:
+    """Every sample of every question of a benchmark."""
+    protocol = protocol_of(benchmark, config.sampling)
+    questions = benchmarks.load_questions(benchmark, config.files.get(benchmark.name), config.limit)
+    return [Request(question, sample, protocol) for question in questions for sample in range(protocol.samples)]
 
 
-@hydra.main(config_path="conf", config_name="cppo_trainer", version_base=None)
+def protocol_of(benchmark: Benchmark, sampling: DictConfig) -> Protocol:
+    """The benchmark's own, with what the config sets.
+
+    Raises:
+        ConfigError: Several greedy samples, which would all be the same, or numbers out of range.
+    """
+    names = (field.name for field in dataclasses.fields(Protocol))
+    given = {name: sampling[name] for name in names if sampling[name] is not None}
+    protocol = dataclasses.replace(benchmark.protocol, **given)
+    if protocol.samples < 1 or protocol.temperature < 0 or not 0 < protocol.top_p <= 1:
+        raise ConfigError(f"{protocol}: samples must be 1 or more, temperature 0 or more, top_p above 0 and at most 1")
+    if protocol.samples > 1 and protocol.temperature == 0:
+        raise ConfigError(f"sampling.samples={protocol.samples}: greedy samples are all the same; set a temperature")
+    return protocol
+
+
+def settings(config: DictConfig, model: Model, requests: list[Request]) -> dict:
+    """All that decides what is generated: an evaluation goes on only where it is the same."""
+    asked: dict[str, list[Request]] = {}
+    for request in requests:
+        asked.setdefault(request.question.benchmark, []).append(request)
+    return {
+        "model": model.path,
+        "weights": model.version,
+        "benchmarks": {
+            name: dataclasses.asdict(group[0].protocol)
+            | {"questions": benchmarks.fingerprint([r.question for r in group if not r.sample])}
+            for name, group in asked.items()
+        },
+        "max_tokens": config.sampling.max_tokens,
+        "seed": config.sampling.seed,
+        "dtype": config.engine.dtype,
+    }
+
+
+def out_folder(config: DictConfig, model: Model) -> Path:
+    """Where an evaluation is written."""
+    if config.out:
+        return Path(config.out).absolute()
+    name = "+".join(config.benchmarks)
+    if model.checkpoint:
+        return model.checkpoint.parent / "eval" / model.checkpoint.name / name
+    return Path("outputs/eval", model.name.replace("/", "--"), name).absolute()
+
+
+def generate(
+    config: DictConfig, model: Model, requests: list[Request], done: int, log: results.GenerationsLog, console: Console
+) -> None:
+    """Generate and score what is missing, showing how far it is."""
+    for name, value in config.environment.items():  # vLLM reads these when it is imported
+        os.environ.setdefault(name, value)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        total = done + len(requests)
+        task = progress.add_task("starting vLLM", total=total, completed=done)
+        engine_args = OmegaConf.to_container(config.engine)
+        generator = Generator(model.path, requests, config.sampling.max_tokens, engine_args)
+        progress.update(task, description="completions")
+        for completion in generator.generate(requests, config.sampling.seed):
+            log.append([results.record(completion)])
+            progress.advance(task)
+
+
+@hydra.main(config_path="evaluation/conf", config_name="evaluate", version_base=None)
 def main(config: DictConfig) -> None:
     """Hydra's entry point."""
+    # Off a terminal rich takes 80 columns, which would cut the table.
+    console = Console(width=None if sys.stdout.isatty() else 140)
     try:
-        validation_only(config)
-        run(config)
+        evaluate(config, console)
     except ConfigError as error:
         sys.exit(f"error: {error}")
-    for source, accuracy in accuracies(config.trainer.default_local_dir).items():
-        print(f"accuracy on {source}: {100 * accuracy:.2f} %")
 
 
 if __name__ == "__main__":

@@ -28,14 +28,27 @@ def run(config: DictConfig, runner_class: type | None = None) -> None:
     Raises:
         ConfigError: Something is wrong that can be known before Ray starts; the message lists all of it.
     """
+    print(prepare(config), flush=True)
+    save_config(config)
+    launch(config, runner_class)
+
+
+def prepare(config: DictConfig) -> str:
+    """Resolve and check a config, in place; returns what a step of its run does, in words.
+
+    Raises:
+        ConfigError: As `run`.
+    """
     OmegaConf.resolve(config)
     # Ray's workers may run in another folder.
     config.trainer.default_local_dir = os.path.abspath(config.trainer.default_local_dir)
-    # verl settles on a platform when it is imported: the environment comes first.
-    os.environ.update(config.ray_kwargs.ray_init.runtime_env.get("env_vars", {}))
-    plan = check(config)
-    print(describe(config, plan), flush=True)
-    save_config(config)
+    set_environment(config)
+    return describe(config, check(config))
+
+
+def launch(config: DictConfig, runner_class: type | None = None) -> None:
+    """Train by a prepared config."""
+    set_environment(config)
 
     import ray
     from verl.trainer.main_ppo import run_ppo
@@ -47,6 +60,11 @@ def run(config: DictConfig, runner_class: type | None = None) -> None:
         print(f"Finished. Run folder: {config.trainer.default_local_dir}", flush=True)
     finally:
         ray.shutdown()
+
+
+def set_environment(config: DictConfig) -> None:
+    """Take over the environment of the run's workers: verl settles on a platform when it is imported."""
+    os.environ.update(config.ray_kwargs.ray_init.runtime_env.get("env_vars", {}))
 
 
 @hydra.main(config_path="conf", config_name="cppo_trainer", version_base=None)

@@ -38,6 +38,12 @@ class CPPOTaskRunner(BaseTaskRunner):
         Raises:
             RolloutEngineDied: The engine died; without the watch verl waits for it for ever.
         """
+        trainer = self.make_trainer(config)
+        trainer.init_workers()
+        self.fit(trainer)
+
+    def make_trainer(self, config: DictConfig) -> RayCPPOTrainer:
+        """A run's datasets and trainer; its workers are not started."""
         _, worker_group = self.add_actor_rollout_worker(config)
         self.add_reward_model_resource_pool(config)
         model: HFModelConfig = omega_conf_to_dataclass(config.actor_rollout_ref.model)
@@ -52,7 +58,7 @@ class CPPOTaskRunner(BaseTaskRunner):
             )
             for split in ("train", "val")
         )
-        trainer = self.trainer_class(
+        return self.trainer_class(
             config=config,
             tokenizer=model.tokenizer,
             processor=model.processor,
@@ -64,5 +70,7 @@ class CPPOTaskRunner(BaseTaskRunner):
             collate_fn=collate_fn,
             train_sampler=create_rl_sampler(config.data, train),
         )
-        trainer.init_workers()
+
+    def fit(self, trainer: RayCPPOTrainer) -> None:
+        """Train, watching over the rollout engine."""
         run_watched(trainer.fit, trainer.llm_server_manager.get_replicas())

@@ -1,0 +1,140 @@
+"""All runs of a study one after another, then the report.
+
+python -m cppo_verl.ablate STUDY [--seeds 3] [--questions N] [key=value ...]
+
+Without further options it trains the embedded default (`bash scripts/quickstart.sh` builds it), on the CPU where
+there is no GPU. At full size:  python -m cppo_verl.ablate pruning_rate recipe=gsm8k device=gpu
+Started again, it skips the runs that are complete.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from cppo_verl.config import ConfigError
+from cppo_verl.preflight import CONFIG_FILE, num_train_rows, save_config
+from cppo_verl.report.__main__ import main as report
+from cppo_verl.studies import REPO, Run, Study, find_study, plan_runs, share_starts
+from cppo_verl.train import prepare
+from cppo_verl.trainer.checks import plan_from_config
+from cppo_verl.trainer.metrics_log import METRICS_FILE
+
+DONE = "done"
+TOY = ("recipe=toy", "actor_rollout_ref.actor.optim.lr_warmup_steps=0")
+"""The embedded default; without warm-up, which would be all of an arm that makes few steps."""
+TOY_QUESTIONS = 128
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns the exit code."""
+    args = _parse_args(argv)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    try:
+        study = find_study(args.study)
+        out = (args.out or REPO / "outputs/studies" / study.name).absolute()
+        runs = plan_runs(study, range(1, args.seeds + 1), _overrides(args), out)
+        missing = [run for run in runs if not is_complete(run)]
+        for run in missing:
+            save_config(run.config)
+    except ConfigError as error:
+        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        return 2
+    console.print(f"{study.name}: {study.about}", markup=False, soft_wrap=True)
+    console.print(f"{len(runs)} runs in {out}, {len(runs) - len(missing)} of them complete", soft_wrap=True)
+    for group in share_starts(missing):
+        if not train_group(group, out, console):
+            return 1
+    return report([*(str(run.folder) for run in _by_arm(study, runs)), "--out", str(out / "report")])
+
+
+def is_complete(run: Run) -> bool:
+    """Check a run's config, and whether it was trained to its end before.
+
+    Raises:
+        ConfigError: The config cannot work, its data do not give whole steps, or the run's folder is of another.
+    """
+    prepare(run.config)
+    plan, questions = plan_from_config(run.config), num_train_rows(run.config)
+    if questions % plan.questions:
+        nearest = max(questions // plan.questions, 1) * plan.questions
+        raise ConfigError(
+            f"{run.arm}: {questions} questions are no whole number of steps of {plan.questions}; arms must train on "
+            f"the same questions: --questions {nearest}"
+        )
+    saved = run.folder / CONFIG_FILE
+    if saved.is_file() and OmegaConf.load(saved) != run.config:
+        raise ConfigError(f"{run.folder} holds a run with other settings; give another --out, or delete that folder")
+    return (run.folder / DONE).is_file()
+
+
+def train_group(runs: list[Run], out: Path, console: Console) -> bool:
+    """Train runs that share a start, in a process of its own; whether all came to their end."""
+    command = [sys.executable, "-m", "cppo_verl.trainer.sequence", *(str(run.folder) for run in runs)]
+    log = out / f"{runs[0].name}.log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, cwd=REPO)
+        try:
+            _show_progress(process, runs, console)
+        finally:
+            process.terminate()
+            process.wait()
+    if process.returncode == 0:
+        return True
+    console.print(f"[red]error:[/red] ended with exit code {process.returncode}; the end of {log}:", soft_wrap=True)
+    console.print("\n".join(log.read_text(errors="replace").splitlines()[-15:]), markup=False)
+    return False
+
+
+def _show_progress(process: subprocess.Popen, runs: list[Run], console: Console) -> None:
+    steps = {run.name: num_train_rows(run.config) // plan_from_config(run.config).questions for run in runs}
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        task = progress.add_task("starting Ray, FSDP2 and vLLM", total=sum(steps.values()))
+        while process.poll() is None:
+            done = {run.name: _steps_done(run) for run in runs}
+            if begun := [name for name, count in done.items() if count is not None]:
+                progress.update(task, completed=sum(filter(None, done.values())), description=begun[-1])
+            time.sleep(1)
+
+
+def _steps_done(run: Run) -> int | None:
+    """Steps in the metrics of a run; None before it began."""
+    metrics = run.folder / METRICS_FILE
+    return metrics.read_bytes().count(b'"training/global_step"') if metrics.is_file() else None
+
+
+def _by_arm(study: Study, runs: list[Run]) -> list[Run]:
+    return [run for arm in study.arms for run in runs if run.arm == arm]
+
+
+def _overrides(args: argparse.Namespace) -> list[str]:
+    given = {override.partition("=")[0] for override in args.overrides}
+    recipe = [] if "recipe" in given else list(TOY)
+    device = [] if "device" in given else ["device=gpu" if torch.cuda.is_available() else "device=cpu"]
+    questions = args.questions or (TOY_QUESTIONS if recipe else None)
+    limit = [f"data.train_max_samples={questions}"] if questions else []
+    frequency = [] if "trainer.test_freq" in given or not recipe else ["trainer.test_freq=1000000"]  # last step only
+    return [*recipe, *device, *limit, *frequency, *args.overrides]
+
+
+def _parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", help="name of a study in recipe/cppo/studies, or a YAML file")
+    parser.add_argument("--seeds", type=int, default=3, help="runs an arm, with seeds from 1")
+    parser.add_argument("--questions", type=int, help=f"train on so many (embedded default: {TOY_QUESTIONS})")
+    parser.add_argument("--out", type=Path, help="folder for all of it (default: outputs/studies/STUDY)")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="options of every run")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

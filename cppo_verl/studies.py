@@ -1,0 +1,113 @@
+"""A study: the arms of an ablation, and the matrix of runs that they make with the seeds."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+import cppo_verl
+from cppo_verl import train
+from cppo_verl.config import ConfigError
+
+PACKAGE = Path(cppo_verl.__file__ or "").parent if cppo_verl.__file__ else Path(__file__).parent
+REPO = Path(__file__).resolve().parents[1]
+STUDIES, RECIPES = REPO / "recipe/cppo/studies", REPO / "recipe/cppo/config"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is compared."""
+
+    name: str
+    about: str
+    """What it repeats of the paper."""
+    arms: dict[str, list[str]]
+    """Name of an arm to its Hydra overrides; the first is the one that ratios are relative to."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a study."""
+
+    name: str
+    arm: str
+    seed: int
+    config: DictConfig
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return Path(self.config.trainer.default_local_dir)
+
+
+def find_study(study: str) -> Study:
+    """A shipped study by its name, or any by its file.
+
+    Raises:
+        ConfigError: There is none, or the file has no arms.
+    """
+    path = Path(study) if study.endswith(".yaml") else STUDIES / f"{study}.yaml"
+    if not path.is_file():
+        names = sorted(shipped.stem for shipped in STUDIES.glob("*.yaml"))
+        near = difflib.get_close_matches(study, names, n=1, cutoff=0)[0]
+        raise ConfigError(f"no study {study!r}; there are {', '.join(names)} (nearest: {near}), or give a .yaml file")
+    content = OmegaConf.to_container(OmegaConf.load(path))
+    if not isinstance(content, dict) or not content.get("arms"):
+        raise ConfigError(f"{path} has no arms: name them, each with a list of key=value")
+    return Study(path.stem, content.get("about", ""), {str(k): list(v or []) for k, v in content["arms"].items()})
+
+
+def plan_runs(study: Study, seeds: Sequence[int], overrides: Sequence[str], out: Path) -> list[Run]:
+    """Every arm with every seed; all arms of a seed before the next seed, so that a part is a comparison too."""
+    return [_run(study, arm, seed, overrides, out) for seed in seeds for arm in study.arms]
+
+
+def _run(study: Study, arm: str, seed: int, overrides: Sequence[str], out: Path) -> Run:
+    name = f"{_file_name(arm)}_seed{seed}"
+    own = (
+        *(f"trainer.default_local_dir={out / name}", f"trainer.experiment_name={study.name}_{name}"),
+        *(f"data.seed={seed}", f"cppo.seed={seed}", f"cppo.rollout_seed={seed}"),
+    )
+    search = f"hydra.searchpath=[pkg://verl.trainer.config,file://{RECIPES}]"
+    with initialize_config_dir(str(Path(train.__file__).parent / "conf"), version_base=None):
+        config = compose("cppo_trainer", overrides=[search, *overrides, *study.arms[arm], *own])
+    return Run(name, arm, seed, config)
+
+
+def share_starts(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs grouped so that each group needs one start of the stack.
+
+    Runs that save checkpoints start by themselves: verl's workers rotate checkpoints as if all were of one run.
+    """
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        alone = run.config.trainer.save_freq > 0
+        groups.setdefault(run.name if alone else engine_side(run.config), []).append(run)
+    return list(groups.values())
+
+
+def engine_side(config: DictConfig) -> str:
+    """All of a config that workers and engine read when they start, as YAML.
+
+    What is left out is decided by the driver, step by step: CPPO's options, G, the seeds, how many questions
+    and steps. The number of steps counts where the learning rate depends on it.
+    """
+    config = config.copy()
+    optim = config.actor_rollout_ref.actor.optim
+    with open_dict(config):
+        config.cppo = None
+        config.actor_rollout_ref.rollout.n = None
+        config.data.update(seed=None, train_max_samples=None, train_batch_size=None)
+        config.trainer.update(default_local_dir=None, experiment_name=None)
+        if optim.lr_scheduler_type == "constant" and optim.lr_warmup_steps >= 0:
+            config.trainer.total_training_steps = optim.total_training_steps = None
+    return OmegaConf.to_yaml(config, resolve=False)
+
+
+def _file_name(arm: str) -> str:
+    return "".join(character if character.isalnum() or character in ".-" else "_" for character in arm).strip("_")

@@ -1,0 +1,76 @@
+"""Several runs on one start of Ray, FSDP2 and vLLM, one after another from the same initial weights.
+
+A start takes longer than a short run. The runs may differ in what the driver decides: `cppo.*`, G, seeds, how
+many steps (see `cppo_verl.studies.engine_side`).
+
+python -m cppo_verl.trainer.sequence RUN_FOLDER [RUN_FOLDER ...]
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from cppo_verl.preflight import CONFIG_FILE
+from cppo_verl.train import launch
+from cppo_verl.trainer.ray_trainer import RayCPPOTrainer
+from cppo_verl.trainer.task_runner import CPPOTaskRunner
+
+DONE = "done"
+"""File in the folder of a run that was trained to its end."""
+
+
+class SequenceRunner(CPPOTaskRunner):
+    """Trains the runs whose folders `config.sequence` names, each by the config that is saved there."""
+
+    def run(self, config: DictConfig) -> None:
+        """Start the workers for the first run and hand them on to the next, reset each time."""
+        workers: dict = {}
+        initial = Path(config.sequence[0]) / "initial"
+        for folder in map(Path, config.sequence):
+            trainer = self.make_trainer(OmegaConf.load(folder / CONFIG_FILE))
+            if not workers:
+                workers = start_workers(trainer)
+                if len(config.sequence) > 1:
+                    save_initial(trainer, initial)
+            else:
+                vars(trainer).update(workers)
+                trainer.checkpoint_manager.sleep_replicas()
+                trainer.actor_rollout_wg.load_checkpoint(str(initial))
+            self.fit(trainer)
+            (folder / DONE).touch()
+        shutil.rmtree(initial, ignore_errors=True)
+
+
+def start_workers(trainer: RayCPPOTrainer) -> dict:
+    """Start a trainer's workers; returns what of the trainer they are, by attribute."""
+    before = dict(vars(trainer))
+    trainer.init_workers()
+    return {name: value for name, value in vars(trainer).items() if name not in before or before[name] is not value}
+
+
+def save_initial(trainer: RayCPPOTrainer, folder: Path) -> None:
+    """Save weights, optimizer and random states as they are before any training.
+
+    Under another name first: verl deletes old checkpoints by the name they were saved under.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    saved_as = folder.with_name(f"{folder.name}.saved")
+    trainer.actor_rollout_wg.save_checkpoint(str(saved_as), None, 0, max_ckpt_to_keep=None)
+    saved_as.rename(folder)
+
+
+def main(folders: list[str]) -> None:
+    """Train the runs of these folders; each holds the config of its run."""
+    config = OmegaConf.load(Path(folders[0]) / CONFIG_FILE)
+    config.sequence = folders
+    launch(config, SequenceRunner)
+
+
+if __name__ == "__main__":
+    from cppo_verl.trainer.sequence import main  # so that Ray's workers import the class instead of a copy
+
+    main(sys.argv[1:])
