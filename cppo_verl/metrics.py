@@ -11,6 +11,13 @@ import torch
 
 from cppo_verl.pruning import zero_variance_rows
 
+KINDS = {
+    f"format_{layout}_answer_{answer}": (layout == "right", answer == "right")
+    for layout in ("right", "wrong")
+    for answer in ("right", "wrong")
+}
+"""The four kinds of completion (paper Table 3): name to whether format and answer are right."""
+
 
 @dataclass(frozen=True)
 class SampledRows:
@@ -24,6 +31,8 @@ class SampledRows:
     response_tokens: torch.Tensor
     accuracy: torch.Tensor | None = None
     """1 where the answer is right, where the reward function reports `acc`."""
+    layout: torch.Tensor | None = None
+    """1 where the format is right, where the reward function reports `format`."""
 
     def means(self, rows: torch.Tensor) -> dict[str, float]:
         """Mean reward, accuracy, response length and |A| of some rows."""
@@ -34,6 +43,13 @@ class SampledRows:
             "abs_advantage": self.advantage.abs(),
         }
         return {name: col[rows].double().mean().item() for name, col in columns.items() if col is not None}
+
+    def kinds(self) -> dict[str, torch.Tensor]:
+        """Which rows are of each of the `KINDS`, BoolTensors; empty where format or answer are not reported."""
+        if self.accuracy is None or self.layout is None:
+            return {}
+        layout, answer = self.layout > 0, self.accuracy > 0
+        return {name: (layout == fine) & (answer == right) for name, (fine, right) in KINDS.items()}
 
 
 def step_metrics(sampled: SampledRows, kept: torch.Tensor, *, rounds: int, surplus: int) -> dict[str, float]:
@@ -46,7 +62,8 @@ def step_metrics(sampled: SampledRows, kept: torch.Tensor, *, rounds: int, surpl
         surplus: Kept completions that filled no whole mini-batch.
 
     Returns:
-        `cppo/*`; means over an empty set (nothing pruned, nothing kept) are left out.
+        `cppo/*`; means over an empty set (nothing pruned, nothing kept) are left out, and so are the counts
+        of the four kinds where the reward function does not report `format` and `acc`.
     """
     total = len(sampled.advantage)
     tokens = sampled.prompt_tokens + sampled.response_tokens
@@ -70,6 +87,9 @@ def step_metrics(sampled: SampledRows, kept: torch.Tensor, *, rounds: int, surpl
     for name, rows in (("sampled", is_kept | True), ("kept", is_kept), ("pruned", ~is_kept)):
         if rows.any():
             metrics |= {f"cppo/{name}/{key}": value for key, value in sampled.means(rows).items()}
+    for kind, rows in sampled.kinds().items():
+        metrics[f"cppo/kinds/{kind}/sampled"] = rows.sum().item()
+        metrics[f"cppo/kinds/{kind}/kept"] = (rows & is_kept).sum().item()
     return metrics
 
 

@@ -1,7 +1,7 @@
 """GRPO and CPPO side by side on the embedded default: `bash scripts/quickstart.sh`.
 
 Builds a small model with room to learn, trains it both ways on as many questions with the recipes' trainer,
-and prints what came of it.
+and reports what came of it.
 """
 
 from __future__ import annotations
@@ -15,18 +15,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from cppo_verl.data.prepare import main as prepare
 from cppo_verl.data.rows import Recipe
 from cppo_verl.planning import plan_step
-from cppo_verl.plots import plot_reward
+from cppo_verl.report.log import read_metrics
+from cppo_verl.report.make import make_report
 from cppo_verl.rewards.gsm8k import parse_gold
-from cppo_verl.summary import bound, comparison, read_metrics, read_run, time_split
 from cppo_verl.toy.build import STAMP, ToySettings, build
 from cppo_verl.trainer.metrics_log import METRICS_FILE
 
@@ -62,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     """Returns the exit code."""
     args = _parse_args(argv)
     # Off a terminal rich takes 80 columns, which would cut the table's heads.
-    console, out = Console(width=None if sys.stdout.isatty() else 120), args.out.absolute()
+    console, out = Console(width=None if sys.stdout.isatty() else 140), args.out.absolute()
     toy = out / "toy"
     build(toy, ToySettings(), console)
     prepare(TOY, "", ["--local_dir", str(toy), "--source", str(toy / "raw"), "--no-system-prompt"])
@@ -73,7 +71,8 @@ def main(argv: list[str] | None = None) -> int:
     for method in methods:
         if not _train(method, method.steps(args.questions), args.device, toy, out / method.name, console):
             return 1
-    _report([out / method.name for method in methods], console)
+    for remark in make_report([out / method.name for method in methods], out / "report", console):
+        console.print(f"note: {remark}", highlight=False)
     return 0
 
 
@@ -134,28 +133,6 @@ def _steps_done(folder: Path) -> int:
     if not (folder / METRICS_FILE).exists() or not (metrics := read_metrics(folder)).size:
         return -1
     return int(metrics.index.max())
-
-
-def _report(folders: list[Path], console: Console) -> None:
-    runs = [read_run(folder) for folder in folders]
-    console.print(_rich(comparison(runs), "GRPO and CPPO on the same questions; greedy accuracy on 256 test problems"))
-    console.print(_rich(time_split(runs), "where the time went (s)"))
-    grpo, cppo = runs
-    expected, measured = bound(grpo, cppo.pruning_rate), grpo.seconds / cppo.seconds
-    console.print(
-        "The forwards and the update shrink, generation does not: were its time unchanged, "
-        f"P = {cppo.pruning_rate:g} would give {expected:.2f}x on GRPO's split; measured {measured:.2f}x "
-        "(what is above that comes from generating more questions at once, on few cores also from noise)."
-    )
-    for path in plot_reward(runs, folders[0].parent):
-        console.print(f"plot: {path}", soft_wrap=True)
-
-
-def _rich(frame: pd.DataFrame, title: str) -> Table:
-    table = Table(*frame.columns, title=title)
-    for row in frame.itertuples(index=False):
-        table.add_row(*map(str, row))
-    return table
 
 
 if __name__ == "__main__":

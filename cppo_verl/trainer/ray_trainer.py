@@ -31,9 +31,10 @@ from cppo_verl.metrics import step_metrics
 from cppo_verl.trainer.best import BestCheckpoint
 from cppo_verl.trainer.checks import plan_from_config
 from cppo_verl.trainer.metrics_log import MetricsLog
+from cppo_verl.trainer.padding import padding_metrics
 from cppo_verl.trainer.questions import QuestionStream
 from cppo_verl.trainer.rollout_seed import SEED_KEY, request_seeds
-from cppo_verl.trainer.rows import name_completions, name_questions, row_advantages, sampled_rows
+from cppo_verl.trainer.rows import name_completions, name_questions, num_questions, row_advantages, sampled_rows
 
 
 class RayCPPOTrainer(SeparateRayPPOTrainer):
@@ -91,7 +92,11 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
 
     def _begin_step(self, questions: QuestionStream) -> None:
         self.epoch = questions.epoch
-        self.metrics = {"training/global_step": self.global_steps, "training/epoch": self.epoch}
+        self.metrics = {
+            "training/global_step": self.global_steps,
+            "training/epoch": self.epoch,
+            "cppo/planned_steps": self.total_training_steps,
+        }
         self.timing_raw = {}
         SkipManager.set_step(self.global_steps)
         self._fit_prepare_step()
@@ -166,6 +171,8 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
         batch.meta_info["mini_batch_rows"] = allocation.mini_batch_rows
         if len(batch) and self.config.trainer.balance_batch:
             self._balance_batch(batch, metrics=self.metrics)
+        lengths = batch.batch["attention_mask"].sum(dim=1)
+        self.metrics |= padding_metrics(lengths, allocation.mini_batch_rows, self.plan.dp_size, self.config)
         for rows in (sampled, batch):
             rows.meta_info["global_token_num"] = rows.batch["attention_mask"].sum(dim=-1).tolist()
             rows.meta_info["images_seqlens"] = [
@@ -238,6 +245,11 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
         n_gpus = self.resource_pool_manager.get_n_gpus()
         self.metrics |= compute_data_metrics(sampled, use_critic=False) | timing
         self.metrics |= compute_throughout_metrics(sampled, self.timing_raw, n_gpus)
+
+    def _val_metrics_update(self, data_sources, sample_uids, *args) -> dict[str, float]:
+        """verl's validation metrics, and of how many questions each is: no interval without that."""
+        metrics = super()._val_metrics_update(data_sources, sample_uids, *args)
+        return metrics | num_questions(data_sources, sample_uids)
 
     # --- start-up and resume ---
 

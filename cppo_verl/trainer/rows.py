@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from verl import DataProto
@@ -36,12 +39,23 @@ def sampled_rows(batch: DataProto) -> SampledRows:
     """What the metrics look at, of all completions of a step."""
     width = batch.batch["responses"].shape[1]
     attention = batch.batch["attention_mask"]
-    accuracy = batch.non_tensor_batch.get("acc")
+    reported = batch.non_tensor_batch
     return SampledRows(
-        question=batch.non_tensor_batch["uid"],
+        question=reported["uid"],
         advantage=row_advantages(batch),
         reward=batch.batch["token_level_scores"].sum(dim=1),
         prompt_tokens=attention[:, :-width].sum(dim=1),
         response_tokens=attention[:, -width:].sum(dim=1),
-        accuracy=None if accuracy is None else torch.as_tensor(accuracy.astype(float)),
+        accuracy=_column(reported.get("acc")),
+        layout=_column(reported.get("format")),
     )
+
+
+def _column(reported: np.ndarray | None) -> torch.Tensor | None:
+    return None if reported is None else torch.as_tensor(reported.astype(float))
+
+
+def num_questions(data_sources: Sequence[str], uids: Sequence[str]) -> dict[str, int]:
+    """`val-aux/SOURCE/num_questions`, from the source and question of each validated completion."""
+    questions = Counter(source for source, _ in set(zip(data_sources, uids, strict=True)))
+    return {f"val-aux/{source}/num_questions": count for source, count in questions.items()}

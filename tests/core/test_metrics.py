@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cppo_verl.metrics import SampledRows, step_metrics
+from cppo_verl.metrics import KINDS, SampledRows, step_metrics
 
 SAMPLED = SampledRows(
     question=np.array(["a", "b", "a", "c", "b", "c"], dtype=object),
@@ -15,6 +15,7 @@ SAMPLED = SampledRows(
     prompt_tokens=torch.tensor([10, 20, 10, 30, 20, 30]),
     response_tokens=torch.tensor([1, 2, 3, 4, 5, 6]),
     accuracy=torch.tensor([1.0, 1.0, 0.0, 0.0, 0.0, 0.0]),
+    layout=torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0, 1.0]),
 )
 KEPT = torch.tensor([0, 1, 2])
 EVERY_ROW = torch.arange(6)
@@ -50,6 +51,14 @@ def test_every_metric_by_hand():
             "cppo/pruned/accuracy": 0,
             "cppo/pruned/response_length": 5,
             "cppo/pruned/abs_advantage": 0.5 / 3,
+            "cppo/kinds/format_right_answer_right/sampled": 1,
+            "cppo/kinds/format_right_answer_right/kept": 1,
+            "cppo/kinds/format_right_answer_wrong/sampled": 3,
+            "cppo/kinds/format_right_answer_wrong/kept": 0,
+            "cppo/kinds/format_wrong_answer_right/sampled": 1,
+            "cppo/kinds/format_wrong_answer_right/kept": 1,
+            "cppo/kinds/format_wrong_answer_wrong/sampled": 1,
+            "cppo/kinds/format_wrong_answer_wrong/kept": 1,
         }
     )
 
@@ -74,9 +83,21 @@ def test_nothing_kept_has_no_kept_rows():
 
 
 def test_accuracy_only_where_it_is_reported():
-    assert metrics().keys() - metrics(replace(SAMPLED, accuracy=None)).keys() == {
+    without = replace(SAMPLED, layout=None)
+    assert metrics(without).keys() - metrics(replace(without, accuracy=None)).keys() == {
         f"cppo/{rows}/accuracy" for rows in ("sampled", "kept", "pruned")
     }
+
+
+@pytest.mark.parametrize("missing", ["accuracy", "layout"])
+def test_kinds_only_where_both_format_and_answer_are_reported(missing):
+    assert not [key for key in metrics(replace(SAMPLED, **{missing: None})) if key.startswith("cppo/kinds/")]
+
+
+def test_kinds_add_up():
+    found = metrics()
+    for what, total in (("sampled", "cppo/completions_sampled"), ("kept", "cppo/completions_kept")):
+        assert sum(found[f"cppo/kinds/{kind}/{what}"] for kind in KINDS) == found[total]
 
 
 def test_flat_questions_are_counted_though_their_mean_rounds():

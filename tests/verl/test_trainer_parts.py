@@ -11,11 +11,10 @@ import pytest
 import torch
 from verl import DataProto
 
-from cppo_verl.summary import read_metrics
 from cppo_verl.trainer import watchdog
 from cppo_verl.trainer.metrics_log import MetricsLog
 from cppo_verl.trainer.rollout_seed import request_seeds
-from cppo_verl.trainer.rows import name_completions, name_questions, row_advantages, sampled_rows
+from cppo_verl.trainer.rows import name_completions, name_questions, num_questions, row_advantages, sampled_rows
 
 
 def batch_of(lengths: list[int], advantages: list[float], width: int = 5) -> DataProto:
@@ -43,6 +42,21 @@ def test_sampled_rows():
     assert rows.response_tokens.tolist() == [1, 5]
     assert rows.reward.tolist() == [2.0, 2.0]
     assert rows.accuracy is None
+    assert rows.layout is None
+
+
+def test_sampled_rows_have_what_the_reward_reports():
+    batch = batch_of([1, 5], [1.0, -1.0])
+    batch.non_tensor_batch |= {"acc": np.array([1.0, 0.0], object), "format": np.array([0.0, 1.0], object)}
+    rows = sampled_rows(batch)
+    assert rows.accuracy.tolist() == [1, 0]
+    assert rows.layout.tolist() == [0, 1]
+
+
+def test_validation_questions_are_counted_by_source_and_not_by_sample():
+    uids = [uid for uid in "abcd" for _ in range(2)]
+    counted = num_questions(["gsm8k"] * 6 + ["math"] * 2, uids)
+    assert counted == {"val-aux/gsm8k/num_questions": 3, "val-aux/math/num_questions": 1}
 
 
 def test_names_are_those_of_step_question_and_sample():
@@ -69,14 +83,6 @@ def test_metrics_log_keeps_the_steps_before_the_resume(tmp_path, monkeypatch):
     with path.open("wb") as fp:  # as verl's file logger opens it
         log.keep_until(3, SimpleNamespace(logger={"file": SimpleNamespace(fp=fp)}))
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [0, 1, 2, 3]
-
-
-def test_summary_merges_the_validation_of_a_resumed_run_into_its_step(tmp_path):
-    lines = ({"step": 1, "data": {"a": 1}}, {"step": 2, "data": {"a": 2}}, {"step": 2, "data": {"val": 0.5}})
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    metrics = read_metrics(tmp_path)
-    assert metrics["a"].tolist() == [1, 2]
-    assert metrics["val"][2] == 0.5
 
 
 def test_metrics_log_of_a_new_run_and_of_other_loggers(tmp_path, monkeypatch):

@@ -1,0 +1,1 @@
+"""From run folders alone to the published table, curves and an honest account: `python -m cppo_verl.report`."""

@@ -1,0 +1,77 @@
+"""`metrics.jsonl` of a run, read however it ended."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from cppo_verl.trainer.metrics_log import METRICS_FILE
+
+TRAINED = "training/global_step"
+"""Every training step logs it; a validation before training does not."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """What a metrics file says."""
+
+    metrics: pd.DataFrame
+    """A row a step, in order; columns as logged, NaN where a step did not log one. Step 0 holds the validation
+    before training."""
+
+    unreadable: tuple[int, ...] = ()
+    """Numbers of the lines passed over, from 1, but for an unfinished last one."""
+
+    unfinished: bool = False
+    """The last line breaks off."""
+
+    resumed_after: tuple[int, ...] = ()
+    """Steps after which the run was started again, as far as the file shows."""
+
+
+def read_metrics(folder: Path) -> pd.DataFrame:
+    """The metrics of a run folder, a row a step; see `read_log`."""
+    return read_log(folder).metrics
+
+
+def read_log(folder: Path) -> Log:
+    """Read a run folder's `metrics.jsonl`.
+
+    A resumed run's validation before training is merged into its step. Where training goes back to an earlier
+    step, what stood there from that step on is forgotten: the run goes on from there.
+    """
+    lines = (folder / METRICS_FILE).read_bytes().splitlines(keepends=True)
+    entries = [_entry(line) for line in lines]
+    unfinished = bool(lines) and entries[-1] is None and not lines[-1].endswith(b"\n")
+    unreadable = [number for number, entry in enumerate(entries, 1) if entry is None]
+    steps: dict[int, dict] = {}
+    resumed: list[int] = []
+    last = 0  # trained step
+    for step, data in filter(None, entries):
+        if TRAINED in data and step <= last:
+            resumed.append(step - 1)
+            steps = {earlier: known for earlier, known in steps.items() if earlier < step}
+        elif TRAINED not in data and TRAINED in steps.get(step, {}):
+            resumed.append(step)
+        last = step if TRAINED in data else last
+        steps.setdefault(step, {}).update(data)
+    frame = pd.DataFrame.from_dict(steps, orient="index").sort_index()
+    return Log(
+        frame.apply(pd.to_numeric, errors="coerce"),
+        tuple(unreadable[:-1] if unfinished else unreadable),
+        unfinished,
+        tuple(dict.fromkeys(resumed)),
+    )
+
+
+def _entry(line: bytes) -> tuple[int, dict] | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:  # also bytes that are no UTF-8
+        return None
+    if not isinstance(entry, dict) or not isinstance(entry.get("data"), dict) or type(entry.get("step")) is not int:
+        return None
+    return entry["step"], entry["data"]

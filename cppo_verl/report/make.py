@@ -1,0 +1,110 @@
+"""Writes the report's files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+
+from cppo_verl.report import plots, show, tables
+from cppo_verl.report.groups import Group, group_runs
+from cppo_verl.report.notes import notes
+from cppo_verl.report.runs import Run, RunError, read_run
+
+RESULTS = """\
+Accuracy is that of the last validation. The 95 % interval is Wilson's over the validation questions for a single
+run, and Student's over the runs where a row is the mean of several that differ only by seed. Time is generation and
+training, without validation and checkpoints."""
+
+SPLIT = """\
+Completions are scored as they finish, while others are still generated: `reward` is only what is left to do after
+the last one. `other` is the rest of a step."""
+
+ACCOUNTING = """\
+Means of a run. With g the first row's seconds that pruning leaves alone and t those of its old and reference
+log-probs and its update, the same questions can get (g + t) / (g + t (1 - P)) times faster, and (g + t) / g times if
+t were nothing. A ratio above its bound comes from what the bound leaves out, such as generating more questions at
+once, or from noise."""
+
+KINDS = """\
+The four kinds of completion of the paper's Table 3, in a run."""
+
+
+def make_report(folders: Sequence[Path], out: Path, console: Console) -> list[str]:
+    """Write `report.md`, tables as CSV and pictures as PNG into `out`, and show the results on the console.
+
+    Returns:
+        The notes on the runs, those left out among them.
+
+    Raises:
+        RunError: There is no run to report of; a line says why of each folder.
+    """
+    runs, left_out = _read(folders)
+    groups = group_runs(runs)
+    out.mkdir(parents=True, exist_ok=True)
+    frames = {
+        "results": tables.results(groups),
+        "time_split": tables.time_split(groups),
+        "accounting": tables.accounting(groups),
+        "kinds": tables.kinds(groups),
+        "curves": pd.concat({g.label: g.curves() for g in groups}, names=["label"]).reset_index(),
+    }
+    for name, frame in frames.items():
+        frame.to_csv(out / f"{name}.csv", index=False)
+    plots.plot_reward(groups, out / "reward.png")
+    plots.plot_accuracy(groups, out / "accuracy.png")
+    plots.plot_time_split(frames["time_split"], out / "time_split.png")
+    with_kinds = plots.plot_kinds(groups, out / "kinds.png")
+    remarks = [*left_out, *notes(groups)]
+    (out / "report.md").write_text(_markdown(groups, frames, remarks, with_kinds))
+    console.print(show.terminal(show.results(frames["results"]), "results"))
+    console.print(show.terminal(show.time_split(frames["time_split"]), "where the time went"))
+    console.print(f"report: {out / 'report.md'}", soft_wrap=True, highlight=False)
+    return remarks
+
+
+def _read(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    folders = list({folder.resolve(): folder for folder in folders}.values())
+    names = Counter(folder.resolve().name for folder in folders)
+    runs, faults = [], []
+    for folder in folders:
+        try:
+            name = folder.resolve().name
+            runs.append(read_run(folder, name if names[name] == 1 else str(folder)))
+        except RunError as error:
+            faults.append(str(error))
+    if not runs:
+        raise RunError("nothing to report: " + "; ".join(faults))
+    return runs, [f"left out: {fault}" for fault in faults]
+
+
+def _markdown(groups: Sequence[Group], frames: dict[str, pd.DataFrame], remarks: list[str], with_kinds: bool) -> str:
+    parts = [
+        "# CPPO report",
+        show.markdown(show.results(frames["results"])),
+        RESULTS,
+        "## Notes" if remarks else "",
+        "\n".join(f"- {remark}" for remark in remarks),
+        "## Where the time went",
+        show.markdown(show.time_split(frames["time_split"])),
+        SPLIT,
+        "![Seconds of a run by phase](time_split.png)",
+        "## Curves",
+        "![Reward of all sampled completions against questions, optimiser steps and time](reward.png)",
+        "![Validation accuracy against questions, optimiser steps and time](accuracy.png)",
+        "## What was computed",
+        show.markdown(show.accounting(frames["accounting"])),
+        ACCOUNTING,
+        *(_kinds(frames["kinds"]) if with_kinds else []),
+        "## Runs",
+        show.markdown(show.runs(groups)),
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _kinds(table: pd.DataFrame) -> list[str]:
+    picture = "![Completions of the four kinds by step, sampled and kept](kinds.png)"
+    return ["## The four kinds of completion", show.markdown(show.kinds(table)), KINDS, picture]

@@ -1,0 +1,154 @@
+"""One run, from its folder alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cppo_verl.config import ConfigError, CPPOConfig
+from cppo_verl.planning import StepPlan
+from cppo_verl.preflight import CONFIG_FILE
+from cppo_verl.report.log import Log, read_log
+from cppo_verl.trainer.checks import plan_from_config
+from cppo_verl.trainer.metrics_log import METRICS_FILE
+
+PHASES = {
+    "generation": ("gen",),
+    "reward": ("reward",),
+    "advantage + prune": ("adv", "prune"),
+    "old log-prob": ("old_log_prob",),
+    "ref log-prob": ("ref",),
+    "update": ("update_actor",),
+    "weight sync": ("update_weights",),
+}
+"""Phase of a step to the timers it adds up; the rest of the step is `other`."""
+
+SHRINKING = ("old log-prob", "ref log-prob", "update")
+"""The phases that pruning shrinks."""
+
+NEEDED = ("timing_s/step", "cppo/questions", "cppo/completions_kept", "cppo/sampled/reward")
+
+
+class RunError(ValueError):
+    """A folder that nothing can be reported of; the message says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run with at least one training step."""
+
+    name: str
+    config: DictConfig
+    cppo: CPPOConfig
+    plan: StepPlan
+    log: Log
+
+    @cached_property
+    def steps(self) -> pd.DataFrame:
+        """The training steps; columns as logged."""
+        return self.log.metrics[self.log.metrics[NEEDED[0]].notna()]
+
+    @property
+    def last_step(self) -> int:
+        """The last training step that was logged."""
+        return int(self.steps.index[-1])
+
+    @property
+    def planned_steps(self) -> int | None:
+        """Steps that the run was to make; None in a run of an earlier version that was given no number."""
+        logged = self.total("cppo/planned_steps")
+        return int(self.steps["cppo/planned_steps"].iloc[-1]) if logged else self.config.trainer.total_training_steps
+
+    @property
+    def seconds(self) -> float:
+        """Generation and training, without validation and checkpoints (the paper's "time")."""
+        return self.steps["timing_s/step"].sum()
+
+    @cached_property
+    def accuracy(self) -> pd.Series:
+        """Share of the validation questions answered right, by step, where it was measured.
+
+        Over several data sources it is that of all their questions, or, where their numbers were not logged,
+        the mean of the sources'.
+        """
+        parts = self.log.metrics[[f"val-core/{source}" for source in self._sources]]
+        counts = list(self._sources.values())
+        weights = np.array(counts, float) if None not in counts else np.ones(len(counts))
+        return ((parts * weights).sum(axis=1, min_count=max(1, len(counts))) / weights.sum()).dropna()
+
+    @property
+    def num_questions(self) -> int | None:
+        """Questions that were validated on; None in a run of an earlier version, which did not log it."""
+        counts = list(self._sources.values())
+        return sum(counts) if counts and None not in counts else None
+
+    @cached_property
+    def _sources(self) -> dict[str, int | None]:
+        """Accuracy column, without `val-core/`, to the number of its questions."""
+        sources = {}
+        for column in self.log.metrics.filter(regex=r"^val-core/.*/acc/mean@\d+$"):
+            source = column.removeprefix("val-core/")
+            counted = self.log.metrics.get(f"val-aux/{source.rpartition('/acc/')[0]}/num_questions")
+            sources[source] = None if counted is None else int(counted.dropna().iloc[-1])
+        return sources
+
+    def phases(self) -> dict[str, float]:
+        """Seconds by phase; they add up to `seconds`."""
+        totals = {phase: sum(self.total(f"timing_s/{t}") or 0 for t in timers) for phase, timers in PHASES.items()}
+        return totals | {"other": self.seconds - sum(totals.values())}
+
+    def total(self, column: str) -> float | None:
+        """Sum of a metric over the training steps; None where it was not logged."""
+        return self.steps[column].sum() if column in self.steps and self.steps[column].notna().any() else None
+
+    def updates(self) -> pd.Series:
+        """Optimiser updates by training step: whole mini-batches, or one smaller one, times the PPO epochs."""
+        kept = self.steps["cppo/completions_kept"]
+        mini_batches = (kept // self.plan.mini_batch_rows).clip(lower=1).where(kept > 0, 0)
+        return mini_batches * self.config.actor_rollout_ref.actor.ppo_epochs
+
+    def curves(self) -> pd.DataFrame:
+        """Cumulative `questions`, `updates` and `seconds`, mean `reward` of all sampled completions, `accuracy`.
+
+        A row a step; step 0, before training, is the origin.
+        """
+        curves = pd.DataFrame(
+            {
+                "questions": self.steps["cppo/questions"].cumsum(),
+                "updates": self.updates().cumsum(),
+                "seconds": self.steps["timing_s/step"].cumsum(),
+                "reward": self.steps["cppo/sampled/reward"],
+            }
+        )
+        curves = pd.concat([pd.DataFrame(0.0, [0], ["questions", "updates", "seconds"]), curves])
+        return curves.assign(accuracy=self.accuracy.reindex(curves.index)).rename_axis("step")
+
+
+def read_run(folder: Path, name: str | None = None) -> Run:
+    """Read a run folder: `config.yaml` and `metrics.jsonl`.
+
+    Raises:
+        RunError: One of the two is missing or not that of a run, or there is no training step yet.
+    """
+    for file in (CONFIG_FILE, METRICS_FILE):
+        if not (folder / file).is_file():
+            raise RunError(f"{folder}: there is no {file}; is this the folder of a run that has started?")
+    try:
+        config = OmegaConf.load(folder / CONFIG_FILE)
+        OmegaConf.set_struct(config, True)
+        cppo, plan = CPPOConfig.from_mapping(config.cppo), plan_from_config(config)
+    except (OmegaConfBaseException, yaml.YAMLError, ConfigError, AttributeError, TypeError) as error:
+        raise RunError(f"{folder}: {CONFIG_FILE} is not that of a run: {str(error).splitlines()[0]}") from error
+    log = read_log(folder)
+    if NEEDED[0] not in log.metrics:
+        raise RunError(f"{folder}: no training step in {METRICS_FILE} yet")
+    if lacking := [column for column in NEEDED if column not in log.metrics]:
+        raise RunError(f"{folder}: {METRICS_FILE} has no {', '.join(lacking)}; is it of RayCPPOTrainer?")
+    return Run(name or folder.resolve().name, config, cppo, plan, log)

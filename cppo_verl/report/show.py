@@ -1,0 +1,149 @@
+"""The report's tables as a person reads them: rounded, with units, empty where a number is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from rich.table import Table
+
+from cppo_verl.report.groups import Group
+
+UNKNOWN = "-"
+
+
+def results(table: pd.DataFrame) -> pd.DataFrame:
+    """`tables.results`, a row a group; columns that say nothing are left out."""
+    intervals = zip(table["accuracy"], table["accuracy low"], table["accuracy high"], strict=True)
+    shown = pd.DataFrame(
+        {
+            "method": table["method"],
+            "options": table["options"],
+            "G": table["G"].astype(str),
+            "P": table["P"].map("{:g}".format),
+            "k": table["k"].astype(str),
+            "runs": table["runs"].astype(str),
+            "questions": table["questions"].map(_count),
+            "steps": table["steps"].astype(str),
+            "accuracy before (%)": table["accuracy before"].map(_one_decimal),
+            "accuracy (%) [95 % interval]": [_interval(*values) for values in intervals],
+            "time (s)": table["seconds"].map("{:.1f}".format),
+            "ratio": table["ratio"].map(_times),
+        }
+    )
+    idle = [
+        *(["options"] if not table["options"].any() else []),
+        *(["runs"] if (table["runs"] == 1).all() else []),
+        *(["accuracy before (%)"] if table["accuracy before"].isna().all() else []),
+    ]
+    return shown.drop(columns=idle)
+
+
+def time_split(table: pd.DataFrame) -> pd.DataFrame:
+    """`tables.time_split` in seconds, with their sum."""
+    seconds = table.set_index("label")
+    return seconds.assign(total=seconds.sum(axis=1)).map("{:.1f}".format).rename_axis("time (s)").reset_index()
+
+
+def accounting(table: pd.DataFrame) -> pd.DataFrame:
+    """`tables.accounting`, a column a group."""
+    columns = table.set_index("label")
+    tokens = columns[[f"tokens {name}" for name in ("old", "ref", "update")]].sum(axis=1)
+    padding = columns[[f"padding {name}" for name in ("old", "ref", "update")]].sum(axis=1, skipna=False)
+    flat, questions = columns["zero-variance questions"], columns["questions"]
+    counts = {
+        "completions sampled": columns["completions sampled"],
+        "completions kept": columns["completions kept"],
+        "tokens sampled": columns["tokens sampled"],
+        "tokens kept": columns["tokens kept"],
+        "tokens through the old forward": columns["tokens old"],
+        "tokens through the reference forward": columns["tokens ref"],
+        "tokens through the update (every PPO epoch)": columns["tokens update"],
+        "optimiser updates": columns["optimiser updates"],
+    }
+    ratios = {
+        "bound on the ratio at this P": columns["bound"].map(_times),
+        "bound if the forwards cost nothing": columns["limit"].map(_times),
+        "ratio reached": columns["ratio"].map(_times),
+        "… of the bound at this P": columns["reached"].map(_percent),
+        "… of the bound if the forwards cost nothing": columns["reached_limit"].map(_percent),
+    }
+    shown = pd.DataFrame(
+        {name: column.map(_count) for name, column in counts.items()}
+        | {
+            "padding in the forwards and the update (tokens)": _with_share(padding, tokens + padding),
+            "zero-variance questions": _with_share(flat, questions),
+        }
+        | ratios
+    )
+    return shown.T.rename_axis("a run").reset_index().rename_axis(columns=None)
+
+
+def kinds(table: pd.DataFrame) -> pd.DataFrame:
+    """`tables.kinds`: counts, each kind's share of the sampled, and how much of it survives the pruning."""
+    return pd.DataFrame(
+        {
+            "run": table["label"],
+            "completion": table["kind"].map(kind_name),
+            "sampled": table["sampled"].map(_count),
+            "share of sampled": table["share"].map(_percent),
+            "kept": table["kept"].map(_count),
+            "survives": table["survived"].map(_percent),
+        }
+    )
+
+
+def runs(groups: Sequence[Group]) -> pd.DataFrame:
+    """Which run stands in which row, and how far it got."""
+    return pd.DataFrame(
+        [
+            {"row": group.label, "run": run.name, "steps": f"{run.last_step} of {run.planned_steps or UNKNOWN}"}
+            for group in groups
+            for run in group.runs
+        ]
+    )
+
+
+def kind_name(kind: str) -> str:
+    """`format right, answer wrong` for `format_right_answer_wrong`."""
+    layout, answer = kind.removeprefix("format_").split("_answer_")
+    return f"format {layout}, answer {answer}"
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A Markdown table of a frame of strings."""
+    lines = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def terminal(table: pd.DataFrame, title: str) -> Table:
+    """A rich table of a frame of strings."""
+    shown = Table(*table.columns, title=title)
+    for row in table.itertuples(index=False):
+        shown.add_row(*map(str, row))
+    return shown
+
+
+def _count(number: float) -> str:
+    return UNKNOWN if pd.isna(number) else f"{number:,.0f}"
+
+
+def _one_decimal(number: float) -> str:
+    return UNKNOWN if pd.isna(number) else f"{number:.1f}"
+
+
+def _times(number: float) -> str:
+    return UNKNOWN if pd.isna(number) else f"{number:.2f}x"
+
+
+def _percent(share: float) -> str:
+    return UNKNOWN if pd.isna(share) else f"{100 * share:.1f} %"
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    return _one_decimal(value) if pd.isna(low) else f"{value:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def _with_share(part: pd.Series, whole: pd.Series) -> list[str]:
+    shown = zip(part, part / whole, strict=True)
+    return [UNKNOWN if pd.isna(number) else f"{_count(number)} ({_percent(share)})" for number, share in shown]

@@ -1,0 +1,145 @@
+"""The report's tables as numbers, a row a group of runs; `show.py` writes them out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from cppo_verl.metrics import KINDS
+from cppo_verl.report import stats
+from cppo_verl.report.groups import Group, method, options
+from cppo_verl.report.runs import SHRINKING, Run
+
+FORWARDS = {"old": "old_log_prob", "ref": "ref", "update": "update_actor"}
+"""Forward to its timer: a step without it did not run it."""
+
+
+def results(groups: Sequence[Group]) -> pd.DataFrame:
+    """The published table (paper Tables 1 and 2): accuracies and their 95 % interval in percent, time in seconds.
+
+    A row is the mean over its runs. The interval is Wilson's over the validation questions for one run, and
+    Student's of the mean over several. The ratio is of the time a question, to the first row.
+    """
+    table = pd.DataFrame([_result(group) for group in groups])
+    per_question = table["seconds"] / table["questions"]
+    return table.assign(ratio=per_question.iloc[0] / per_question)
+
+
+def _result(group: Group) -> dict[str, float | str]:
+    plan, accuracy = group.first.plan, group.mean(_last_accuracy)
+    low, high = _accuracy_interval(group)
+    return {
+        "label": group.label,
+        "method": method(group.first.cppo),
+        "options": options(group.first.cppo),
+        "G": plan.rollout_n,
+        "P": group.rate,
+        "k": plan.keep,
+        "runs": len(group.furthest),
+        "questions": group.total("cppo/questions"),
+        "steps": group.furthest[0].last_step,
+        "accuracy before": 100 * group.mean(_accuracy_before),
+        "accuracy": 100 * accuracy,
+        "accuracy low": 100 * low,
+        "accuracy high": 100 * high,
+        "seconds": group.mean(lambda run: run.seconds),
+    }
+
+
+def _last_accuracy(run: Run) -> float | None:
+    return None if run.accuracy.empty else run.accuracy.iloc[-1]
+
+
+def _accuracy_before(run: Run) -> float | None:
+    return run.accuracy.get(0)
+
+
+def _accuracy_interval(group: Group) -> tuple[float, float]:
+    values = [_last_accuracy(run) for run in group.furthest]
+    if None in values:
+        return np.nan, np.nan
+    if len(values) > 1:
+        low, high = stats.mean_interval(values)
+        return max(0.0, low), min(1.0, high)
+    total = group.furthest[0].num_questions
+    return stats.wilson(values[0], total) if total else (np.nan, np.nan)
+
+
+def time_split(groups: Sequence[Group]) -> pd.DataFrame:
+    """Mean seconds of a run by phase."""
+    return pd.DataFrame([{"label": group.label} | group.phases().to_dict() for group in groups])
+
+
+def accounting(groups: Sequence[Group]) -> pd.DataFrame:
+    """What was sampled, kept and computed in a run, mean over the runs, and how near the ratio is to its bound.
+
+    `tokens update` counts every PPO epoch. The bounds take g and t from the first row's split, which must be
+    one of P = 0; they are NaN for rows of another G, and where nothing is pruned.
+    """
+    phases = groups[0].phases()
+    shrinking = phases[list(SHRINKING)].sum()
+    fixed = phases.sum() - shrinking
+    n = groups[0].first.plan.rollout_n
+    bounded = [groups[0].rate == 0 < group.rate and group.first.plan.rollout_n == n for group in groups]
+    table = pd.DataFrame([{"label": group.label} | _counts(group) for group in groups]).assign(
+        ratio=results(groups)["ratio"],
+        bound=[stats.bound(fixed, shrinking, group.rate) for group in groups],
+        limit=stats.bound(fixed, shrinking, 1),
+    )
+    table[["bound", "limit"]] = table[["bound", "limit"]].where(pd.Series(bounded), axis=0)
+    return table.assign(reached=table["ratio"] / table["bound"], reached_limit=table["ratio"] / table["limit"])
+
+
+def _counts(group: Group) -> dict[str, float]:
+    return {
+        "questions": group.total("cppo/questions"),
+        "zero-variance questions": group.total("cppo/zero_variance_questions"),
+        "completions sampled": group.total("cppo/completions_sampled"),
+        "completions kept": group.total("cppo/completions_kept"),
+        "tokens sampled": group.total("cppo/tokens_sampled"),
+        "tokens kept": group.total("cppo/tokens_trained"),
+        **{f"tokens {name}": group.mean(lambda run, name=name: forward_tokens(run, name)) for name in FORWARDS},
+        **{f"padding {name}": group.mean(lambda run, name=name: padding_tokens(run, name)) for name in FORWARDS},
+        "optimiser updates": group.mean(lambda run: run.updates().sum()),
+    }
+
+
+def forward_tokens(run: Run, forward: str) -> float | None:
+    """Prompt and response tokens through one of the `FORWARDS`, without padding."""
+    tokens = _where_run(run, forward, "cppo/tokens_trained")
+    epochs = run.config.actor_rollout_ref.actor.ppo_epochs if forward == "update" else 1
+    return None if tokens is None else epochs * tokens
+
+
+def padding_tokens(run: Run, forward: str) -> float | None:
+    """Padding tokens through one of the `FORWARDS`; None where it was not logged."""
+    return _where_run(run, forward, f"cppo/padding/{forward}")
+
+
+def _where_run(run: Run, forward: str, column: str) -> float | None:
+    timer = f"timing_s/{FORWARDS[forward]}"
+    if timer not in run.steps:
+        return 0
+    return None if column not in run.steps else run.steps[column].where(run.steps[timer].notna()).sum()
+
+
+def kinds(groups: Sequence[Group]) -> pd.DataFrame:
+    """Completions of the four kinds of paper Table 3 in a run: sampled and kept, a row a group and kind.
+
+    Groups that did not log them are left out.
+    """
+    rows = [
+        {
+            "label": group.label,
+            "kind": kind,
+            "sampled": group.total(f"cppo/kinds/{kind}/sampled"),
+            "kept": group.total(f"cppo/kinds/{kind}/kept"),
+        }
+        for group in groups
+        for kind in KINDS
+    ]
+    table = pd.DataFrame(rows).dropna().reset_index(drop=True)
+    of_all = table["sampled"] / table.groupby("label")["sampled"].transform("sum")
+    return table.assign(share=of_all, survived=table["kept"] / table["sampled"])
