@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from cppo_verl.metrics import KINDS
 from cppo_verl.report import stats
@@ -87,7 +88,9 @@ def plot_kinds(groups: Sequence[Group], path: Path) -> bool:
             axes.stackplot(areas[0].index, areas, colors=KIND_COLORS, labels=[kind_name(kind) for kind in KINDS])
             axes.set_title(f"{group.label}: {what}", fontsize=10)
             axes.margins(x=0, y=0)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         row[0].set_ylabel("completions a step")
+    figure.get_layout_engine().set(h_pad=0.1)
     for axes in panels[-1]:
         axes.set_xlabel(f"training step (mean of {window} questions)")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
@@ -132,7 +135,8 @@ def _draw(axes: Sequence[Axes], curves: pd.DataFrame, y: str, label: str, color:
 
 def _finish(figure: Figure, axes: Sequence[Axes], path: Path, bands: Sequence[str], remark: str = "") -> None:
     remarks = [*(["band: lowest to highest of the seeds, line: their mean"] if bands else []), remark]
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels) if len(labels) < 5 else 3)
     figure.supxlabel("; ".join(filter(None, remarks)), fontsize=9)
     figure.savefig(path, dpi=150)
 
