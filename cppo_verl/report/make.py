@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -68,17 +67,25 @@ def make_report(folders: Sequence[Path], out: Path, console: Console) -> list[st
 
 def _read(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
     folders = list({folder.resolve(): folder for folder in folders}.values())
-    names = Counter(folder.resolve().name for folder in folders)
     runs, faults = [], []
-    for folder in folders:
+    for folder, name in zip(folders, _names(folders), strict=True):
         try:
-            name = folder.resolve().name
-            runs.append(read_run(folder, name if names[name] == 1 else str(folder)))
+            runs.append(read_run(folder, name))
         except RunError as error:
             faults.append(str(error))
     if not runs:
         raise RunError("nothing to report: " + "; ".join(faults))
     return runs, [f"left out: {fault}" for fault in faults]
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """The last parts of each path, as many as tell all of them apart."""
+    parts = [folder.resolve().parts for folder in folders]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(p[-depth:]) for p in parts]
+        if len(set(names)) == len(names):
+            break
+    return names
 
 
 def _markdown(groups: Sequence[Group], frames: dict[str, pd.DataFrame], remarks: list[str], with_kinds: bool) -> str:

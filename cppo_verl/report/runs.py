@@ -132,7 +132,7 @@ class Run:
 
 
 def read_run(folder: Path, name: str | None = None) -> Run:
-    """Read a run folder: `config.yaml` and `metrics.jsonl`.
+    """Read a run folder: `config.yaml` and `metrics.jsonl`; the folder's name is the run's unless one is given.
 
     Raises:
         RunError: One of the two is missing or not that of a run, or there is no training step yet.

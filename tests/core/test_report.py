@@ -331,6 +331,14 @@ def test_what_is_no_run_is_left_out_and_said(tmp_path, capsys):
     assert report.count("| run | 4 of 4 |") == 1, "a folder given twice is one run"
 
 
+def test_runs_of_the_same_name_are_told_apart(tmp_path):
+    one, other = make_run(tmp_path / "one/run"), make_run(tmp_path / "other/run", rate=0.5)
+    assert main([str(one), str(other), "--out", str(tmp_path / "out")]) == 0
+    report = (tmp_path / "out/report.md").read_text()
+    assert "| GRPO | one/run | 4 of 4 |" in report
+    assert "| CPPO, P=0.5 | other/run | 4 of 4 |" in report
+
+
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
