@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from cppo_verl.trainer.metrics_log import METRICS_FILE
+from cppo_verl.trainer.metrics_log import METRICS_FILE, read_entry
 
 TRAINED = "training/global_step"
 """Every training step logs it; a validation before training does not."""
@@ -44,7 +43,7 @@ def read_log(folder: Path) -> Log:
     step, what stood there from that step on is forgotten: the run goes on from there.
     """
     lines = (folder / METRICS_FILE).read_bytes().splitlines(keepends=True)
-    entries = [_entry(line) for line in lines]
+    entries = [read_entry(line) for line in lines]
     unfinished = bool(lines) and entries[-1] is None and not lines[-1].endswith(b"\n")
     unreadable = [number for number, entry in enumerate(entries, 1) if entry is None]
     steps: dict[int, dict] = {}
@@ -65,13 +64,3 @@ def read_log(folder: Path) -> Log:
         unfinished,
         tuple(dict.fromkeys(resumed)),
     )
-
-
-def _entry(line: bytes) -> tuple[int, dict] | None:
-    try:
-        entry = json.loads(line)
-    except ValueError:  # also bytes that are no UTF-8
-        return None
-    if not isinstance(entry, dict) or not isinstance(entry.get("data"), dict) or type(entry.get("step")) is not int:
-        return None
-    return entry["step"], entry["data"]

@@ -25,11 +25,23 @@ class MetricsLog:
     def keep_until(self, step: int, tracking) -> None:
         """Write the earlier lines of steps below `step` + 1 to verl's file logger, when there is one.
 
-        A line that a killed run left unfinished is dropped.
+        A line that a killed run left unfinished, or that cannot be read, is dropped.
         """
         logger = tracking.logger.get("file")
         if not logger or not step:
             return
         for line in self._earlier:
-            if line.endswith(b"\n") and json.loads(line)["step"] <= step:
+            entry = read_entry(line)
+            if entry and line.endswith(b"\n") and entry[0] <= step:
                 logger.fp.write(line)
+
+
+def read_entry(line: bytes) -> tuple[int, dict] | None:
+    """Step and metrics of a line; None where it cannot be read."""
+    try:
+        entry = json.loads(line)
+    except ValueError:  # also bytes that are no UTF-8
+        return None
+    if not isinstance(entry, dict) or not isinstance(entry.get("data"), dict) or type(entry.get("step")) is not int:
+        return None
+    return entry["step"], entry["data"]

@@ -79,10 +79,11 @@ def test_metrics_log_keeps_the_steps_before_the_resume(tmp_path, monkeypatch):
     monkeypatch.setenv("VERL_FILE_LOGGER_PATH", "")
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(json.dumps({"step": s, "data": {}}) + "\n" for s in range(5)) + '{"step": 5, "da')
+    path.write_text(path.read_text().replace('{"step": 1, ', "rubbish "))
     log = MetricsLog(str(tmp_path))
     with path.open("wb") as fp:  # as verl's file logger opens it
         log.keep_until(3, SimpleNamespace(logger={"file": SimpleNamespace(fp=fp)}))
-    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [0, 1, 2, 3]
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [0, 2, 3]
 
 
 def test_metrics_log_of_a_new_run_and_of_other_loggers(tmp_path, monkeypatch):
