@@ -23,12 +23,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cppo_verl.config import ConfigError
 from cppo_verl.preflight import CONFIG_FILE, num_train_rows, save_config
 from cppo_verl.report.__main__ import main as report
-from cppo_verl.studies import REPO, Run, Study, find_study, plan_runs, share_starts
+from cppo_verl.studies import DONE, REPO, Run, Study, find_study, plan_runs, share_starts
 from cppo_verl.train import prepare
 from cppo_verl.trainer.checks import plan_from_config
 from cppo_verl.trainer.metrics_log import METRICS_FILE
 
-DONE = "done"
 TOY = ("recipe=toy", "actor_rollout_ref.actor.optim.lr_warmup_steps=0")
 """The embedded default; without warm-up, which would be all of an arm that makes few steps."""
 TOY_QUESTIONS = 128
@@ -133,7 +132,7 @@ def _parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--questions", type=int, help=f"train on so many (embedded default: {TOY_QUESTIONS})")
     parser.add_argument("--out", type=Path, help="folder for all of it (default: outputs/studies/STUDY)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="options of every run")
-    return parser.parse_args(argv)
+    return parser.parse_intermixed_args(argv)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
-import cppo_verl
 from cppo_verl import train
 from cppo_verl.config import ConfigError
 
-PACKAGE = Path(cppo_verl.__file__ or "").parent if cppo_verl.__file__ else Path(__file__).parent
 REPO = Path(__file__).resolve().parents[1]
+DONE = "done"
+"""File in the folder of a run that was trained to its end."""
 STUDIES, RECIPES = REPO / "recipe/cppo/studies", REPO / "recipe/cppo/config"
 
 
@@ -94,19 +94,23 @@ def share_starts(runs: Sequence[Run]) -> list[list[Run]]:
 def engine_side(config: DictConfig) -> str:
     """All of a config that workers and engine read when they start, as YAML.
 
-    What is left out is decided by the driver, step by step: CPPO's options, G, the seeds, how many questions
-    and steps. The number of steps counts where the learning rate depends on it.
+    What is left out is decided by the driver, step by step: CPPO's options, the seeds, how many questions and
+    steps. The number of steps counts where the learning rate depends on it.
     """
-    config = config.copy()
     optim = config.actor_rollout_ref.actor.optim
-    with open_dict(config):
-        config.cppo = None
-        config.actor_rollout_ref.rollout.n = None
-        config.data.update(seed=None, train_max_samples=None, train_batch_size=None)
-        config.trainer.update(default_local_dir=None, experiment_name=None)
-        if optim.lr_scheduler_type == "constant" and optim.lr_warmup_steps >= 0:
-            config.trainer.total_training_steps = optim.total_training_steps = None
-    return OmegaConf.to_yaml(config, resolve=False)
+    left_out = {"cppo", "data.seed", "data.train_max_samples"}
+    if optim.lr_scheduler_type == "constant" and optim.lr_warmup_steps >= 0:
+        left_out |= {"trainer.total_training_steps", "actor_rollout_ref.actor.optim.total_training_steps"}
+    return OmegaConf.to_yaml(OmegaConf.create(_without(OmegaConf.to_container(config), left_out)))
+
+
+def _without(config: dict, keys: set[str], prefix: str = "") -> dict:
+    """A config without some keys, and without what names or places a run (verl repeats that in several blocks)."""
+    return {
+        key: _without(value, keys, f"{prefix}{key}.") if isinstance(value, dict) else value
+        for key, value in config.items()
+        if f"{prefix}{key}" not in keys and key not in ("experiment_name", "default_local_dir")
+    }
 
 
 def _file_name(arm: str) -> str:

@@ -1,7 +1,7 @@
 """Several runs on one start of Ray, FSDP2 and vLLM, one after another from the same initial weights.
 
-A start takes longer than a short run. The runs may differ in what the driver decides: `cppo.*`, G, seeds, how
-many steps (see `cppo_verl.studies.engine_side`).
+A start takes longer than a short run. The runs may differ in what the driver decides: `cppo.*`, seeds, how many
+steps (see `cppo_verl.studies.engine_side`).
 
 python -m cppo_verl.trainer.sequence RUN_FOLDER [RUN_FOLDER ...]
 """
@@ -15,12 +15,10 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from cppo_verl.preflight import CONFIG_FILE
+from cppo_verl.studies import DONE
 from cppo_verl.train import launch
 from cppo_verl.trainer.ray_trainer import RayCPPOTrainer
 from cppo_verl.trainer.task_runner import CPPOTaskRunner
-
-DONE = "done"
-"""File in the folder of a run that was trained to its end."""
 
 
 class SequenceRunner(CPPOTaskRunner):

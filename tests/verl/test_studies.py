@@ -1,0 +1,78 @@
+"""Studies: every shipped one plans, its runs share a start where they can, and a finished run is not repeated."""
+
+import pandas as pd
+import pytest
+from omegaconf import OmegaConf
+
+from cppo_verl.ablate import is_complete
+from cppo_verl.config import ConfigError
+from cppo_verl.preflight import save_config
+from cppo_verl.studies import DONE, STUDIES, find_study, plan_runs, share_starts
+
+SHIPPED = sorted(path.stem for path in STUDIES.glob("*.yaml"))
+
+
+@pytest.fixture
+def overrides(tmp_path):
+    """Enough of a data set and a model for the checks before a start."""
+    pd.DataFrame({"prompt": ["q"] * 256}).to_parquet(tmp_path / "rows.parquet")
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
+    rows = f"{tmp_path}/rows.parquet"
+    return [
+        *("recipe=toy", "device=cpu", f"data.train_files={rows}", f"data.val_files={rows}"),
+        *(f"actor_rollout_ref.model.path={tmp_path}", "actor_rollout_ref.actor.optim.lr_warmup_steps=0"),
+    ]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_studies_plan_and_share_starts(name, overrides, tmp_path):
+    study = find_study(name)
+    runs = plan_runs(study, [1, 2], [*overrides, "data.train_max_samples=64"], tmp_path / "out")
+    assert [run.arm for run in runs] == [*study.arms, *study.arms]
+    assert len({run.folder for run in runs}) == len(runs)
+    assert not any(is_complete(run) for run in runs)
+    sizes = {run.config.actor_rollout_ref.rollout.n for run in runs}
+    assert len(share_starts(runs)) == len(sizes), "a start for each G"
+    assert {run.config.cppo.rollout_seed for run in runs} == {run.config.data.seed for run in runs} == {1, 2}
+
+
+def test_what_the_engine_reads_needs_a_start_of_its_own(overrides, tmp_path):
+    study = find_study("scope")
+    with_checkpoints = plan_runs(study, [1], [*overrides, "trainer.save_freq=10"], tmp_path)
+    assert len(share_starts(with_checkpoints)) == 2
+    (one, *_), (other, *_) = (
+        plan_runs(study, [1], [*overrides, f"actor_rollout_ref.actor.optim.lr={lr}"], tmp_path) for lr in (1e-4, 2e-4)
+    )
+    assert len(share_starts([one, other])) == 2
+    cosine = [*overrides, "actor_rollout_ref.actor.optim.lr_scheduler_type=cosine"]
+    short, long = (plan_runs(study, [1], [*cosine, f"trainer.total_training_steps={n}"], tmp_path)[0] for n in (2, 4))
+    assert len(share_starts([short, long])) == 2
+
+
+def test_a_complete_run_is_skipped_and_another_one_is_not_overwritten(overrides, tmp_path):
+    def first_run(*further: str):
+        return plan_runs(find_study("scope"), [1], [*overrides, "data.train_max_samples=64", *further], tmp_path)[0]
+
+    run = first_run()
+    assert not is_complete(run)
+    save_config(run.config)
+    assert not is_complete(first_run()), "begun, not finished"
+    (run.folder / DONE).touch()
+    assert is_complete(first_run())
+    with pytest.raises(ConfigError, match="holds a run with other settings"):
+        is_complete(first_run("actor_rollout_ref.actor.kl_loss_coef=0.5"))
+    assert OmegaConf.load(run.folder / "config.yaml") == run.config
+
+
+def test_arms_must_train_on_the_same_questions(overrides, tmp_path):
+    last = plan_runs(find_study("pruning_rate"), [1], [*overrides, "data.train_max_samples=100"], tmp_path)[-1]
+    with pytest.raises(ConfigError, match=r"100 questions are no whole number of steps of 64; .* --questions 64"):
+        is_complete(last)
+
+
+def test_unknown_studies_are_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"no study 'pruning'; there are .*nearest: pruning_rate"):
+        find_study("pruning")
+    (tmp_path / "empty.yaml").write_text("about: nothing")
+    with pytest.raises(ConfigError, match="has no arms"):
+        find_study(f"{tmp_path}/empty.yaml")
