@@ -13,6 +13,7 @@ import argparse
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cppo_verl.config import ConfigError
 from cppo_verl.preflight import CONFIG_FILE, num_train_rows, save_config
-from cppo_verl.report.__main__ import main as report
+from cppo_verl.report.make import make_report
 from cppo_verl.studies import DONE, REPO, Run, Study, find_study, plan_runs, share_starts
 from cppo_verl.train import prepare
 from cppo_verl.trainer.checks import plan_from_config
@@ -31,6 +32,8 @@ from cppo_verl.trainer.metrics_log import METRICS_FILE
 TOY = ("recipe=toy", "actor_rollout_ref.actor.optim.lr_warmup_steps=0")
 """The embedded default; without warm-up, which would be all of an arm that makes few steps."""
 TOY_QUESTIONS = 128
+LAST_STEP_ONLY = 1_000_000
+"""As `trainer.test_freq`: verl validates at the last step too."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,35 +43,51 @@ def main(argv: list[str] | None = None) -> int:
     try:
         study = find_study(args.study)
         out = (args.out or REPO / "outputs/studies" / study.name).absolute()
-        runs = plan_runs(study, range(1, args.seeds + 1), _overrides(args), out)
-        missing = [run for run in runs if not is_complete(run)]
-        for run in missing:
-            save_config(run.config)
+        return run_study(study, range(1, args.seeds + 1), _overrides(args), out, console)
     except ConfigError as error:
-        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        print(f"error: {error}", file=sys.stderr)
         return 2
-    console.print(f"{study.name}: {study.about}", markup=False, soft_wrap=True)
-    console.print(f"{len(runs)} runs in {out}, {len(runs) - len(missing)} of them complete", soft_wrap=True)
+
+
+def run_study(study: Study, seeds: Sequence[int], overrides: Sequence[str], out: Path, console: Console) -> int:
+    """Train what of a study is not complete, and report.
+
+    Args:
+        study: The arms.
+        seeds: One run of every arm each.
+        overrides: Of every run, in Hydra's form.
+        out: Folder for the runs, and the report in `report`.
+        console: Where to show it.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ConfigError: As `is_complete`, of any run, before the first one starts.
+    """
+    runs = plan_runs(study, seeds, overrides, out)
+    missing = [run for run in runs if not is_complete(run)]
+    console.print(f"{study.name}: {study.about}", markup=False, highlight=False, soft_wrap=True)
+    if complete := len(runs) - len(missing):
+        console.print(f"{complete} of {len(runs)} runs are complete in {out}", highlight=False, soft_wrap=True)
+    for run in missing:
+        save_config(run.config)
     for group in share_starts(missing):
         if not train_group(group, out, console):
             return 1
-    return report([*(str(run.folder) for run in _by_arm(study, runs)), "--out", str(out / "report")])
+    by_arm = [run.folder for arm in study.arms for run in runs if run.arm == arm]
+    for remark in make_report(by_arm, out / "report", console):
+        console.print(f"note: {remark}", markup=False, highlight=False, soft_wrap=True)
+    return 0
 
 
 def is_complete(run: Run) -> bool:
     """Check a run's config, and whether it was trained to its end before.
 
     Raises:
-        ConfigError: The config cannot work, its data do not give whole steps, or the run's folder is of another.
+        ConfigError: The config cannot work, or the run's folder is of another.
     """
     prepare(run.config)
-    plan, questions = plan_from_config(run.config), num_train_rows(run.config)
-    if questions % plan.questions:
-        nearest = max(questions // plan.questions, 1) * plan.questions
-        raise ConfigError(
-            f"{run.arm}: {questions} questions are no whole number of steps of {plan.questions}; arms must train on "
-            f"the same questions: --questions {nearest}"
-        )
     saved = run.folder / CONFIG_FILE
     if saved.is_file() and OmegaConf.load(saved) != run.config:
         raise ConfigError(f"{run.folder} holds a run with other settings; give another --out, or delete that folder")
@@ -111,17 +130,13 @@ def _steps_done(run: Run) -> int | None:
     return metrics.read_bytes().count(b'"training/global_step"') if metrics.is_file() else None
 
 
-def _by_arm(study: Study, runs: list[Run]) -> list[Run]:
-    return [run for arm in study.arms for run in runs if run.arm == arm]
-
-
 def _overrides(args: argparse.Namespace) -> list[str]:
     given = {override.partition("=")[0] for override in args.overrides}
     recipe = [] if "recipe" in given else list(TOY)
     device = [] if "device" in given else ["device=gpu" if torch.cuda.is_available() else "device=cpu"]
     questions = args.questions or (TOY_QUESTIONS if recipe else None)
     limit = [f"data.train_max_samples={questions}"] if questions else []
-    frequency = [] if "trainer.test_freq" in given or not recipe else ["trainer.test_freq=1000000"]  # last step only
+    frequency = [] if "trainer.test_freq" in given or not recipe else [f"trainer.test_freq={LAST_STEP_ONLY}"]
     return [*recipe, *device, *limit, *frequency, *args.overrides]
 
 

@@ -22,6 +22,7 @@ from cppo_verl.evaluation import benchmarks, results
 from cppo_verl.evaluation.benchmarks import Benchmark, Protocol
 from cppo_verl.evaluation.generate import Generator, Request
 from cppo_verl.evaluation.models import Model, find_model
+from cppo_verl.preflight import model_fault
 
 
 def evaluate(config: DictConfig, console: Console) -> dict[str, dict]:
@@ -35,7 +36,10 @@ def evaluate(config: DictConfig, console: Console) -> dict[str, dict]:
     """
     chosen = [benchmarks.find(name) for name in config.benchmarks]
     requests = [request for benchmark in chosen for request in plan_requests(benchmark, config)]
+    check_device(config)
     model = find_model(config.model)
+    if fault := model_fault(model.path):
+        raise ConfigError(f"model: {fault}")
     folder = out_folder(config, model)
     log = results.GenerationsLog(folder, settings(config, model, requests))
     done = {f"{line['benchmark']}/{line['index']}/{line['sample']}" for line in log.done}
@@ -47,6 +51,22 @@ def evaluate(config: DictConfig, console: Console) -> dict[str, dict]:
     console.print(results.table(found, model.name))
     console.print(f"results and generations: {folder}", soft_wrap=True)
     return found
+
+
+def check_device(config: DictConfig) -> None:
+    """Refuse to start vLLM on GPUs that are not there.
+
+    Raises:
+        ConfigError: Fewer GPUs than `engine.tensor_parallel_size`.
+    """
+    import torch
+
+    there, asked = torch.cuda.device_count(), config.engine.tensor_parallel_size
+    if config.on_gpu and there < asked:
+        raise ConfigError(
+            f"engine.tensor_parallel_size={asked} but torch sees {there} GPU(s); "
+            + (f"set engine.tensor_parallel_size={there}" if there else "device=cpu runs without one")
+        )
 
 
 def plan_requests(benchmark: Benchmark, config: DictConfig) -> list[Request]:

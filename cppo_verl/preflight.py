@@ -96,19 +96,25 @@ def _data_faults(config: DictConfig) -> Iterator[str]:
 
 
 def _model_faults(config: DictConfig) -> Iterator[str]:
+    model = config.actor_rollout_ref.model
+    if why := model_fault(model.path, trust_remote_code=model.trust_remote_code):
+        yield f"actor_rollout_ref.model.path: {why}"
+
+
+def model_fault(path: str, *, trust_remote_code: bool = False) -> str | None:
+    """Why there is no model at a folder or hub id; None where there is one."""
     from transformers import AutoConfig
 
-    path = str(config.actor_rollout_ref.model.path)
     local = Path(path).expanduser()
     try:
-        trust = config.actor_rollout_ref.model.trust_remote_code
-        AutoConfig.from_pretrained(local if local.is_dir() else path, trust_remote_code=trust)
+        AutoConfig.from_pretrained(local if local.is_dir() else path, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
         why = str(error).splitlines()[0]
-        yield (
-            f"actor_rollout_ref.model.path: no model at {path} ({why}); give a folder that holds a model, or "
-            "a hub id that can be reached or was downloaded with: hf download ID"
+        return (
+            f"no model at {path} ({why}); give a folder that holds a model, or a hub id that can be reached or was "
+            "downloaded with: hf download ID"
         )
+    return None
 
 
 def _device_faults(config: DictConfig) -> Iterator[str]:

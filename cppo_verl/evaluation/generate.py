@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +61,7 @@ class Generator:
         from transformers import AutoConfig, AutoTokenizer
         from vllm import EngineArgs, LLMEngine
 
+        atexit.register(_say_no_more)
         self.max_tokens = max_tokens
         tokenizer = AutoTokenizer.from_pretrained(model)
         self.prompts = {
@@ -98,3 +102,9 @@ class Generator:
                         num_tokens=len(answer.token_ids),
                         truncated=answer.finish_reason == "length",
                     )
+
+
+def _say_no_more() -> None:
+    """Silence what Triton's bindings print about their own leaks at the end of a process that used vLLM."""
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Accuracy on the GSM8K test set, greedy: of a model (actor_rollout_ref.model.path=...) or of a run (checkpoint=...).
+# Accuracy on the GSM8K test set: of a model (model=HUB_ID or FOLDER) or of a run's checkpoint (model=outputs/cppo/NAME).
 # Any option can be given: bash recipe/cppo/gsm8k_eval.sh key=value ...   (device=cpu: without a GPU)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-exec scripts/python.sh -m cppo_verl.evaluate --config-dir recipe/cppo/config recipe=gsm8k \
-    trainer.experiment_name=gsm8k_eval actor_rollout_ref.rollout.gpu_memory_utilization=0.85 "$@"
+exec scripts/python.sh -m cppo_verl.evaluate 'benchmarks=[gsm8k]' "$@"

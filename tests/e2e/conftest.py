@@ -37,7 +37,8 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The embedded default, hardly trained: enough for rewards that differ within a question."""
     folder = tmp_path_factory.mktemp("toy")
     build(folder, ToySettings(train=64, test=16, warm_start=WarmStart(steps=80)), Console(quiet=True))
-    prepare(TOY, "", ["--local_dir", str(folder), "--source", str(folder / "raw"), "--no-system-prompt"])
+    source = ("--source", str(folder / "raw"), "--no-system-prompt", "--validation", "16")
+    prepare(TOY, "", ["--local_dir", str(folder), *source])
     return folder
 
 
@@ -112,7 +113,7 @@ def train(runner: Runner, toy: Path, tmp_path: Path) -> Callable[..., Run]:
         folder = tmp_path / name
         command = [
             *(sys.executable, str(HERE / script)),
-            *(f"data.train_files={toy}/train.parquet", f"data.val_files={toy}/test.parquet"),
+            *(f"data.train_files={toy}/train.parquet", f"data.val_files={toy}/validation.parquet"),
             *(f"actor_rollout_ref.model.path={toy}/model", f"trainer.default_local_dir={folder}"),
             *(SMALL + overrides),
         ]

@@ -1,4 +1,4 @@
-"""`zero_variance=drop` with further rounds, the same command twice, and a resume in between."""
+"""`zero_variance=drop` with further rounds, the best checkpoint, the same command twice, a resume in between."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import shutil
 
 import torch
 
+from cppo_verl.metrics import validation_accuracy
+
 OVERRIDES = (
     "cppo.pruning_rate=0.5",
     "cppo.zero_variance=drop",
     "cppo.max_gen_rounds=3",
     "trainer.total_training_steps=4",
     "trainer.save_freq=2",
-    "trainer.test_freq=4",
+    "trainer.test_freq=2",
+    "cppo.save_best=true",
 )
 
 
@@ -22,8 +25,10 @@ def test_a_resumed_run_goes_on_as_if_undisturbed(train, tmp_path):
     whole = train("whole", *OVERRIDES)
     for step in metrics(whole.folder).values():
         assert_room_went_to_other_questions(step)
+    assert_best_is_kept(whole.folder)
     shutil.copytree(whole.folder, tmp_path / "resumed")
     shutil.rmtree(tmp_path / "resumed/global_step_4")
+    keep_best_until(2, tmp_path / "resumed")
     (tmp_path / "resumed/latest_checkpointed_iteration.txt").write_text("2")
     resumed = train("resumed", *OVERRIDES)
 
@@ -34,6 +39,8 @@ def test_a_resumed_run_goes_on_as_if_undisturbed(train, tmp_path):
         assert without_timing(found[step]) == without_timing(expected[step]), f"step {step}"
     one, other = weights(whole.folder), weights(resumed.folder)
     assert all(torch.equal(one[name], other[name]) for name in one)
+    assert best(resumed.folder) == best(whole.folder)
+    assert_best_is_kept(resumed.folder)
 
 
 def assert_room_went_to_other_questions(step: dict) -> None:
@@ -44,6 +51,28 @@ def assert_room_went_to_other_questions(step: dict) -> None:
     assert step["cppo/completions_kept"] + step["cppo/surplus"] == kept_by_the_rule <= 16
     assert step["cppo/completions_kept"] in (16, 8, *range(8))
     assert step["cppo/completions_kept"] == 16 or step["cppo/rounds"] == 3
+
+
+def assert_best_is_kept(folder) -> None:
+    """`best` holds the first checkpoint of the highest accuracy on the validation questions, and no other."""
+    accuracies = {step: validation_accuracy(data) for step, data in metrics(folder).items()}
+    assert [step for step, accuracy in accuracies.items() if accuracy is not None] == [2, 4]
+    highest = max(accuracies[2], accuracies[4])
+    step = 2 if accuracies[2] == highest else 4
+    assert best(folder) == {"step": step, "accuracy": highest}
+    assert [path.name for path in (folder / "best").glob("global_step_*")] == [f"global_step_{step}"]
+
+
+def best(folder) -> dict:
+    return json.loads((folder / "best/best.json").read_text())
+
+
+def keep_best_until(step: int, folder) -> None:
+    """Make `best` what it was at `step`, the first validated one."""
+    accuracy = validation_accuracy(metrics(folder)[step])
+    shutil.rmtree(folder / "best")
+    shutil.copytree(folder / f"global_step_{step}", folder / f"best/global_step_{step}")
+    (folder / "best/best.json").write_text(json.dumps({"step": step, "accuracy": accuracy}))
 
 
 def metrics(folder) -> dict[int, dict]:

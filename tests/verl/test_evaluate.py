@@ -1,0 +1,150 @@
+"""The evaluation around the engine: what is asked, what is refused, what is written and read again."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hydra import compose, initialize_config_dir
+
+import cppo_verl.evaluate
+from cppo_verl.compare import compare_folders, main
+from cppo_verl.config import ConfigError
+from cppo_verl.evaluate import evaluate, plan_requests, protocol_of
+from cppo_verl.evaluation.benchmarks import BENCHMARKS, find
+from cppo_verl.evaluation.generate import Completion
+from cppo_verl.evaluation.results import GenerationsLog, record, summarize
+
+CONF = str(Path(cppo_verl.evaluate.__file__).parent / "evaluation/conf")
+GOLDS = ["4", "5", "6"]
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Three questions in verl's row schema."""
+    rows = [
+        {
+            "data_source": "openai/gsm8k",
+            "prompt": [{"role": "user", "content": f"question {gold}"}],
+            "reward_model": {"style": "rule", "ground_truth": gold},
+            "extra_info": {"split": "test"},
+        }
+        for gold in GOLDS
+    ]
+    path = tmp_path / "test.parquet"
+    pd.DataFrame(rows).to_parquet(path)
+    return path
+
+
+@pytest.fixture
+def config(file, tmp_path):
+    """`config("key=value", ...)`: as `cppo_verl.evaluate` would compose it."""
+
+    def composed(*overrides: str):
+        with initialize_config_dir(CONF, version_base=None):
+            own = ["device=cpu", f"+files.gsm8k={file}", f"model={tmp_path}/nowhere", f"out={tmp_path}/out"]
+            return compose("evaluate", overrides=[*own, *overrides])
+
+    return composed
+
+
+def answers(config, texts: list[str], **kwargs) -> list[dict]:
+    """Records of a completion for each request."""
+    requests = plan_requests(find("gsm8k"), config)
+    return [record(Completion(r, text, 7, truncated=False)) for r, text in zip(requests, texts, strict=True)]
+
+
+def completion(answer: str) -> str:
+    return f"<think>so</think>\n<answer>{answer}</answer>"
+
+
+def test_published_protocols():
+    greedy = {name for name, benchmark in BENCHMARKS.items() if benchmark.protocol.temperature == 0}
+    assert greedy == {"gsm8k", "math500", "olympiadbench", "toy"}
+    for name in ("amc23", "aime24"):
+        protocol = BENCHMARKS[name].protocol
+        assert (protocol.samples, protocol.temperature, protocol.top_p) == (4, 0.6, 0.95)
+
+
+def test_every_sample_is_a_request_with_a_seed_of_its_own(config):
+    requests = plan_requests(find("gsm8k"), config("sampling.samples=4", "sampling.temperature=1"))
+    assert len(requests) == 12
+    assert len({request.key for request in requests}) == len({request.seed(0) for request in requests}) == 12
+    assert [r.seed(0) for r in requests] != [r.seed(1) for r in requests]
+    assert len(plan_requests(find("gsm8k"), config("limit=2"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["benchmarks=[gsm9k]"], r"there is no 'gsm9k'; there are gsm8k, math500, amc23"),
+        (["benchmarks=[amc23]"], r"data/amc23/test\.parquet is not there; run: python examples/.*/amc23\.py"),
+        (["sampling.samples=4"], r"sampling\.samples=4: greedy samples are all the same"),
+        (["sampling.top_p=0"], r"top_p above 0"),
+        ([], r"nowhere: there is no such folder"),
+        (["model=no/such-model"], r"no model at no/such-model"),
+        (["device=gpu", "engine.tensor_parallel_size=99"], r"tensor_parallel_size=99 but torch sees"),
+    ],
+)
+def test_refusals(config, overrides, says, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ConfigError, match=says):
+        evaluate(config(*overrides), console=None)
+
+
+def test_protocol_overrides(config):
+    sampling = config("sampling.samples=2", "sampling.temperature=0.7").sampling
+    protocol = protocol_of(find("gsm8k"), sampling)
+    assert (protocol.samples, protocol.temperature, protocol.top_p) == (2, 0.7, 1)
+
+
+def test_the_log_survives_a_kill_and_refuses_another_evaluation(config, tmp_path):
+    first, *others = answers(config(), [completion(gold) for gold in GOLDS])
+    log = GenerationsLog(tmp_path / "out", {"seed": 0})
+    log.append([first])
+    with log.path.open("a") as file:
+        file.write('{"benchmark": "gs')  # killed while it wrote
+    again = GenerationsLog(tmp_path / "out", {"seed": 0})
+    assert again.done == [first]
+    again.append(others)
+    assert summarize(again.read())["accuracy"] == 1
+    with pytest.raises(ConfigError, match=r"holds an evaluation with other settings \(seed\)"):
+        GenerationsLog(tmp_path / "out", {"seed": 1})
+
+
+def test_results_keep_accuracy_apart_from_the_shaped_reward(config):
+    rows = pd.DataFrame(answers(config(), [completion("4"), "<answer>5</answer>", completion("7")]))
+    result = summarize(rows)
+    assert (result["questions"], result["samples"]) == (3, 1)
+    assert result["accuracy"] == result["format"] == pytest.approx(2 / 3)
+    assert result["reward"] == pytest.approx((3 + 2 + 1) / 3)
+    assert result["interval"][0] < 2 / 3 < result["interval"][1] and result["interval_method"] == "Wilson"
+
+
+def test_several_samples_give_pass_and_majority(config):
+    sampled = config("sampling.samples=4", "sampling.temperature=1")
+    texts = [*map(completion, "4499"), *map(completion, "5999"), *map(completion, "1234")]
+    result = summarize(pd.DataFrame(answers(sampled, texts)))
+    assert result["accuracy"] == pytest.approx(3 / 12)
+    assert result["pass@4"] == pytest.approx(2 / 3)
+    assert result["pass@2"] == pytest.approx((1 - 1 / 6 + 1 / 2 + 0) / 3)
+    assert result["maj@4"] == pytest.approx((0.5 + 0 + 0) / 3)
+
+
+def test_two_evaluations_are_compared_on_the_same_questions(config, tmp_path, capsys):
+    for name, given in (("a", "999"), ("b", "456")):
+        GenerationsLog(tmp_path / name, {}).append(answers(config(), list(map(completion, given))))
+    found = compare_folders(tmp_path / "a", tmp_path / "b")["gsm8k"]
+    assert (found.accuracy_a, found.accuracy_b, found.p_value) == (0, 1, pytest.approx(0.25))
+    assert main([str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    assert "+100.00" in capsys.readouterr().out
+
+    GenerationsLog(tmp_path / "c", {}).append(answers(config("limit=2"), list(map(completion, "45"))))
+    assert main([str(tmp_path / "a"), str(tmp_path / "c")]) == 1
+    assert "not the same questions (3 and 2)" in capsys.readouterr().err
+
+
+def test_surrogates_and_nulls_are_written(config, tmp_path):
+    log = GenerationsLog(tmp_path / "out", {})
+    log.append(answers(config("limit=1"), ["\ud800\x00\u202e"]))
+    assert json.loads(log.path.read_text())["completion"] == "\ud800\x00\u202e"
