@@ -24,16 +24,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cppo_verl.config import ConfigError
 from cppo_verl.preflight import CONFIG_FILE, num_train_rows, save_config
 from cppo_verl.report.make import make_report
-from cppo_verl.studies import DONE, REPO, Run, Study, find_study, plan_runs, share_starts
+from cppo_verl.studies import DONE, REPO, Run, Study, find_study, inputs, plan_runs, share_starts
 from cppo_verl.train import prepare
 from cppo_verl.trainer.checks import plan_from_config
 from cppo_verl.trainer.metrics_log import METRICS_FILE
 
-TOY = ("recipe=toy", "actor_rollout_ref.actor.optim.lr_warmup_steps=0")
+LAST_STEP_ONLY = "trainer.test_freq=1000000"
+"""verl validates at the last step too."""
+TOY = ("recipe=toy", "actor_rollout_ref.actor.optim.lr_warmup_steps=0", LAST_STEP_ONLY)
 """The embedded default; without warm-up, which would be all of an arm that makes few steps."""
 TOY_QUESTIONS = 128
-LAST_STEP_ONLY = 1_000_000
-"""As `trainer.test_freq`: verl validates at the last step too."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -85,13 +85,16 @@ def is_complete(run: Run) -> bool:
     """Check a run's config, and whether it was trained to its end before.
 
     Raises:
-        ConfigError: The config cannot work, or the run's folder is of another.
+        ConfigError: The config cannot work, or the run's folder is of another, or of other data.
     """
     prepare(run.config)
     saved = run.folder / CONFIG_FILE
     if saved.is_file() and OmegaConf.load(saved) != run.config:
         raise ConfigError(f"{run.folder} holds a run with other settings; give another --out, or delete that folder")
-    return (run.folder / DONE).is_file()
+    done = run.folder / DONE
+    if done.is_file() and done.read_text() != inputs(run.config):
+        raise ConfigError(f"{run.folder} holds a run on other data or model files; delete it to run it again")
+    return done.is_file()
 
 
 def train_group(runs: list[Run], out: Path, console: Console) -> bool:
@@ -131,13 +134,12 @@ def _steps_done(run: Run) -> int | None:
 
 
 def _overrides(args: argparse.Namespace) -> list[str]:
-    given = {override.partition("=")[0] for override in args.overrides}
-    recipe = [] if "recipe" in given else list(TOY)
+    given = dict(override.split("=", 1) for override in args.overrides if "=" in override)
+    toy = given.get("recipe", "toy") == "toy"
     device = [] if "device" in given else ["device=gpu" if torch.cuda.is_available() else "device=cpu"]
-    questions = args.questions or (TOY_QUESTIONS if recipe else None)
+    questions = args.questions or (TOY_QUESTIONS if toy else None)
     limit = [f"data.train_max_samples={questions}"] if questions else []
-    frequency = [] if "trainer.test_freq" in given or not recipe else [f"trainer.test_freq={LAST_STEP_ONLY}"]
-    return [*recipe, *device, *limit, *frequency, *args.overrides]
+    return [*(TOY if toy else ()), *device, *limit, *(o for o in args.overrides if o != "recipe=toy")]
 
 
 def _parse_args(argv: list[str] | None) -> argparse.Namespace:

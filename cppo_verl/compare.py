@@ -9,12 +9,12 @@ import argparse
 import sys
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from cppo_verl.config import ConfigError
-from cppo_verl.evaluation.results import correct_by_question, read_generations
+from cppo_verl.evaluation.results import correct_by_question, read_generations, read_settings
 from cppo_verl.evaluation.statistics import Comparison, compare
 
 
@@ -22,23 +22,25 @@ def compare_folders(a: Path, b: Path) -> dict[str, Comparison]:
     """Compare two evaluations' folders on each benchmark they share.
 
     Raises:
-        ConfigError: They share none, or a benchmark's questions are not the same in both.
+        ConfigError: They share none, a benchmark's questions are not the same in both, or one is not finished.
     """
-    first, second = (dict(iter(read_generations(folder).groupby("benchmark"))) for folder in (a, b))
-    shared = [name for name in first if name in second]
+    asked = [read_settings(folder)["benchmarks"] for folder in (a, b)]
+    shared = [name for name in asked[0] if name in asked[1]]
     if not shared:
-        raise ConfigError(f"no benchmark in common: {', '.join(first)} and {', '.join(second)}")
-    return {name: compare(*_aligned(name, first[name], second[name])) for name in shared}
+        raise ConfigError(f"no benchmark in common: {', '.join(asked[0])} and {', '.join(asked[1])}")
+    for name in shared:
+        if asked[0][name]["questions"] != asked[1][name]["questions"]:
+            raise ConfigError(f"{name}: not the same questions in both; give both the same file and limit")
+    return {name: compare(*(_correct(folder, name, asked[0][name]) for folder in (a, b))) for name in shared}
 
 
-def _aligned(name: str, a: pd.DataFrame, b: pd.DataFrame):
-    golds = [rows.drop_duplicates("index").set_index("index")["gold"] for rows in (a, b)]
-    if not golds[0].equals(golds[1]):
-        raise ConfigError(
-            f"{name}: not the same questions ({len(golds[0])} and {len(golds[1])}); finish both evaluations, "
-            "with the same file and limit"
-        )
-    return correct_by_question(a), correct_by_question(b)
+def _correct(folder: Path, name: str, asked: dict) -> np.ndarray:
+    """`(num_questions, num_samples)` of a benchmark in an evaluation's folder."""
+    rows = read_generations(folder)
+    correct = correct_by_question(rows[rows["benchmark"] == name])
+    if np.isnan(correct).any() or len(correct) != asked["num_questions"]:
+        raise ConfigError(f"{folder}: {name} is not finished; start that evaluation again to finish it")
+    return correct
 
 
 def table(comparisons: dict[str, Comparison]) -> Table:
@@ -69,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    Console(width=None if sys.stdout.isatty() else 120).print(table(found))
+    Console(width=None if sys.stdout.isatty() else 140).print(table(found))
     return 0
 
 

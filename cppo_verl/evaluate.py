@@ -41,13 +41,14 @@ def evaluate(config: DictConfig, console: Console) -> dict[str, dict]:
     if fault := model_fault(model.path):
         raise ConfigError(f"model: {fault}")
     folder = out_folder(config, model)
-    log = results.GenerationsLog(folder, settings(config, model, requests))
+    made_with = settings(config, model, requests)
+    log = results.GenerationsLog(folder, made_with)
     done = {f"{line['benchmark']}/{line['index']}/{line['sample']}" for line in log.done}
     if missing := [request for request in requests if request.key not in done]:
         generate(config, model, missing, len(done), log, console)
     rows = log.read()
     found = {b.name: results.summarize(rows[rows["benchmark"] == b.name]) for b in chosen}
-    results.write_json(folder / results.RESULTS, {"model": model.name, "benchmarks": found})
+    results.write_json(folder / results.RESULTS, {"model": model.name, "settings": made_with, "benchmarks": found})
     console.print(results.table(found, model.name))
     console.print(f"results and generations: {folder}", soft_wrap=True)
     return found
@@ -102,8 +103,9 @@ def settings(config: DictConfig, model: Model, requests: list[Request]) -> dict:
         "weights": model.version,
         "benchmarks": {
             name: dataclasses.asdict(group[0].protocol)
-            | {"questions": benchmarks.fingerprint([r.question for r in group if not r.sample])}
+            | {"num_questions": len(asked_once), "questions": benchmarks.fingerprint(asked_once)}
             for name, group in asked.items()
+            for asked_once in [[request.question for request in group if not request.sample]]
         },
         "max_tokens": config.sampling.max_tokens,
         "seed": config.sampling.seed,

@@ -94,6 +94,12 @@ def step_metrics(sampled: SampledRows, kept: torch.Tensor, *, rounds: int, surpl
 
 
 def validation_accuracy(metrics: Mapping[str, float]) -> float | None:
-    """Mean accuracy over the validation's data sources in a step's metrics; None without a validation."""
-    found = [value for key, value in metrics.items() if key.startswith("val-core/") and "/acc/mean@" in key]
-    return float(np.mean(found)) if found else None
+    """Share of a validation's questions answered right, from a step's metrics; None without a validation.
+
+    Over several data sources it is that of all their questions, or, where their numbers were not logged, the mean
+    of the sources'.
+    """
+    sources = {key: key.removeprefix("val-core/").partition("/acc/mean@") for key in metrics}
+    found = {source: metrics[key] for key, (source, at, _) in sources.items() if at and key.startswith("val-core/")}
+    counts = [metrics.get(f"val-aux/{source}/num_questions") for source in found]
+    return float(np.average(list(found.values()), weights=None if None in counts else counts)) if found else None

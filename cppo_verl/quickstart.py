@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     overrides = [
         *("recipe=toy", f"device={args.device}", f"data.train_max_samples={args.questions}"),
         *(f"data.train_files={toy}/train.parquet", f"data.val_files={toy}/test.parquet"),
-        *(f"actor_rollout_ref.model.path={toy}/model", f"trainer.test_freq={LAST_STEP_ONLY}"),
+        *(f"actor_rollout_ref.model.path={toy}/model", LAST_STEP_ONLY),
     ]
     try:
         return run_study(study, [0], overrides, out, console)

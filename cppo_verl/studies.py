@@ -63,19 +63,25 @@ def find_study(study: str) -> Study:
 
 
 def plan_runs(study: Study, seeds: Sequence[int], overrides: Sequence[str], out: Path) -> list[Run]:
-    """Every arm with every seed; all arms of a seed before the next seed, so that a part is a comparison too."""
+    """Every arm with every seed; all arms of a seed before the next seed, so that a part is a comparison too.
+
+    Raises:
+        ConfigError: The names of two arms differ only in characters that a folder's name leaves out.
+    """
+    if len({_file_name(arm) for arm in study.arms}) < len(study.arms):
+        raise ConfigError(f"{study.name}: two arms would have the same folder: {', '.join(study.arms)}")
     return [_run(study, arm, seed, overrides, out) for seed in seeds for arm in study.arms]
 
 
 def _run(study: Study, arm: str, seed: int, overrides: Sequence[str], out: Path) -> Run:
     name = f"{_file_name(arm)}_seed{seed}"
-    own = (
-        *(f"trainer.default_local_dir={out / name}", f"trainer.experiment_name={study.name}_{name}"),
-        *(f"data.seed={seed}", f"cppo.seed={seed}", f"cppo.rollout_seed={seed}"),
-    )
     search = f"hydra.searchpath=[pkg://verl.trainer.config,file://{RECIPES}]"
     with initialize_config_dir(str(Path(train.__file__).parent / "conf"), version_base=None):
-        config = compose("cppo_trainer", overrides=[search, *overrides, *study.arms[arm], *own])
+        config = compose("cppo_trainer", overrides=[search, *overrides, *study.arms[arm]])
+    config.trainer.update(default_local_dir=str(out / name), experiment_name=f"{study.name}_{name}")
+    config.data.seed = config.cppo.seed = seed
+    if config.cppo.rollout_seed is not None:  # where the device's settings ask for one
+        config.cppo.rollout_seed = seed
     return Run(name, arm, seed, config)
 
 
@@ -89,6 +95,15 @@ def share_starts(runs: Sequence[Run]) -> list[list[Run]]:
         alone = run.config.trainer.save_freq > 0
         groups.setdefault(run.name if alone else engine_side(run.config), []).append(run)
     return list(groups.values())
+
+
+def inputs(config: DictConfig) -> str:
+    """The files that a run reads, with sizes and times: a rebuilt model at the same place is another input."""
+    model = Path(config.actor_rollout_ref.model.path)
+    data = [config.data[key] for key in ("train_files", "val_files")]
+    files = [Path(file) for entry in data for file in ([entry] if isinstance(entry, str) else entry)]
+    stats = [(file, file.stat()) for file in [*files, *sorted(model.glob("*.safetensors"))] if file.is_file()]
+    return "".join(f"{file} {stat.st_size} {stat.st_mtime_ns}\n" for file, stat in stats)
 
 
 def engine_side(config: DictConfig) -> str:

@@ -15,7 +15,11 @@ from cppo_verl.config import ConfigError
 from cppo_verl.preflight import check, describe, save_config
 
 OmegaConf.register_new_resolver("sum", lambda *values: sum(values), replace=True)
-OmegaConf.register_new_resolver("beside", lambda path, name: os.path.join(os.path.dirname(path), name), replace=True)
+OmegaConf.register_new_resolver(
+    "beside",
+    lambda paths, name: os.path.join(os.path.dirname(paths if isinstance(paths, str) else paths[0]), name),
+    replace=True,
+)
 
 
 def run(config: DictConfig, runner_class: type | None = None) -> None:

@@ -133,5 +133,5 @@ def load_questions(benchmark: Benchmark, file: str | None = None, limit: int | N
 
 def fingerprint(questions: list[Question]) -> str:
     """A digest of what is asked and what is right: equal for equal sets."""
-    content = json.dumps([(q.benchmark, q.messages, q.gold) for q in questions], ensure_ascii=False)
-    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    content = json.dumps([(q.benchmark, q.messages, q.gold, q.extra_info) for q in questions], default=str)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]

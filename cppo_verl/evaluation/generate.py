@@ -77,11 +77,15 @@ class Generator:
                 f"sampling.max_tokens={max_tokens}: with the longest prompt of {longest} tokens that is beyond the "
                 f"model's context of {context}; sampling.max_tokens={max(context - longest, 0)} fits"
             )
-        self.engine = LLMEngine.from_engine_args(EngineArgs(model=model, max_model_len=longest + max_tokens, **engine))
+        args = EngineArgs(model=model, max_model_len=longest + max_tokens, **engine)
+        if not args.enable_chunked_prefill:  # a prompt must then fit a batch
+            args.max_num_batched_tokens = max(args.max_num_batched_tokens or 0, args.max_model_len)
+        self.engine = LLMEngine.from_engine_args(args)
 
     def generate(self, requests: Sequence[Request], seed: int) -> Iterator[Completion]:
         """Sample all requests at once; yields each when it is finished."""
         from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
 
         waiting = {request.key: request for request in requests}
         for key, request in waiting.items():
@@ -90,6 +94,7 @@ class Generator:
                 top_p=request.protocol.top_p,
                 max_tokens=self.max_tokens,
                 seed=request.seed(seed),
+                output_kind=RequestOutputKind.FINAL_ONLY,
             )
             self.engine.add_request(key, {"prompt_token_ids": self.prompts[key]}, params)
         while self.engine.has_unfinished_requests():

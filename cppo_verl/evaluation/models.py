@@ -14,6 +14,8 @@ from cppo_verl.config import ConfigError
 
 EXPORT = "huggingface_export"
 """Folder in a `global_step_N` that holds the exported model."""
+STAMP = "exported_from.txt"
+"""File in an export: the digest of the checkpoint it was made of."""
 BEST = "best.json"
 """File in a run's `best` folder that names the best step and its accuracy."""
 LATEST = "latest_checkpointed_iteration.txt"
@@ -79,20 +81,23 @@ def find_checkpoint(folder: Path) -> Path:
 def export(checkpoint: Path, target: Path | None = None) -> Path:
     """Write a sharded FSDP checkpoint as a Hugging Face model, by verl's model merger, in bfloat16.
 
-    A LoRA adapter is merged into its model. The folder appears when it is complete; one that is there is
-    taken as it is, unless the checkpoint is newer.
+    A LoRA adapter is merged into its model. The folder appears when it is complete; an export of the same
+    checkpoint that is there is taken as it is.
 
     Args:
         checkpoint: A `global_step_N`.
         target: By default a folder in the checkpoint.
 
     Raises:
-        ConfigError: The merger failed; the message holds its last lines.
+        ConfigError: The target holds something else, or the merger failed (the message holds its last lines).
     """
     actor, target = checkpoint / "actor", target or checkpoint / EXPORT
-    shards = sorted(actor.glob("model_*.pt"))
-    if (target / "config.json").is_file() and target.stat().st_mtime >= max(s.stat().st_mtime for s in shards):
+    stamp = _version(actor.glob("model_*.pt"))
+    exported = (target / STAMP).read_text() if (target / STAMP).is_file() else None
+    if exported == stamp:
         return target
+    if exported is None and target.is_dir() and any(target.iterdir()):
+        raise ConfigError(f"{target} is not empty and not an export; give another folder")
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     print(f"exporting {checkpoint} to {target}", file=sys.stderr, flush=True)
@@ -104,6 +109,7 @@ def export(checkpoint: Path, target: Path | None = None) -> Path:
         raise ConfigError(f"{checkpoint} could not be exported:\n{merger.stderr[-2000:]}")
     if (partial / "lora_adapter").is_dir():
         _merge_adapter(partial)
+    (partial / STAMP).write_text(stamp)
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
     return target

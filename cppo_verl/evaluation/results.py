@@ -50,7 +50,7 @@ class GenerationsLog:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / GENERATIONS
         made_with = folder / SETTINGS
-        if made_with.is_file() and (before := json.loads(made_with.read_text())) != settings:
+        if made_with.is_file() and (before := read_settings(folder)) != settings:
             changed = sorted(key for key in before.keys() | settings.keys() if before.get(key) != settings.get(key))
             raise ConfigError(
                 f"out={folder} holds an evaluation with other settings ({', '.join(changed)}); give another out=, "
@@ -83,6 +83,18 @@ def read_generations(folder: Path) -> pd.DataFrame:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     frame = pd.DataFrame(lines).drop_duplicates(["benchmark", "index", "sample"])
     return frame.sort_values(["benchmark", "index", "sample"], ignore_index=True)
+
+
+def read_settings(folder: Path) -> dict:
+    """What an evaluation was made with.
+
+    Raises:
+        ConfigError: The folder is not of one.
+    """
+    path = folder / SETTINGS
+    if not path.is_file():
+        raise ConfigError(f"{folder} is no evaluation's folder: no {SETTINGS}")
+    return json.loads(path.read_text())
 
 
 def correct_by_question(rows: pd.DataFrame) -> np.ndarray:
@@ -150,6 +162,5 @@ def _read_complete_lines(path: Path) -> list[dict]:
         return []
     whole = path.read_bytes()
     complete = whole[: whole.rfind(b"\n") + 1]
-    if complete != whole:
-        path.write_bytes(complete)
+    os.truncate(path, len(complete))
     return [json.loads(line) for line in complete.splitlines()]

@@ -128,9 +128,9 @@ def mcnemar(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _difference_interval(difference: np.ndarray) -> Interval:
-    if np.ptp(difference) == 0:
-        value = float(difference[0])
-        return Interval(value, value, "every question differs by as much")
+    if np.ptp(difference) == 0:  # no bootstrap has a width: as wide as Wilson's for the same shares apart
+        value, rest = float(difference[0]), wilson(0, len(difference)).high
+        return Interval(max(value - rest, -1.0), min(value + rest, 1.0), "Wilson, every question differs by as much")
     result = stats.bootstrap(
         (difference,), np.mean, confidence_level=CONFIDENCE, n_resamples=RESAMPLES, method="percentile", rng=0
     )
@@ -138,7 +138,7 @@ def _difference_interval(difference: np.ndarray) -> Interval:
 
 
 def _sign_flip_test(difference: np.ndarray) -> float:
-    if not difference.any():
+    if len(difference) < 2 or not difference.any():
         return 1.0
     result = stats.permutation_test(
         (difference,), np.mean, permutation_type="samples", vectorized=True, n_resamples=RESAMPLES, rng=0

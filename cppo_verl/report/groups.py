@@ -31,9 +31,10 @@ class Group:
 
     @cached_property
     def furthest(self) -> tuple[Run, ...]:
-        """The runs that made as many steps as the longest: those whose totals can be averaged."""
+        """The runs whose totals can be averaged: all that came to their end, or, before any has, the longest."""
         last = max(run.last_step for run in self.runs)
-        return tuple(run for run in self.runs if run.last_step == last)
+        finished = tuple(run for run in self.runs if run.finished)
+        return finished or tuple(run for run in self.runs if run.last_step == last)
 
     @property
     def first(self) -> Run:

@@ -14,9 +14,9 @@ from cppo_verl.report.notes import notes
 from cppo_verl.report.runs import Run, RunError, read_run
 
 RESULTS = """\
-Accuracy is that of the last validation. The 95 % interval is Wilson's over the validation questions for a single
-run, and Student's over the runs where a row is the mean of several that differ only by seed. Time is generation and
-training, without validation and checkpoints."""
+Accuracy is that of the validation after the last step. The 95 % interval is Wilson's over the validation questions;
+where a row is the mean of several runs that differ only by seed it also covers Student's over the seeds. Time is
+generation and training, without validation and checkpoints."""
 
 SPLIT = """\
 Completions are scored as they finish, while others are still generated: `reward` is only what is left to do after

@@ -21,10 +21,9 @@ def notes(groups: Sequence[Group]) -> list[str]:
 def run_notes(run: Run) -> Iterator[str]:
     """What is unusual about one run."""
     yield from _log_notes(run)
-    planned = run.planned_steps
-    if planned and run.last_step < planned:
-        out_of_questions = ", or out of questions" if run.cppo.zero_variance == "drop" else ""
-        yield f"at step {run.last_step} of {planned}: still going, or interrupted{out_of_questions}."
+    if run.planned_steps and run.last_step < run.planned_steps:
+        why = "its questions were used up" if run.finished else "still going, or interrupted"
+        yield f"at step {run.last_step} of {run.planned_steps}: {why}."
     yield from _startup_notes(run)
     yield from _accuracy_notes(run)
     missing = [

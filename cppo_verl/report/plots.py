@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from cppo_verl.evaluation.statistics import wilson
 from cppo_verl.metrics import KINDS
-from cppo_verl.report import stats
 from cppo_verl.report.groups import Group
 from cppo_verl.report.show import kind_name
 
@@ -50,7 +50,8 @@ def plot_accuracy(groups: Sequence[Group], path: Path) -> None:
         curves["accuracy"] *= 100
         _draw(axes, curves, "accuracy", group.label, color, marker="o")
         if len(group.runs) == 1 and (total := group.first.num_questions):
-            bars = np.array([stats.wilson(share / 100, total) for share in curves["accuracy"]]).T * 100
+            intervals = [wilson(share / 100 * total, total) for share in curves["accuracy"]]
+            bars = np.array([(interval.low, interval.high) for interval in intervals]).T * 100
             reach = np.abs(bars - curves["accuracy"].to_numpy())
             for axis, x in zip(axes, X_AXES, strict=True):
                 axis.errorbar(curves[x], curves["accuracy"], reach, fmt="none", color=color, alpha=0.5, capsize=2)

@@ -67,6 +67,13 @@ class Run:
         return int(self.steps["cppo/planned_steps"].iloc[-1]) if logged else self.config.trainer.total_training_steps
 
     @property
+    def finished(self) -> bool:
+        """It came to its end: to the planned steps, or to the end of its data, which `zero_variance=drop` may
+        reach earlier."""
+        ended = self.total("cppo/last_step")
+        return bool(ended) or (self.planned_steps is not None and self.last_step >= self.planned_steps)
+
+    @property
     def seconds(self) -> float:
         """Generation and training, without validation and checkpoints (the paper's "time")."""
         return self.steps["timing_s/step"].sum()

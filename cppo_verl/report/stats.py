@@ -7,19 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-LEVEL = 0.95
-
-
-def wilson(share: float, total: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of `total` questions, as shares."""
-    interval = stats.binomtest(round(share * total), total).proportion_ci(LEVEL, method="wilson")
-    return float(interval.low), float(interval.high)
+from cppo_verl.evaluation.statistics import CONFIDENCE
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     """Student's 95 % interval of the mean of two or more values."""
     sem = np.std(values, ddof=1) / np.sqrt(len(values))
-    half = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * sem
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * sem
     return float(np.mean(values) - half), float(np.mean(values) + half)
 
 

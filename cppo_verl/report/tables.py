@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from cppo_verl.evaluation.statistics import wilson
 from cppo_verl.metrics import KINDS
 from cppo_verl.report import stats
 from cppo_verl.report.groups import Group, method, options
@@ -19,8 +20,9 @@ FORWARDS = {"old": "old_log_prob", "ref": "ref", "update": "update_actor"}
 def results(groups: Sequence[Group]) -> pd.DataFrame:
     """The published table (paper Tables 1 and 2): accuracies and their 95 % interval in percent, time in seconds.
 
-    A row is the mean over its runs. The interval is Wilson's over the validation questions for one run, and
-    Student's of the mean over several. The ratio is of the time a question, to the first row.
+    A row is the mean over its runs. The interval is Wilson's over the validation questions; of several runs it
+    also covers Student's over the seeds, so that neither the questions' nor the seeds' chance is left out. The
+    ratio is of the time a question, to the first row.
     """
     table = pd.DataFrame([_result(group) for group in groups])
     per_question = table["seconds"] / table["questions"]
@@ -39,7 +41,7 @@ def _result(group: Group) -> dict[str, float | str]:
         "k": plan.keep,
         "runs": len(group.furthest),
         "questions": group.total("cppo/questions"),
-        "steps": group.furthest[0].last_step,
+        "steps": group.mean(lambda run: run.last_step),
         "accuracy before": 100 * group.mean(_accuracy_before),
         "accuracy": 100 * accuracy,
         "accuracy low": 100 * low,
@@ -49,7 +51,8 @@ def _result(group: Group) -> dict[str, float | str]:
 
 
 def _last_accuracy(run: Run) -> float | None:
-    return None if run.accuracy.empty else run.accuracy.iloc[-1]
+    """Of the trained model: None where the run was not validated after its last step."""
+    return run.accuracy.get(run.last_step)
 
 
 def _accuracy_before(run: Run) -> float | None:
@@ -60,11 +63,13 @@ def _accuracy_interval(group: Group) -> tuple[float, float]:
     values = [_last_accuracy(run) for run in group.furthest]
     if None in values:
         return np.nan, np.nan
-    if len(values) > 1:
-        low, high = stats.mean_interval(values)
-        return max(0.0, low), min(1.0, high)
-    total = group.furthest[0].num_questions
-    return stats.wilson(values[0], total) if total else (np.nan, np.nan)
+    if not (total := group.furthest[0].num_questions):
+        return np.nan, np.nan
+    questions = wilson(np.mean(values) * total, total)
+    if len(values) == 1:
+        return questions.low, questions.high
+    low, high = stats.mean_interval(values)
+    return max(0.0, min(low, questions.low)), min(1.0, max(high, questions.high))
 
 
 def time_split(groups: Sequence[Group]) -> pd.DataFrame:

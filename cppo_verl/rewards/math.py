@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from cppo_verl.rewards.gsm8k import find_numbers, plain_number
+import re
+
+from cppo_verl.rewards.gsm8k import drop_thousands_commas, find_numbers, plain_number
 from cppo_verl.rewards.latex import clean, last_boxed
 from cppo_verl.rewards.symbolic import FAILURES, TIME_LIMIT_S, Outcome, check_gold, equivalent
 from cppo_verl.rewards.tags import has_format
 
 EQUAL = 2.0
+
+_PLAIN = re.compile(r"[-+]?[0-9]*\.?[0-9]+")
+_SHORT_FRACTION = re.compile(r"\\frac([0-9])([0-9])")
 
 
 def compute_score(
@@ -50,9 +55,13 @@ def compute_score(
 
 
 def extract_answer(completion: str) -> str | None:
-    """The answer as a vote counts it: the cleaned box without white space; None without one, or if it is empty."""
-    answer = clean(last_boxed(completion) or "")
-    return "".join(answer.split()) or None
+    r"""The answer as a vote counts it: the cleaned box without white space, a number as `plain_number`, `\frac12`
+    with its braces; None without a box, or if it is empty."""
+    answer = "".join(drop_thousands_commas(clean(last_boxed(completion) or "")).split())
+    numbers = find_numbers(answer)
+    if len(numbers) == 1 and _PLAIN.fullmatch(answer):
+        return plain_number(numbers[0])
+    return _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", answer) or None
 
 
 def parse_gold(solution: str) -> str:

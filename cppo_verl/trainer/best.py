@@ -15,12 +15,14 @@ from cppo_verl.metrics import validation_accuracy
 class BestCheckpoint:
     """Keeps `RUN/best/global_step_N`, and `best.json` with its step and accuracy.
 
-    The checkpoint that the step just saved is linked (copied where the file system has no hard links), so
-    it costs no time and no space while both exist, and outlives verl's rotation of checkpoints. Invariants:
+    The checkpoint that the step saved is linked (copied where the file system has no hard links), so it costs no
+    time, and outlives verl's rotation of checkpoints. Invariants:
 
     - `best.json` names a complete checkpoint, always: the new one is in place before it is named, and the
       old one goes after that;
-    - the accuracy to beat is read from `best.json`, so that it survives a resume;
+    - a linked file is never written to: verl opens its files anew, so the trainer calls `make_room` first;
+    - the accuracy to beat is read from `best.json`, so that it survives a resume; one of a step that the run
+      does not go on from is forgotten (`forget_after`);
     - of equal accuracies the earlier step stays.
     """
 
@@ -31,27 +33,44 @@ class BestCheckpoint:
             best = json.loads(record.read_text())
             self.step, self.accuracy = best["step"], best["accuracy"]
 
+    def forget_after(self, step: int) -> None:
+        """Do not try to beat what a later step once reached that is now trained again, or not at all.
+
+        Its checkpoint stays until a better one of this run takes its place, at the first validation.
+        """
+        if self.step > step:
+            print(f"{self.folder}: its step {self.step} is after step {step}, from which this run goes on")
+            self.step, self.accuracy = 0, float("-inf")
+
+    def make_room(self, step: int) -> None:
+        """Remove what an earlier start saved as this step, before it is written again."""
+        shutil.rmtree(self.run_folder / f"global_step_{step}", ignore_errors=True)
+
     def offer(self, step: int, metrics: Mapping[str, float]) -> dict[str, float]:
         """Keep the checkpoint of `step` if its validation accuracy is above the best; returns metrics to log.
 
-        Does nothing at a step without a validation.
+        Does nothing at a step without a checkpoint (the validation before training).
 
         Raises:
-            FileNotFoundError: The step has no checkpoint (the preflight sees to it that it has).
+            ValueError: The validation has no accuracy: the reward function reports no `acc`.
         """
+        if not (self.run_folder / f"global_step_{step}").is_dir():
+            return {}
         accuracy = validation_accuracy(metrics)
         if accuracy is None:
-            return {}
+            raise ValueError("cppo.save_best=true, but the reward function reports no `acc` to choose by")
         if accuracy > self.accuracy:
             self._keep(step, accuracy)
         return {"cppo/best/accuracy": self.accuracy, "cppo/best/step": self.step}
 
     def _keep(self, step: int, accuracy: float) -> None:
         name = f"global_step_{step}"
-        kept, partial = self.folder / name, self.folder / f".{name}.partial"
-        for left_by_a_kill in (partial, kept):
+        kept, partial, old = self.folder / name, self.folder / f".{name}.partial", self.folder / f".{name}.old"
+        for left_by_a_kill in (partial, old):
             shutil.rmtree(left_by_a_kill, ignore_errors=True)
         shutil.copytree(self.run_folder / name, partial, copy_function=_link_or_copy)
+        if kept.exists():  # of the same step, by an earlier start
+            kept.rename(old)
         partial.rename(kept)
         record = self.folder / f".{BEST}.tmp"
         record.write_text(json.dumps({"step": step, "accuracy": accuracy}) + "\n")

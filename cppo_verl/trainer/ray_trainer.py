@@ -71,6 +71,7 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
         with marked_timer("step", self.timing_raw):
             sampled, allocation = self._sample_and_prune(questions)
             self.is_last_step = self.is_last_step or not questions.has_next_step()
+            self.metrics["cppo/last_step"] = int(self.is_last_step)
             batch = self._gather(sampled, allocation)
             if len(batch):
                 batch = self._fit_compute_log_prob(batch)
@@ -82,7 +83,6 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
             self._fit_update_weights()
             self._fit_dump_data(sampled)
         self._fit_validate()
-        self._keep_if_best()
         self._fit_stop_profile()
         self._collect_metrics(sampled, batch)
         self._fit_experimental(sampled)
@@ -222,9 +222,13 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
         metrics["perf/mfu/actor"] = metrics.pop("actor/mfu")
         return DataProto.from_single_dict(data={}, meta_info={"metrics": metrics})
 
-    def _keep_if_best(self) -> None:
-        if self.cppo.save_best:
-            self.metrics |= self.best.offer(self.global_steps, self.metrics)
+    def _save_checkpoint(self) -> None:
+        self.best.make_room(self.global_steps)
+        super()._save_checkpoint()
+
+    def _validate(self, *args, **kwargs) -> dict[str, float]:
+        metrics = super()._validate(*args, **kwargs)
+        return metrics | self.best.offer(self.global_steps, metrics) if self.cppo.save_best else metrics
 
     def _fit_dump_data(self, batch: DataProto) -> None:
         self.reward_extra_infos_dict = extract_reward(batch)[1]
@@ -274,4 +278,5 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
             if trainer.resume_mode == "resume_path":
                 folder = Path(trainer.resume_from_path)
             self.train_dataloader.load_state_dict(torch.load(folder / "data.pt", weights_only=False))
+        self.best.forget_after(self.global_steps)
         self.metrics_log.keep_until(self.global_steps, self.logger)

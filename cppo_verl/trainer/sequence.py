@@ -15,7 +15,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from cppo_verl.preflight import CONFIG_FILE
-from cppo_verl.studies import DONE
+from cppo_verl.studies import DONE, inputs
 from cppo_verl.train import launch
 from cppo_verl.trainer.ray_trainer import RayCPPOTrainer
 from cppo_verl.trainer.task_runner import CPPOTaskRunner
@@ -39,7 +39,7 @@ class SequenceRunner(CPPOTaskRunner):
                 trainer.checkpoint_manager.sleep_replicas()
                 trainer.actor_rollout_wg.load_checkpoint(str(initial))
             self.fit(trainer)
-            (folder / DONE).touch()
+            (folder / DONE).write_text(inputs(trainer.config))
         shutil.rmtree(initial, ignore_errors=True)
 
 

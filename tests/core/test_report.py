@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from math import isnan, sqrt
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +11,7 @@ import report_runs as made
 from report_runs import make_run
 from scipy.stats import t as student
 
+from cppo_verl.evaluation.statistics import wilson
 from cppo_verl.report import show, stats, tables
 from cppo_verl.report.__main__ import main
 from cppo_verl.report.groups import group_runs
@@ -33,20 +34,6 @@ PAIR = {"grpo": {}, "cppo": {"rate": 0.5, "steps": 2, "accuracies": (0.3, 0.7)}}
 
 
 # --- the statistics ---
-
-
-def test_wilson_is_its_formula():
-    right, total, z = 67, 100, 1.959963984540054
-    p = right / total
-    centre = (p + z * z / (2 * total)) / (1 + z * z / total)
-    half = z / (1 + z * z / total) * sqrt(p * (1 - p) / total + z * z / (4 * total * total))
-    assert stats.wilson(p, total) == pytest.approx((centre - half, centre + half))
-
-
-def test_wilson_stays_inside_and_counts_whole_questions():
-    assert stats.wilson(0, 20) == pytest.approx((0, 0.16113), abs=1e-5)
-    assert stats.wilson(1, 20)[1] == pytest.approx(1)
-    assert stats.wilson(0.37109375, 256) == stats.wilson(95 / 256, 256)
 
 
 def test_mean_interval_by_hand():
@@ -77,8 +64,8 @@ def test_published_table(grouped):
     assert (grpo["seconds"], cppo["seconds"]) == pytest.approx((40, 28))
     assert (grpo["ratio"], cppo["ratio"]) == pytest.approx((1, 40 / 28))
     assert (cppo["accuracy before"], cppo["accuracy"]) == pytest.approx((30, 70))
-    low, high = stats.wilson(0.7, 100)
-    assert (cppo["accuracy low"], cppo["accuracy high"]) == pytest.approx((100 * low, 100 * high))
+    expected = wilson(70, 100)
+    assert (cppo["accuracy low"], cppo["accuracy high"]) == pytest.approx((100 * expected.low, 100 * expected.high))
     shown = show.results(table)
     assert shown["accuracy (%) [95 % interval]"][1] == "70.0 [60.4, 78.1]"
     assert shown["ratio"].tolist() == ["1.00x", "1.43x"]
@@ -126,6 +113,28 @@ def test_runs_that_differ_only_by_seed_are_a_row(grouped):
     assert (row["accuracy"], row["accuracy low"], row["accuracy high"]) == pytest.approx((65, low, high))
     assert row["seconds"] == pytest.approx(4 * (10 + 19 + 28) / 3)
     assert show.results(tables.results(groups))["runs"].tolist() == ["3", "1"]
+
+
+def test_seeds_that_agree_do_not_hide_the_chance_of_the_questions(grouped):
+    row = tables.results(grouped({f"s{s}": {"seed": s, "accuracies": (0.3, 0.6)} for s in range(3)})).iloc[0]
+    expected = wilson(60, 100)
+    assert (row["accuracy low"], row["accuracy high"]) == pytest.approx((100 * expected.low, 100 * expected.high))
+
+
+def test_the_accuracy_of_an_untrained_model_is_not_a_result(grouped):
+    row = tables.results(grouped({"a": {"made": 3}})).iloc[0]
+    assert row["accuracy before"] == pytest.approx(30) and isnan(row["accuracy"])
+
+
+def test_runs_that_used_up_their_questions_are_finished(grouped):
+    """With `zero_variance=drop` seeds may make different numbers of steps; none is left out for that."""
+    drop = {"zero_variance": "drop", "ended": True}
+    groups = grouped(
+        {f"s{s}": {"seed": s, "made": 3 - (s == 1), "accuracies": (0.3, 0.5 + 0.1 * s), **drop} for s in range(3)}
+    )
+    row = tables.results(groups).iloc[0]
+    assert (row["runs"], row["accuracy"], row["steps"]) == (3, pytest.approx(60), pytest.approx(8 / 3))
+    assert all("used up" in note for note in notes(groups) if " of 4" in note)
 
 
 def test_time_split_adds_up(grouped):

@@ -116,3 +116,15 @@ def test_several_samples_are_compared_by_a_permutation_of_signs():
 def test_other_questions_are_refused():
     with pytest.raises(ValueError, match="3 and 4 questions"):
         compare(np.ones((3, 1)), np.ones((4, 1)))
+
+
+@pytest.mark.parametrize(("a", "b"), [([[0, 1]], [[1, 1]]), ([[0]], [[1]])])
+def test_one_question_decides_nothing(a, b):
+    found = compare(np.array(a), np.array(b))
+    assert found.p_value == 1
+    assert found.interval.low < found.difference <= found.interval.high
+
+
+def test_a_difference_has_a_width_also_where_all_questions_agree():
+    found = compare(np.zeros((30, 1)), np.zeros((30, 1)))
+    assert found.interval.low < -0.05 and found.interval.high > 0.05

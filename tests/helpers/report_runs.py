@@ -85,12 +85,13 @@ def validation(accuracy: float, questions: int | None = 100) -> dict[str, float]
     return {f"val-core/{SOURCE}/acc/mean@1": accuracy} | counted
 
 
-def lines(*, steps=4, made=None, accuracies=(0.3, 0.6), questions=100, **options) -> list[dict]:
-    """The entries of a run: a validation before training and one after the last step."""
+def lines(*, steps=4, made=None, ended=False, accuracies=(0.3, 0.6), questions=100, **options) -> list[dict]:
+    """The entries of a run: a validation before training and one after the last step; `ended` before it is planned."""
     made = steps if made is None else made
     entries = [{"step": 0, "data": validation(accuracies[0], questions)}]
     entries += [{"step": s, "data": step_data(s, steps=steps, **options)} for s in range(1, made + 1)]
-    if made == steps:
+    entries[-1]["data"] |= {"cppo/last_step": 1} if ended else {}
+    if made == steps or ended:
         entries[-1]["data"] |= validation(accuracies[1], questions)
     return entries
 
@@ -103,7 +104,9 @@ def write(folder: Path, entries: list[dict], **options) -> Path:
     return folder
 
 
-def make_run(folder: Path, *, made=None, accuracies=(0.3, 0.6), questions=100, speed=1.0, **options) -> Path:
+def make_run(
+    folder: Path, *, made=None, ended=False, accuracies=(0.3, 0.6), questions=100, speed=1.0, **options
+) -> Path:
     """A whole run folder."""
-    logged = lines(made=made, accuracies=accuracies, questions=questions, speed=speed, **options)
+    logged = lines(made=made, ended=ended, accuracies=accuracies, questions=questions, speed=speed, **options)
     return write(folder, logged, **options)

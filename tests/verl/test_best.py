@@ -7,6 +7,7 @@ import pytest
 
 from cppo_verl.config import ConfigError
 from cppo_verl.evaluation.models import find_checkpoint
+from cppo_verl.metrics import validation_accuracy
 from cppo_verl.trainer import best as best_module
 from cppo_verl.trainer.best import BestCheckpoint
 
@@ -17,7 +18,7 @@ def save(tmp_path):
 
     def checkpoint(step: int) -> None:
         actor = tmp_path / f"global_step_{step}/actor"
-        actor.mkdir(parents=True)
+        actor.mkdir(parents=True, exist_ok=True)
         (actor / "model_world_size_1_rank_0.pt").write_text(f"weights {step}")
         (actor / "fsdp_config.json").write_text("{}")
 
@@ -44,9 +45,54 @@ def test_only_a_better_step_replaces_the_best(tmp_path, save):
     assert find_checkpoint(tmp_path / "best") == tmp_path / "best/global_step_20"
 
 
-def test_a_step_without_validation_is_passed_over(tmp_path):
-    assert BestCheckpoint(tmp_path).offer(10, {"actor/loss": 1.0}) == {}
+def test_the_validation_before_training_has_no_checkpoint(tmp_path):
+    assert BestCheckpoint(tmp_path).offer(0, validated(0.9)) == {}
     assert not (tmp_path / "best").exists()
+
+
+def test_a_reward_function_without_accuracy_is_refused(tmp_path, save):
+    save(10)
+    with pytest.raises(ValueError, match="reports no `acc`"):
+        BestCheckpoint(tmp_path).offer(10, {"val-core/openai/gsm8k/reward/mean@1": 9.0})
+
+
+def test_a_step_that_is_trained_again_does_not_write_into_the_best(tmp_path, save):
+    """verl writes into the files that are there, and the best shares them."""
+    best = BestCheckpoint(tmp_path)
+    save(10)
+    best.offer(10, validated(0.5))
+    again = BestCheckpoint(tmp_path)
+    again.make_room(10)
+    save(10)
+    (tmp_path / "global_step_10/actor/model_world_size_1_rank_0.pt").write_text("other weights")
+    again.offer(10, validated(0.4))
+    assert kept(tmp_path) == {10: "weights 10"}
+    again.make_room(10)
+    save(10)
+    (tmp_path / "global_step_10/actor/model_world_size_1_rank_0.pt").write_text("better weights")
+    again.offer(10, validated(0.6))
+    assert kept(tmp_path) == {10: "better weights"}
+
+
+def test_a_best_step_that_the_run_does_not_go_on_from_is_forgotten(tmp_path, save):
+    save(20)
+    BestCheckpoint(tmp_path).offer(20, validated(0.9))
+    best = BestCheckpoint(tmp_path)
+    best.forget_after(10)
+    assert kept(tmp_path) == {20: "weights 20"}, "until there is another"
+    best.make_room(20)
+    save(20)
+    best.offer(20, validated(0.3))
+    assert (best.step, best.accuracy) == (20, 0.3)
+    best.forget_after(20)
+    assert best.accuracy == 0.3
+
+
+def test_accuracy_over_several_sources_counts_their_questions():
+    metrics = {"val-core/a/acc/mean@1": 0.5, "val-core/b/acc/mean@1": 0.9}
+    assert validation_accuracy(metrics) == pytest.approx(0.7)
+    counts = {"val-aux/a/num_questions": 900, "val-aux/b/num_questions": 100}
+    assert validation_accuracy(metrics | counts) == pytest.approx(0.54)
 
 
 def test_the_accuracy_to_beat_survives_a_resume(tmp_path, save):

@@ -10,9 +10,10 @@ from hydra import compose, initialize_config_dir
 import cppo_verl.evaluate
 from cppo_verl.compare import compare_folders, main
 from cppo_verl.config import ConfigError
-from cppo_verl.evaluate import evaluate, plan_requests, protocol_of
+from cppo_verl.evaluate import evaluate, plan_requests, protocol_of, settings
 from cppo_verl.evaluation.benchmarks import BENCHMARKS, find
 from cppo_verl.evaluation.generate import Completion
+from cppo_verl.evaluation.models import Model
 from cppo_verl.evaluation.results import GenerationsLog, record, summarize
 
 CONF = str(Path(cppo_verl.evaluate.__file__).parent / "evaluation/conf")
@@ -131,17 +132,32 @@ def test_several_samples_give_pass_and_majority(config):
     assert result["maj@4"] == pytest.approx((0.5 + 0 + 0) / 3)
 
 
+def evaluated(config, folder: Path, texts: list[str]) -> Path:
+    """What an evaluation with these completions leaves behind."""
+    requests = plan_requests(find("gsm8k"), config)
+    log = GenerationsLog(folder, settings(config, Model("model", "model", ""), requests))
+    log.append(record(Completion(r, completion(t), 7, truncated=False)) for r, t in zip(requests, texts, strict=False))
+    return folder
+
+
 def test_two_evaluations_are_compared_on_the_same_questions(config, tmp_path, capsys):
-    for name, given in (("a", "999"), ("b", "456")):
-        GenerationsLog(tmp_path / name, {}).append(answers(config(), list(map(completion, given))))
-    found = compare_folders(tmp_path / "a", tmp_path / "b")["gsm8k"]
+    a, b = (evaluated(config(), tmp_path / name, list(given)) for name, given in (("a", "999"), ("b", "456")))
+    found = compare_folders(a, b)["gsm8k"]
     assert (found.accuracy_a, found.accuracy_b, found.p_value) == (0, 1, pytest.approx(0.25))
-    assert main([str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    assert main([str(a), str(b)]) == 0
     assert "+100.00" in capsys.readouterr().out
 
-    GenerationsLog(tmp_path / "c", {}).append(answers(config("limit=2"), list(map(completion, "45"))))
-    assert main([str(tmp_path / "a"), str(tmp_path / "c")]) == 1
-    assert "not the same questions (3 and 2)" in capsys.readouterr().err
+
+def test_other_or_unfinished_evaluations_are_not_compared(config, tmp_path):
+    sampled = config("sampling.samples=2", "sampling.temperature=1")
+    whole = evaluated(sampled, tmp_path / "whole", list("445566"))
+    with pytest.raises(ConfigError, match="gsm8k is not finished"):
+        compare_folders(whole, evaluated(sampled, tmp_path / "part", list("44556")))
+    with pytest.raises(ConfigError, match="gsm8k is not finished"):
+        compare_folders(whole, evaluated(config(), tmp_path / "fewer", list("45")))
+    with pytest.raises(ConfigError, match="not the same questions"):
+        compare_folders(whole, evaluated(config("limit=2"), tmp_path / "limited", list("45")))
+    assert compare_folders(whole, evaluated(config(), tmp_path / "once", list("456")))["gsm8k"].p_value == 1
 
 
 def test_surrogates_and_nulls_are_written(config, tmp_path):

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from cppo_verl.ablate import is_complete
 from cppo_verl.config import ConfigError
 from cppo_verl.preflight import save_config
-from cppo_verl.studies import DONE, STUDIES, find_study, plan_runs, share_starts
+from cppo_verl.studies import DONE, STUDIES, find_study, inputs, plan_runs, share_starts
 
 SHIPPED = sorted(path.stem for path in STUDIES.glob("*.yaml"))
 
@@ -58,7 +58,7 @@ def test_a_complete_run_is_skipped_and_another_one_is_not_overwritten(overrides,
     assert not is_complete(run)
     save_config(run.config)
     assert not is_complete(first_run()), "begun, not finished"
-    (run.folder / DONE).touch()
+    (run.folder / DONE).write_text(inputs(run.config))
     assert is_complete(first_run())
     with pytest.raises(ConfigError, match="holds a run with other settings"):
         is_complete(first_run("actor_rollout_ref.actor.kl_loss_coef=0.5"))
