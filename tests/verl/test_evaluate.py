@@ -87,8 +87,7 @@ def test_every_sample_is_a_request_with_a_seed_of_its_own(config):
         (["device=gpu", "engine.tensor_parallel_size=99"], r"tensor_parallel_size=99 but torch sees"),
     ],
 )
-def test_refusals(config, overrides, says, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_refusals(config, overrides, says):
     with pytest.raises(ConfigError, match=says):
         evaluate(config(*overrides), console=None)
 
