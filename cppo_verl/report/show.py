@@ -24,7 +24,7 @@ def results(table: pd.DataFrame) -> pd.DataFrame:
             "k": table["k"].astype(str),
             "runs": table["runs"].astype(str),
             "questions": table["questions"].map(_count),
-            "steps": table["steps"].astype(str),
+            "steps": table["steps"].map(_count),
             "accuracy before (%)": table["accuracy before"].map(_one_decimal),
             "accuracy (%) [95 % interval]": [_interval(*values) for values in intervals],
             "time (s)": table["seconds"].map("{:.1f}".format),
