@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,12 +99,13 @@ def share_starts(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def inputs(config: DictConfig) -> str:
-    """The files that a run reads, with sizes and times: a rebuilt model at the same place is another input."""
-    model = Path(config.actor_rollout_ref.model.path)
-    data = [config.data[key] for key in ("train_files", "val_files")]
-    files = [Path(file) for entry in data for file in ([entry] if isinstance(entry, str) else entry)]
-    stats = [(file, file.stat()) for file in [*files, *sorted(model.glob("*.safetensors"))] if file.is_file()]
-    return "".join(f"{file} {stat.st_size} {stat.st_mtime_ns}\n" for file, stat in stats)
+    """The files that a run reads: data by content, weights by size and time. A rebuilt model is another input."""
+    entries = [config.data[key] for key in ("train_files", "val_files")]
+    data = [Path(file) for entry in entries for file in ([entry] if isinstance(entry, str) else entry)]
+    weights = sorted(Path(config.actor_rollout_ref.model.path).glob("*.safetensors"))
+    lines = [f"{file} {hashlib.sha256(file.read_bytes()).hexdigest()}" for file in data if file.is_file()]
+    lines += [f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in weights]
+    return "\n".join(lines) + "\n"
 
 
 def engine_side(config: DictConfig) -> str:

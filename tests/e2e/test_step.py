@@ -13,6 +13,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 BETA, CLIP = 0.04, 0.2
+VERL_KL_LIMIT = 10
+"""Of a token's k3 estimate; verl clamps it there (`low_var_kl`), which Eq. 9 does not."""
 B, G, K, MINI = 4, 4, 2, 2
 """Questions a batch, completions a question, of which kept, questions a mini-batch: as in `conftest.SMALL`."""
 
@@ -22,7 +24,7 @@ CPPO = ("{pruning_rate:0.5,allocation:true}", "{pruning_rate:0.5,allocation:fals
 COMMON = (
     f"actor_rollout_ref.actor.kl_loss_coef={BETA}",
     "actor_rollout_ref.actor.grad_clip=1e9",
-    "actor_rollout_ref.actor.optim.lr=1e-4",  # far enough to clip ratios, near enough for verl not to clamp k3
+    "actor_rollout_ref.actor.optim.lr=1e-4",  # far enough that ratios are clipped
     "actor_rollout_ref.actor.ppo_epochs=2",
 )
 
@@ -132,7 +134,7 @@ def eq_9(rows: list[dict], policy, old_policy, reference) -> torch.Tensor:
         ratio = (new - old_policy(completion).detach()).exp()
         surrogate = torch.minimum(ratio * advantage, ratio.clamp(1 - CLIP, 1 + CLIP) * advantage)
         towards = reference(completion).detach() - new
-        kl = towards.exp() - towards - 1
+        kl = (towards.exp() - towards - 1).clamp(max=VERL_KL_LIMIT)
         losses.append((-surrogate + BETA * kl).mean())
     return torch.stack(losses).mean()
 

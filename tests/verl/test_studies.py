@@ -60,9 +60,14 @@ def test_a_complete_run_is_skipped_and_another_one_is_not_overwritten(overrides,
     assert not is_complete(first_run()), "begun, not finished"
     (run.folder / DONE).write_text(inputs(run.config))
     assert is_complete(first_run())
+    pd.read_parquet(tmp_path / "rows.parquet").to_parquet(tmp_path / "rows.parquet")
+    assert is_complete(first_run()), "the same rows, prepared again"
     with pytest.raises(ConfigError, match="holds a run with other settings"):
         is_complete(first_run("actor_rollout_ref.actor.kl_loss_coef=0.5"))
     assert OmegaConf.load(run.folder / "config.yaml") == run.config
+    pd.DataFrame({"prompt": ["other"] * 256}).to_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(ConfigError, match="holds a run on other data or model files"):
+        is_complete(first_run())
 
 
 def test_unknown_studies_are_named(tmp_path):
