@@ -59,8 +59,8 @@ def test_a_study_on_one_start(evaluate, runner, toy, tmp_path):
     options = ("--seeds", "1", "--questions", "8", "--out", str(tmp_path / "study"))
     command = [sys.executable, "-m", "cppo_verl.ablate", str(tmp_path / "study.yaml"), *options, "recipe=toy"]
     command += ["actor_rollout_ref.actor.optim.lr_warmup_steps=0", *own, *model]
-    first = runner(command, tmp_path / "log")
-    assert "starting Ray" in first.output and len(list((tmp_path / "study").glob("*.log"))) == 1, "one start"
+    runner(command, tmp_path / "log")
+    assert len(list((tmp_path / "study").glob("*.log"))) == 1, "one start for all of them"
     once, again = (steps(tmp_path / f"study/{arm}_seed1") for arm in ("once", "again"))
     assert len(once) == 3 and once == again
     assert (tmp_path / "study/report/report.md").is_file()
