@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cppo_verl.config import ConfigError
+from cppo_verl.console import open_console
 from cppo_verl.preflight import CONFIG_FILE, num_train_rows, save_config
 from cppo_verl.report.make import make_report
 from cppo_verl.studies import DONE, REPO, Run, Study, find_study, inputs, plan_runs, share_starts
@@ -39,7 +40,7 @@ TOY_QUESTIONS = 128
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit code."""
     args = _parse_args(argv)
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = open_console()
     try:
         study = find_study(args.study)
         out = (args.out or REPO / "outputs/studies" / study.name).absolute()

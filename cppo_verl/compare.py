@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from cppo_verl.config import ConfigError
+from cppo_verl.console import open_console
 from cppo_verl.evaluation.results import correct_by_question, read_generations, read_settings
 from cppo_verl.evaluation.statistics import Comparison, compare
 
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    Console(width=None if sys.stdout.isatty() else 140).print(table(found))
+    open_console().print(table(found))
     return 0
 
 

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cppo_verl.config import ConfigError
+from cppo_verl.console import open_console
 from cppo_verl.evaluation import benchmarks, results
 from cppo_verl.evaluation.benchmarks import Benchmark, Protocol
 from cppo_verl.evaluation.generate import Generator, Request
@@ -144,8 +145,7 @@ def generate(
 @hydra.main(config_path="evaluation/conf", config_name="evaluate", version_base=None)
 def main(config: DictConfig) -> None:
     """Hydra's entry point."""
-    # Off a terminal rich takes 80 columns, which would cut the table.
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = open_console()
     try:
         evaluate(config, console)
     except ConfigError as error:

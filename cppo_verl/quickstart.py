@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from cppo_verl.ablate import LAST_STEP_ONLY, run_study
 from cppo_verl.config import ConfigError
+from cppo_verl.console import open_console
 from cppo_verl.data.prepare import main as prepare
 from cppo_verl.data.rows import Recipe
 from cppo_verl.rewards.gsm8k import parse_gold
@@ -33,8 +33,7 @@ TOY = Recipe(
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit code."""
     args = _parse_args(argv)
-    # Off a terminal rich takes 80 columns, which would cut the table's heads.
-    console, out = Console(width=None if sys.stdout.isatty() else 140), args.out.absolute()
+    console, out = open_console(), args.out.absolute()
     toy = out / "toy"
     build(toy, ToySettings(), console)
     prepare(TOY, "", ["--local_dir", str(toy), "--source", str(toy / "raw"), "--no-system-prompt"])

@@ -9,8 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
+from cppo_verl.console import open_console
 from cppo_verl.report.make import make_report
 from cppo_verl.report.runs import RunError
 
@@ -23,8 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the report")
     args = parser.parse_args(argv)
-    # Off a terminal rich takes 80 columns, which would cut the tables' heads.
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = open_console()
     try:
         remarks = make_report(args.runs, args.out, console)
     except RunError as error:
