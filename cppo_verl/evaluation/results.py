@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Iterable
@@ -105,20 +106,21 @@ def correct_by_question(rows: pd.DataFrame) -> np.ndarray:
 def summarize(rows: pd.DataFrame) -> dict:
     """Results of one benchmark from its completions; shares from 0 to 1, lengths in tokens."""
     correct = correct_by_question(rows)
-    interval = statistics.accuracy_interval(correct)
     samples = correct.shape[1]
     powers = [2**i for i in range(1, samples.bit_length()) if 2**i <= samples]
-    majority = [
-        statistics.majority_correct(list(group["answer"]), list(group["acc"] > 0)) for _, group in rows.groupby("index")
-    ]
+    several = {f"pass@{k}": statistics.pass_at_k(correct, k) for k in powers}
+    if samples > 1:
+        several[f"maj@{samples}"] = np.array(
+            [statistics.majority_correct(list(q["answer"]), list(q["acc"] > 0)) for _, q in rows.groupby("index")]
+        )
+    intervals = {"accuracy": statistics.accuracy_interval(correct)}
+    intervals |= {name: statistics.mean_interval(values) for name, values in several.items()}
     return {
         "questions": len(correct),
         "samples": samples,
         "accuracy": float(correct.mean()),
-        "interval": [interval.low, interval.high],
-        "interval_method": interval.method,
-        **{f"pass@{k}": statistics.pass_at_k(correct, k) for k in powers},
-        **({f"maj@{samples}": float(np.mean(majority))} if samples > 1 else {}),
+        **{name: float(values.mean()) for name, values in several.items()},
+        "intervals": {name: dataclasses.asdict(interval) for name, interval in intervals.items()},
         "format": float(rows["format"].mean()),
         "reward": float(rows["score"].mean()),
         "truncated": float(rows["truncated"].mean()),
@@ -129,24 +131,28 @@ def summarize(rows: pd.DataFrame) -> dict:
 
 def table(results: dict[str, dict], title: str) -> Table:
     """The results for a terminal, accuracies in percent."""
-    heads = "benchmark", "questions", "samples", "accuracy (95 %)", "pass@k", "maj@k", "format", "truncated", "tokens"
+    several = "pass@k, maj@k (%) [95 %]"
+    heads = "benchmark", "questions", "samples", "accuracy (%) [95 %]", several, "format", "truncated", "tokens"
     grid = Table(*heads, title=title)
     for name, result in results.items():
-        low, high = result["interval"]
-        passes = "  ".join(f"{v:.1%} ({k[5:]})" for k, v in result.items() if k.startswith("pass@"))
-        majority = "".join(f"{v:.1%} ({k[4:]})" for k, v in result.items() if k.startswith("maj@"))
+        accuracy, *others = ((key, _with_interval(result, key)) for key in result["intervals"])
         grid.add_row(
             name,
             str(result["questions"]),
             str(result["samples"]),
-            f"{result['accuracy']:.2%} [{low:.1%}, {high:.1%}]",
-            passes or "-",
-            majority or "-",
+            accuracy[1],
+            "\n".join(" ".join(other) for other in others) or "-",
             f"{result['format']:.1%}",
             f"{result['truncated']:.1%}",
             f"{result['mean_tokens']:.0f}",
         )
     return grid
+
+
+def _with_interval(result: dict, key: str) -> str:
+    """A share and its 95 % interval in percent."""
+    low, high = (100 * result["intervals"][key][bound] for bound in ("low", "high"))
+    return f"{100 * result[key]:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -24,22 +24,28 @@ class Interval:
 
 
 def accuracy_interval(correct: np.ndarray) -> Interval:
-    """95 % interval of the mean accuracy.
-
-    Wilson's for one sample a question. For several, the samples of a question are not independent: a bootstrap
-    (percentile, over questions); where every question has the same mean it would have no width, so Wilson's
-    over questions stands in, which is the wider one.
+    """95 % interval of the mean accuracy: Wilson's for one sample a question, else `mean_interval`.
 
     Args:
         correct: `(num_questions, num_samples)` of 0 and 1.
     """
-    means = correct.mean(axis=1)
-    if correct.shape[1] == 1 or np.ptp(means) == 0:
-        return wilson(means.sum(), len(means))
-    result = stats.bootstrap(
-        (means,), np.mean, confidence_level=CONFIDENCE, n_resamples=RESAMPLES, method="percentile", rng=0
-    )
-    return Interval(*map(float, result.confidence_interval), "bootstrap over questions")
+    if correct.shape[1] == 1:
+        return wilson(correct.sum(), len(correct))
+    return mean_interval(correct.mean(axis=1))
+
+
+def mean_interval(values: np.ndarray) -> Interval:
+    """95 % interval of the mean of shares that several samples of each question gave.
+
+    The samples of a question are not independent: a bootstrap (percentile, over questions). Where every question
+    has the same value it would have no width, so Wilson's over questions stands in, which is the wider one.
+
+    Args:
+        values: `(num_questions,)`, each from 0 to 1.
+    """
+    if np.ptp(values) == 0:
+        return wilson(values.sum(), len(values))
+    return Interval(*_bootstrap(values), "bootstrap over questions")
 
 
 def wilson(successes: float, trials: int) -> Interval:
@@ -48,8 +54,8 @@ def wilson(successes: float, trials: int) -> Interval:
     return Interval(float(found.low), float(found.high), "Wilson")
 
 
-def pass_at_k(correct: np.ndarray, k: int) -> float:
-    """Mean over questions of the chance that of k samples one is right: 1 - C(n - c, k) / C(n, k).
+def pass_at_k(correct: np.ndarray, k: int) -> np.ndarray:
+    """`(num_questions,)`: the chance that of k samples one is right, 1 - C(n - c, k) / C(n, k).
 
     The unbiased estimate of Chen et al. (arXiv 2107.03374) from n samples of which c are right.
 
@@ -58,7 +64,7 @@ def pass_at_k(correct: np.ndarray, k: int) -> float:
         k: At most the number of samples.
     """
     n = correct.shape[1]
-    return float(np.mean([1 - comb(n - int(c), k) / comb(n, k) for c in correct.sum(axis=1)]))
+    return np.array([1 - comb(n - int(c), k) / comb(n, k) for c in correct.sum(axis=1)])
 
 
 def majority_correct(answers: Sequence[str | None], correct: Sequence[bool]) -> float:
@@ -131,10 +137,15 @@ def _difference_interval(difference: np.ndarray) -> Interval:
     if np.ptp(difference) == 0:  # no bootstrap has a width: as wide as Wilson's for the same shares apart
         value, rest = float(difference[0]), wilson(0, len(difference)).high
         return Interval(max(value - rest, -1.0), min(value + rest, 1.0), "Wilson, every question differs by as much")
+    return Interval(*_bootstrap(difference), "paired bootstrap over questions")
+
+
+def _bootstrap(values: np.ndarray) -> tuple[float, float]:
+    """Percentile interval of the mean; the same every time."""
     result = stats.bootstrap(
-        (difference,), np.mean, confidence_level=CONFIDENCE, n_resamples=RESAMPLES, method="percentile", rng=0
+        (values,), np.mean, confidence_level=CONFIDENCE, n_resamples=RESAMPLES, method="percentile", rng=0
     )
-    return Interval(*map(float, result.confidence_interval), "paired bootstrap over questions")
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 def _sign_flip_test(difference: np.ndarray) -> float:

@@ -118,7 +118,8 @@ def test_results_keep_accuracy_apart_from_the_shaped_reward(config):
     assert (result["questions"], result["samples"]) == (3, 1)
     assert result["accuracy"] == result["format"] == pytest.approx(2 / 3)
     assert result["reward"] == pytest.approx((3 + 2 + 1) / 3)
-    assert result["interval"][0] < 2 / 3 < result["interval"][1] and result["interval_method"] == "Wilson"
+    (interval,) = result["intervals"].values()
+    assert interval["low"] < 2 / 3 < interval["high"] and interval["method"] == "Wilson"
 
 
 def test_several_samples_give_pass_and_majority(config):
@@ -129,6 +130,9 @@ def test_several_samples_give_pass_and_majority(config):
     assert result["pass@4"] == pytest.approx(2 / 3)
     assert result["pass@2"] == pytest.approx((1 - 1 / 6 + 1 / 2 + 0) / 3)
     assert result["maj@4"] == pytest.approx((0.5 + 0 + 0) / 3)
+    assert list(result["intervals"]) == ["accuracy", "pass@2", "pass@4", "maj@4"]
+    for name, interval in result["intervals"].items():
+        assert interval["low"] <= result[name] <= interval["high"] and interval["low"] < interval["high"], name
 
 
 def evaluated(config, folder: Path, texts: list[str]) -> Path:
