@@ -28,10 +28,19 @@ def compare_folders(a: Path, b: Path) -> dict[str, Comparison]:
     shared = [name for name in asked[0] if name in asked[1]]
     if not shared:
         raise ConfigError(f"no benchmark in common: {', '.join(asked[0])} and {', '.join(asked[1])}")
-    for name in shared:
-        if asked[0][name]["questions"] != asked[1][name]["questions"]:
-            raise ConfigError(f"{name}: not the same questions in both; give both the same file and limit")
-    return {name: compare(*(_correct(folder, name, asked[0][name]) for folder in (a, b))) for name in shared}
+    return {name: compare_benchmark(a, b, name) for name in shared}
+
+
+def compare_benchmark(a: Path, b: Path, name: str) -> Comparison:
+    """Compare two evaluations' folders on one benchmark that both asked.
+
+    Raises:
+        ConfigError: The questions are not the same in both, or one is not finished.
+    """
+    asked = [read_settings(folder)["benchmarks"][name] for folder in (a, b)]
+    if asked[0]["questions"] != asked[1]["questions"]:
+        raise ConfigError(f"{name}: not the same questions in both; give both the same file and limit")
+    return compare(*(_correct(folder, name, own) for folder, own in zip((a, b), asked, strict=True)))
 
 
 def _correct(folder: Path, name: str, asked: dict) -> np.ndarray:

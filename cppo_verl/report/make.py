@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from cppo_verl.report import plots, show, tables
+from cppo_verl.report import evaluations, plots, show, tables
 from cppo_verl.report.groups import Group, group_runs
 from cppo_verl.report.notes import notes
 from cppo_verl.report.runs import Run, RunError, read_run
@@ -32,6 +32,11 @@ KINDS = """\
 The four kinds of completion of the paper's Table 3, in a run."""
 
 
+EVALUATIONS = """\
+Of the checkpoints, by `cppo_verl.evaluate`. A difference is to the first row of the same questions, question by
+question: paired bootstrap; p is McNemar's exact test for one sample a question, else a paired permutation test."""
+
+
 def make_report(folders: Sequence[Path], out: Path, console: Console) -> list[str]:
     """Write `report.md`, tables as CSV and pictures as PNG into `out`, and show the results on the console.
 
@@ -51,16 +56,21 @@ def make_report(folders: Sequence[Path], out: Path, console: Console) -> list[st
         "kinds": tables.kinds(groups),
         "curves": pd.concat({g.label: g.curves() for g in groups}, names=["label"]).reset_index(),
     }
+    evaluated, unreadable = evaluations.read_evaluations([run for group in groups for run in group.runs])
+    if evaluated:
+        frames["evaluations"] = evaluations.table(evaluated)
     for name, frame in frames.items():
         frame.to_csv(out / f"{name}.csv", index=False)
     plots.plot_reward(groups, out / "reward.png")
     plots.plot_accuracy(groups, out / "accuracy.png")
     plots.plot_time_split(frames["time_split"], out / "time_split.png")
     with_kinds = plots.plot_kinds(groups, out / "kinds.png")
-    remarks = [*left_out, *notes(groups)]
+    remarks = [*left_out, *notes(groups), *unreadable]
     (out / "report.md").write_text(_markdown(groups, frames, remarks, with_kinds))
     console.print(show.terminal(show.results(frames["results"]), "results"))
     console.print(show.terminal(show.time_split(frames["time_split"]), "where the time went"))
+    if evaluated:
+        console.print(show.terminal(show.evaluations(frames["evaluations"]), "evaluations of the checkpoints"))
     console.print(f"report: {out / 'report.md'}", soft_wrap=True, highlight=False)
     return remarks
 
@@ -95,6 +105,7 @@ def _markdown(groups: Sequence[Group], frames: dict[str, pd.DataFrame], remarks:
         RESULTS,
         "## Notes" if remarks else "",
         "\n".join(f"- {remark}" for remark in remarks),
+        *(_evaluations(frames["evaluations"]) if "evaluations" in frames else []),
         "## Where the time went",
         show.markdown(show.time_split(frames["time_split"])),
         SPLIT,
@@ -115,3 +126,7 @@ def _markdown(groups: Sequence[Group], frames: dict[str, pd.DataFrame], remarks:
 def _kinds(table: pd.DataFrame) -> list[str]:
     picture = "![Completions of the four kinds by step, sampled and kept](kinds.png)"
     return ["## The four kinds of completion", show.markdown(show.kinds(table)), KINDS, picture]
+
+
+def _evaluations(table: pd.DataFrame) -> list[str]:
+    return ["## Evaluations", show.markdown(show.evaluations(table)), EVALUATIONS]

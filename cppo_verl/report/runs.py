@@ -45,6 +45,7 @@ class Run:
     """A run with at least one training step."""
 
     name: str
+    folder: Path
     config: DictConfig
     cppo: CPPOConfig
     plan: StepPlan
@@ -158,4 +159,4 @@ def read_run(folder: Path, name: str | None = None) -> Run:
         raise RunError(f"{folder}: no training step in {METRICS_FILE} yet")
     if lacking := [column for column in NEEDED if column not in log.metrics]:
         raise RunError(f"{folder}: {METRICS_FILE} has no {', '.join(lacking)}; is it of RayCPPOTrainer?")
-    return Run(name or folder.resolve().name, config, cppo, plan, log)
+    return Run(name or folder.resolve().name, folder, config, cppo, plan, log)

@@ -14,7 +14,6 @@ UNKNOWN = "-"
 
 def results(table: pd.DataFrame) -> pd.DataFrame:
     """`tables.results`, a row a group; columns that say nothing are left out."""
-    intervals = zip(table["accuracy"], table["accuracy low"], table["accuracy high"], strict=True)
     shown = pd.DataFrame(
         {
             "method": table["method"],
@@ -26,7 +25,7 @@ def results(table: pd.DataFrame) -> pd.DataFrame:
             "questions": table["questions"].map(_count),
             "steps": table["steps"].map(_count),
             "accuracy before (%)": table["accuracy before"].map(_one_decimal),
-            "accuracy (%) [95 % interval]": [_interval(*values) for values in intervals],
+            "accuracy (%) [95 % interval]": _intervals(table, "accuracy"),
             "time (s)": table["seconds"].map("{:.1f}".format),
             "ratio": table["ratio"].map(_times),
         }
@@ -93,6 +92,24 @@ def kinds(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def evaluations(table: pd.DataFrame) -> pd.DataFrame:
+    """`evaluations.table`: accuracies in percent, differences in points."""
+    return pd.DataFrame(
+        {
+            "benchmark": table["benchmark"],
+            "run": table["run"],
+            "checkpoint": table["checkpoint"],
+            "questions": table["questions"].map(_count),
+            "samples": table["samples"].map(_count),
+            "accuracy (%) [95 % interval]": _intervals(table, "accuracy"),
+            "to the first row (points) [95 % interval]": _intervals(table, "difference", "+"),
+            "p": ["-" if pd.isna(p) else f"{p:.3g}" for p in table["p"]],
+            "truncated": [_percent(share / 100) for share in table["truncated"]],
+            "tokens": table["tokens"].map(_count),
+        }
+    )
+
+
 def runs(groups: Sequence[Group]) -> pd.DataFrame:
     """Which run stands in which row, and how far it got."""
     return pd.DataFrame(
@@ -140,8 +157,15 @@ def _percent(share: float) -> str:
     return UNKNOWN if pd.isna(share) else f"{100 * share:.1f} %"
 
 
-def _interval(value: float, low: float, high: float) -> str:
-    return _one_decimal(value) if pd.isna(low) else f"{value:.1f} [{low:.1f}, {high:.1f}]"
+def _intervals(table: pd.DataFrame, column: str, sign: str = "") -> list[str]:
+    values = zip(table[column], table[f"{column} low"], table[f"{column} high"], strict=True)
+    return [_interval(*numbers, sign) for numbers in values]
+
+
+def _interval(value: float, low: float, high: float, sign: str = "") -> str:
+    if pd.isna(value) or pd.isna(low):
+        return _one_decimal(value)
+    return f"{value:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
 
 
 def _with_share(part: pd.Series, whole: pd.Series) -> list[str]:

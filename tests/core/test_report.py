@@ -12,7 +12,7 @@ from report_runs import make_run
 from scipy.stats import t as student
 
 from cppo_verl.evaluation.statistics import wilson
-from cppo_verl.report import show, stats, tables
+from cppo_verl.report import evaluations, show, stats, tables
 from cppo_verl.report.__main__ import main
 from cppo_verl.report.groups import group_runs
 from cppo_verl.report.log import read_log, read_metrics
@@ -346,6 +346,45 @@ def test_runs_of_the_same_name_are_told_apart(tmp_path):
     report = (tmp_path / "out/report.md").read_text()
     assert "| GRPO | one/run | 4 of 4 |" in report
     assert "| CPPO, P=0.5 | other/run | 4 of 4 |" in report
+
+
+# --- evaluations of the runs' checkpoints ---
+
+
+def test_evaluations_are_compared_with_the_first_run_question_by_question(tmp_path):
+    grpo, cppo = make_run(tmp_path / "grpo"), make_run(tmp_path / "cppo", rate=0.5, steps=2)
+    made.evaluate(grpo, "global_step_4", [1, 1, 0, 0, 0, 0, 0, 0])
+    made.evaluate(grpo, "global_step_2", [0] * 8)
+    made.evaluate(cppo / "best", "global_step_1", [1, 1, 1, 1, 1, 1, 1, 1])
+    made.evaluate(cppo, "global_step_2", [1] * 5)  # other questions: nothing to compare with
+    found, faults = evaluations.read_evaluations([read_run(grpo), read_run(cppo)])
+    table = evaluations.table(found).set_index(["run", "checkpoint"])
+    assert not faults
+    assert list(table.index) == [
+        ("grpo", "global_step_4"),
+        ("grpo", "global_step_2"),
+        ("cppo", "global_step_2"),
+        ("cppo", "best/global_step_1"),
+    ]
+    assert list(table["accuracy"]) == [25, 0, 100, 100]
+    assert (table["accuracy low"] < table["accuracy high"]).all()
+    best = table.loc[("cppo", "best/global_step_1")]
+    assert best["difference"] == 75 and best["p"] == pytest.approx(2 / 2**6)
+    assert best["difference low"] < 75 < best["difference high"]
+    assert table.loc[("cppo", "global_step_2"), "difference":].isna().all()
+
+
+def test_an_evaluation_without_generations_is_shown_and_one_that_cannot_be_read_is_said(tmp_path, capsys):
+    grpo, cppo = make_run(tmp_path / "grpo"), make_run(tmp_path / "cppo", rate=0.5, steps=2)
+    made.evaluate(grpo, "global_step_4", [1, 0, 0, 0])
+    (made.evaluate(cppo, "global_step_2", [1, 1, 1, 0]) / "generations.jsonl").unlink()
+    (made.evaluate(cppo, "global_step_1", [1, 1, 1, 0]) / "results.json").write_text('{"model": "m"}')
+    assert main([str(grpo), str(cppo), "--out", str(tmp_path / "report")]) == 0
+    assert "cppo: eval/global_step_1/gsm8k/results.json is not that of an evaluation" in capsys.readouterr().err
+    report = (tmp_path / "report/report.md").read_text()
+    assert "| gsm8k | grpo | global_step_4 | 4 | 1 | 25.0 [" in report
+    assert "| gsm8k | cppo | global_step_2 | 4 | 1 | 75.0 [" in report
+    assert len(pd.read_csv(tmp_path / "report/evaluations.csv")) == 2
 
 
 @pytest.mark.parametrize(

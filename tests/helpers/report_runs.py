@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 from omegaconf import OmegaConf
+
+from cppo_verl.evaluation.results import GENERATIONS, RESULTS, SETTINGS, summarize
 
 SOURCE = "cppo/word_problems"
 KINDS = {
@@ -110,3 +113,20 @@ def make_run(
     """A whole run folder."""
     logged = lines(made=made, ended=ended, accuracies=accuracies, questions=questions, speed=speed, **options)
     return write(folder, logged, **options)
+
+
+def evaluate(run: Path, checkpoint: str, right: list[int], benchmark="gsm8k") -> Path:
+    """An evaluation of a checkpoint: one sample a question, 1 in `right` where it was answered right."""
+    folder = run / "eval" / checkpoint / benchmark
+    folder.mkdir(parents=True)
+    settings = {"benchmarks": {benchmark: {"num_questions": len(right), "questions": f"{len(right)} questions"}}}
+    scored = [
+        {"benchmark": benchmark, "index": i, "sample": 0, "acc": acc, "format": 1, "score": acc, "answer": str(acc)}
+        | {"tokens": 10, "truncated": False}
+        for i, acc in enumerate(right)
+    ]
+    (folder / SETTINGS).write_text(json.dumps(settings))
+    (folder / GENERATIONS).write_text("".join(json.dumps(line) + "\n" for line in scored))
+    results = {"model": "m", "settings": settings, "benchmarks": {benchmark: summarize(pd.DataFrame(scored))}}
+    (folder / RESULTS).write_text(json.dumps(results))
+    return folder
