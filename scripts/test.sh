@@ -8,4 +8,5 @@ bash scripts/setup.sh cpu
 bin="${VENV:-.venv}/bin"
 "$bin/ruff" check .
 "$bin/ruff" format --check --quiet .
-exec "$bin/python" -m pytest "$@"
+# Two at a time: most of an end-to-end test is imports, one process after another.
+exec "$bin/python" -m pytest -n 2 --dist loadgroup "$@"

@@ -6,6 +6,11 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: no test may wait for a network
 
 import pytest
+from hypothesis import settings
+
+# Tests run beside others, on slow machines too: no test is about time.
+settings.register_profile("cppo", deadline=None)
+settings.load_profile("cppo")
 
 
 @pytest.fixture(scope="session")

@@ -4,14 +4,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cppo_verl.allocation import Allocation, Allocator
 from cppo_verl.config import CPPOConfig
 from cppo_verl.planning import StepPlan, plan_step
-
-quick = settings(deadline=None)
 
 
 @st.composite
@@ -96,7 +94,6 @@ def assert_conserved(step: Step, taken: Allocation) -> None:
 
 
 @given(plans(), configs("keep"), st.floats(0, 1), st.integers(0, 99))
-@quick
 def test_keep_fills_the_step_in_one_round(plan, config, flat_chance, seed):
     step = Step(Allocator(plan, config), flat_chance, 10**6, np.random.default_rng(seed))
     taken = step.run()
@@ -107,7 +104,6 @@ def test_keep_fills_the_step_in_one_round(plan, config, flat_chance, seed):
 
 
 @given(plans(), configs("drop"), st.floats(0, 1), st.integers(0, 99), st.integers(0, 300))
-@quick
 def test_drop_samples_again_and_never_too_much(plan, config, flat_chance, seed, supply):
     step = Step(Allocator(plan, config), flat_chance, supply, np.random.default_rng(seed))
     taken = step.run()
@@ -121,7 +117,6 @@ def test_drop_samples_again_and_never_too_much(plan, config, flat_chance, seed, 
 
 
 @given(plans(), configs("drop"))
-@quick
 def test_nothing_to_train_on_when_every_question_is_flat(plan, config):
     step = Step(Allocator(plan, config), 1.0, 10**6, np.random.default_rng(0))
     taken = step.run()

@@ -6,7 +6,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -86,7 +86,6 @@ def test_defaults_are_those_of_an_empty_block():
 
 
 @given(st.integers(0, 10**6 - 1), st.integers(1, 6))
-@settings(deadline=None)
 def test_a_decimal_is_taken_as_written(digits, places):
     exact = Fraction(digits, 10**places)
     written = f"{digits // 10**places}.{digits % 10**places:0{places}d}"
@@ -94,7 +93,6 @@ def test_a_decimal_is_taken_as_written(digits, places):
 
 
 @given(st.fractions())
-@settings(deadline=None)
 def test_a_fraction_is_taken_as_written(number):
     assert as_written(number) == as_written(str(number)) == number
 

@@ -18,9 +18,6 @@ OPTION_OF = {
 }
 
 
-quick = settings(deadline=None)
-
-
 class Request(NamedTuple):
     rate: Fraction
     n: int
@@ -86,14 +83,13 @@ def possible_requests(draw) -> Request:
 
 
 @given(possible_requests())
-@quick
 def test_what_is_possible_is_planned(asked):
     assert asked.possible
     assert_invariants(asked.plan(), asked)
 
 
 @given(requests(smallest=0))
-@settings(quick, max_examples=300)
+@settings(max_examples=300)
 def test_what_is_impossible_is_refused(asked):
     if asked.possible:
         assert_invariants(asked.plan(), asked)
@@ -109,7 +105,7 @@ def test_a_negative_rate_is_refused(rate):
 
 
 @given(requests())
-@settings(quick, max_examples=200)
+@settings(max_examples=200)
 def test_a_refusal_names_the_nearest_changes_that_work(asked):
     assume(not asked.possible)
     with pytest.raises(ConfigError) as refusal:
@@ -165,7 +161,6 @@ def test_a_rate_is_taken_as_written():
 
 
 @given(possible_requests())
-@quick
 def test_no_pruning_is_grpo(asked):
     plan = asked._replace(rate=Fraction(0), dp=1).plan()
     assert (plan.keep, plan.questions, plan.rows) == (asked.n, asked.batch, asked.batch * asked.n)
@@ -173,7 +168,6 @@ def test_no_pruning_is_grpo(asked):
 
 
 @given(possible_requests(), st.data())
-@quick
 def test_trim(asked, data):
     plan = asked.plan()
     available = data.draw(st.integers(0, 2 * plan.rows))
@@ -192,7 +186,6 @@ def test_trim(asked, data):
 
 
 @given(possible_requests(), st.integers(1, 50), st.data())
-@quick
 def test_steps_per_epoch(asked, steps, data):
     plan = asked.plan()
     remainder = data.draw(st.integers(0, plan.questions - 1))

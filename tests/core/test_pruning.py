@@ -11,7 +11,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cppo_verl.config import ConfigError, CPPOConfig, Metric, Scope, ZeroVariance
@@ -36,7 +36,6 @@ OPTIONS = st.fixed_dictionaries(
         "seed": st.integers(-(2**63), 2**63 - 1),
     }
 )
-quick = settings(deadline=None)
 
 
 @dataclass(frozen=True)
@@ -96,20 +95,17 @@ def equal_up_to_order(left, right) -> bool:
 
 
 @given(batches(), OPTIONS)
-@quick
 def test_an_ascending_subset_with_k_of_each_question(batch, options):
     assert_invariants(batch.select(**options), batch, options["scope"], options["zero_variance"])
 
 
 @given(batches(), OPTIONS, st.data())
-@quick
 def test_permuted_rows_permute_the_choice(batch, options, data):
     permuted = batch.permuted(data.draw(st.permutations(range(len(batch.ids)))))
     assert set(permuted.ids[permuted.select(**options)]) == set(batch.ids[batch.select(**options)])
 
 
 @given(batches(EQUAL_SIZES), OPTIONS)
-@quick
 def test_keeping_all_is_the_identity(batch, options):
     group_size = len(batch.groups) // len(set(batch.groups))
     everything = batch.select(**(options | {"zero_variance": "keep"}), keep=group_size)
@@ -117,7 +113,6 @@ def test_keeping_all_is_the_identity(batch, options):
 
 
 @given(batches(), st.sampled_from(sorted(STRENGTH)), st.sampled_from(ZERO_VARIANCES))
-@quick
 def test_the_kept_dominate_the_pruned(batch, metric, zero_variance):
     strength = STRENGTH[metric](batch.advantages.numpy())
     is_kept = np.isin(np.arange(len(strength)), batch.select(metric=metric, zero_variance=zero_variance))
@@ -127,7 +122,6 @@ def test_the_kept_dominate_the_pruned(batch, metric, zero_variance):
 
 
 @given(batches(), st.sampled_from(sorted(STRENGTH)))
-@quick
 def test_the_pooled_choice_is_the_top_of_the_batch(batch, metric):
     strength = STRENGTH[metric](batch.advantages.numpy())
     kept = batch.select(metric=metric, scope="batch")
@@ -136,7 +130,6 @@ def test_the_pooled_choice_is_the_top_of_the_batch(batch, metric):
 
 
 @given(batches(), OPTIONS)
-@quick
 def test_the_pooled_batch_is_one_large_question(batch, options):
     options |= {"zero_variance": "keep"}
     one = Batch(batch.advantages, batch.rewards, np.zeros_like(batch.groups), batch.ids, 0)
@@ -145,7 +138,6 @@ def test_the_pooled_batch_is_one_large_question(batch, options):
 
 
 @given(batches(rewards=REWARDS | st.floats(-3, 3, width=32)))
-@quick
 def test_max_variance_is_that_of_the_best_of_all_subsets(batch):
     kept, values = batch.select(metric="max_variance"), batch.advantages.double().numpy()
     for question in set(batch.groups):
@@ -156,7 +148,6 @@ def test_max_variance_is_that_of_the_best_of_all_subsets(batch):
 
 
 @given(batches(rewards=REWARDS) | batches(rewards=ROUNDING_REWARDS), OPTIONS)
-@quick
 def test_drop_leaves_out_the_flat_questions_and_no_other(batch, options):
     kept = batch.select(**options | {"zero_variance": "drop", "scope": "question"})
     assert set(batch.groups[kept]) == set(batch.groups[~batch.flat_rows()])

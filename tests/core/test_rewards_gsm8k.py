@@ -134,7 +134,7 @@ def test_called_as_verl_calls_it() -> None:
 pieces = st.lists(st.sampled_from([*TAGS, "\n", " ", "7", "2", ",", ".", "-", "72", "x"]), max_size=30).map("".join)
 
 
-@settings(deadline=None, derandomize=True)
+@settings(derandomize=True)
 @given(
     completion=st.one_of(st.text(), pieces),
     gold=st.one_of(st.just("72"), st.text(max_size=20)),
@@ -149,7 +149,7 @@ def test_any_text_gets_a_score(completion: str, gold: str, last: bool) -> None:
 
 
 @given(body=st.text(alphabet=st.characters(exclude_characters="<>")), end=st.sampled_from(["", "\n", "  "]))
-@settings(deadline=None, derandomize=True)
+@settings(derandomize=True)
 def test_text_without_tags_never_spoils_the_format(body: str, end: str) -> None:
     assert has_format(f"<think>{body}</think>\n<answer>{body}</answer>{end}")
 

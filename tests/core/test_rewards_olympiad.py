@@ -251,7 +251,7 @@ pieces = st.lists(
 ).map("".join)
 
 
-@settings(deadline=None, derandomize=True, max_examples=80)
+@settings(derandomize=True, max_examples=80)
 @given(
     text=st.one_of(st.text(max_size=40), pieces),
     gold=st.sampled_from(["5", "1,2", "(1,2)", "(0,1]", "f(n)=n,g(n)=1", ""]),

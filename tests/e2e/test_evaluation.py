@@ -47,6 +47,7 @@ def test_a_killed_evaluation_goes_on_to_the_same_results(evaluate):
     assert result["accuracy"] <= result["pass@2"] <= result["pass@64"]
 
 
+@pytest.mark.xdist_group("ray")
 def test_a_study_on_one_start(evaluate, runner, toy, tmp_path):
     """Its runs do not see each other: the first arm once more after the second is the same run again.
 

@@ -9,9 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import Popen
 
+import pytest
+from recorded import read_metrics
+
+pytestmark = pytest.mark.xdist_group("ray")
+
 
 def test_gsm8k_scripts(runner, gsm8k, toy, tmp_path):
-    """Prepare, train, lose the rollout engine, go on, train on two ranks, evaluate the checkpoint."""
+    """Prepare, train, lose the rollout engine, go on with other options, evaluate the checkpoint."""
     data = tmp_path / "gsm8k"
     prepare = [sys.executable, "examples/data_preprocess/gsm8k.py", "--local_dir", str(data)]
     runner([*prepare, "--source", str(gsm8k)], tmp_path / "prepare")
@@ -33,32 +38,30 @@ def test_gsm8k_scripts(runner, gsm8k, toy, tmp_path):
         "trainer.val_before_train=false",
     )
 
-    def train(name: str, *overrides: str, **kwargs) -> dict[int, dict]:
-        folder = tmp_path / name
-        command = ["bash", "recipe/cppo/gsm8k_cppo.sh", *common, *small, f"trainer.default_local_dir={folder}"]
-        runner([*command, *overrides], folder, **kwargs)
-        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        return {line["step"]: line["data"] for line in lines}
+    run = tmp_path / "run"
 
-    killed = kill_engine_after_a_step(runner, tmp_path / "one")
-    one_rank = train("one", "trainer.total_training_steps=500", meanwhile=killed, ok=False)
-    assert "CPPO (P=0.75, prunes the smallest): 8 questions x G=4 = 32 completions sampled" in output(tmp_path / "one")
-    assert (one_rank[1]["cppo/completions_sampled"], one_rank[1]["cppo/completions_kept"]) == (32, 8)
-    assert "EngineDead" in output(tmp_path / "one") or "the rollout engine at" in output(tmp_path / "one")
+    def train(*overrides: str, **kwargs) -> dict[int, dict]:
+        command = ["bash", "recipe/cppo/gsm8k_cppo.sh", *common, *small, f"trainer.default_local_dir={run}"]
+        runner([*command, *overrides], run, **kwargs)
+        return read_metrics(run)
 
-    last = int((tmp_path / "one/latest_checkpointed_iteration.txt").read_text())
-    resumed = train("one", f"trainer.total_training_steps={last + 1}")
-    assert f"Setting global step to {last}" in output(tmp_path / "one")
-    assert list(resumed) == list(range(1, last + 2))
+    killed = kill_engine_after_a_step(runner, run)
+    steps = train("trainer.total_training_steps=500", meanwhile=killed, ok=False)
+    assert "CPPO (P=0.75, prunes the smallest): 8 questions x G=4 = 32 completions sampled" in output(run)
+    assert (steps[1]["cppo/completions_sampled"], steps[1]["cppo/completions_kept"]) == (32, 8)
+    assert "EngineDead" in output(run) or "the rollout engine at" in output(run)
 
-    two_ranks = ("trainer.n_gpus_per_node=2", "cppo.allocation=false", "cppo.zero_variance=drop")
-    (step,) = train("two", *two_ranks, "trainer.total_training_steps=1").values()
+    last = int((run / "latest_checkpointed_iteration.txt").read_text())
+    steps = train("cppo.allocation=false", "cppo.zero_variance=drop", f"trainer.total_training_steps={last + 1}")
+    assert f"Setting global step to {last}" in output(run)
+    assert list(steps) == list(range(1, last + 2))
+    step = steps[last + 1]
     useful = step["cppo/questions"] - step["cppo/zero_variance_questions"]
     assert step["cppo/completions_kept"] <= min(useful, 2) and step["cppo/rounds"] >= 1
 
-    evaluation = (f"model={tmp_path}/two", f"+files.gsm8k={data}/test.parquet", "limit=8", "sampling.max_tokens=32")
+    evaluation = (f"model={run}", f"+files.gsm8k={data}/test.parquet", "limit=8", "sampling.max_tokens=32")
     runner(["bash", "recipe/cppo/gsm8k_eval.sh", "device=cpu", *evaluation], tmp_path / "eval")
-    results = json.loads((tmp_path / "two/eval/global_step_1/gsm8k/results.json").read_text())
+    results = json.loads((run / f"eval/global_step_{last + 1}/gsm8k/results.json").read_text())
     assert results["benchmarks"]["gsm8k"]["questions"] == 8
 
 

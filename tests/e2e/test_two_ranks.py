@@ -1,0 +1,97 @@
+"""One run on two ranks: Eq. 9, `zero_variance=drop` with further rounds, the best checkpoint, a resume from it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from eq_9 import OVERRIDES, STEPS, assert_steps_follow_eq_9
+from recorded import different, read_metrics, weights
+from runs import running, trainer
+
+from cppo_verl.metrics import validation_accuracy
+
+pytestmark = pytest.mark.xdist_group("ray")
+DROP = "{pruning_rate:0.5,allocation:true,zero_variance:drop,max_gen_rounds:3}"
+FOUR_STEPS = (
+    f"+cppo_by_step=[{','.join((*STEPS, DROP, DROP))}]",
+    "trainer.n_gpus_per_node=2",
+    "trainer.total_training_steps=4",
+    "trainer.save_freq=2",
+    "trainer.test_freq=2",
+    "cppo.save_best=true",
+    *OVERRIDES,
+)
+
+
+@pytest.fixture(scope="module")
+def whole(repo, toy, tmp_path_factory) -> Path:
+    """The folder of the run, undisturbed."""
+    with running(repo) as runner:
+        return trainer(runner, toy, tmp_path_factory.mktemp("two_ranks"))("whole", *FOUR_STEPS).folder
+
+
+def test_each_rank_sees_its_half_and_together_they_follow_eq_9(whole, toy):
+    assert_steps_follow_eq_9(whole, toy / "model", ranks=2, first_step=1)
+
+
+def test_room_of_dropped_questions_goes_to_others(whole):
+    """What a step with `zero_variance=drop` logs adds up: G = 4, k = 2, room for 16 rows, mini-batches of 8."""
+    for step in (read_metrics(whole)[number] for number in (3, 4)):
+        assert 1 <= step["cppo/rounds"] <= 3
+        assert step["cppo/completions_sampled"] == 4 * step["cppo/questions"]
+        kept_by_the_rule = 2 * (step["cppo/questions"] - step["cppo/zero_variance_questions"])
+        assert step["cppo/completions_kept"] + step["cppo/surplus"] == kept_by_the_rule <= 16
+        assert step["cppo/completions_kept"] in (16, 8, *range(8))
+        assert step["cppo/completions_kept"] == 16 or step["cppo/rounds"] == 3
+
+
+def test_best_is_the_first_checkpoint_of_the_highest_accuracy(whole):
+    """On the validation questions; no other checkpoint is kept beside it."""
+    accuracies = {step: validation_accuracy(data) for step, data in read_metrics(whole).items()}
+    assert [step for step, accuracy in accuracies.items() if accuracy is not None] == [2, 4]
+    highest = max(accuracies[2], accuracies[4])
+    step = 2 if accuracies[2] == highest else 4
+    assert best(whole) == {"step": step, "accuracy": highest}
+    assert [path.name for path in (whole / "best").glob("global_step_*")] == [f"global_step_{step}"]
+    assert not different(weights(whole / "best", step), weights(whole, step))
+
+
+def test_resumed_from_the_best_checkpoint_it_goes_on_as_if_undisturbed(whole, train, tmp_path):
+    """A run that lost all but its best checkpoint, of step 2, trains two steps again: the same to the bit."""
+    folder = tmp_path / "resumed"
+    shutil.copytree(whole, folder)
+    keep_best_of_step_2(folder)
+    for step in (2, 4):
+        shutil.rmtree(folder / f"global_step_{step}")
+    resume = ("trainer.resume_mode=resume_path", f"trainer.resume_from_path={folder}/best/global_step_2")
+    resumed = train("resumed", *FOUR_STEPS, *resume)
+
+    assert "Setting global step to 2" in resumed.output
+    expected, found = read_metrics(whole), read_metrics(folder)
+    assert list(found) == list(expected) == [1, 2, 3, 4]
+    for step in expected:
+        assert without_timing(found[step]) == without_timing(expected[step]), f"step {step}"
+    assert not different(weights(whole, 4), weights(folder, 4))
+    assert best(folder) == best(whole)
+    assert len(list((folder / "best").glob("global_step_*"))) == 1
+
+
+def best(folder: Path) -> dict:
+    """The record of the best checkpoint."""
+    return json.loads((folder / "best/best.json").read_text())
+
+
+def keep_best_of_step_2(folder: Path) -> None:
+    """Make `best` what it was at step 2, the first that was validated."""
+    accuracy = validation_accuracy(read_metrics(folder)[2])
+    shutil.rmtree(folder / "best")
+    shutil.copytree(folder / "global_step_2", folder / "best/global_step_2")
+    (folder / "best/best.json").write_text(json.dumps({"step": 2, "accuracy": accuracy}))
+
+
+def without_timing(step: dict) -> dict:
+    """What does not depend on the clock or on the machine's memory."""
+    return {k: v for k, v in step.items() if "timing" not in k and "perf/" not in k}

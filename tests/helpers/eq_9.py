@@ -1,0 +1,115 @@
+"""Eq. 9 of the paper by hand, in float64, with transformers' model alone, against what workers recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from recorded import of_kind, read_calls, read_metrics
+from transformers import AutoModelForCausalLM
+
+BETA, CLIP = 0.04, 0.2
+VERL_KL_LIMIT = 10
+"""Of a token's k3 estimate; verl clamps it there (`low_var_kl`), which Eq. 9 does not."""
+B, G, K, MINI = 4, 4, 2, 2
+"""Questions a batch, completions a question, of which kept, questions a mini-batch: as in e2e's `SMALL`."""
+
+STEPS = ("{pruning_rate:0.5,allocation:true}", "{pruning_rate:0.5,allocation:false}")
+"""`cppo_by_step` of the two steps that are checked: with allocation, and without."""
+OVERRIDES = (
+    f"actor_rollout_ref.actor.kl_loss_coef={BETA}",
+    "actor_rollout_ref.actor.grad_clip=1e9",
+    "actor_rollout_ref.actor.optim.lr=1e-4",  # far enough that ratios are clipped
+    "actor_rollout_ref.actor.ppo_epochs=2",
+)
+"""What a run needs for `assert_steps_follow_eq_9`."""
+
+
+def assert_steps_follow_eq_9(folder: Path, model: Path, ranks: int, first_step: int) -> None:
+    """The rows and the gradients of `STEPS`, which a run took from `first_step` on.
+
+    Args:
+        folder: The run's.
+        model: The model that it started from.
+        ranks: Its data-parallel size.
+        first_step: Number of the first of the two; the ones before it made as many updates.
+    """
+    calls = [read_calls(folder / "calls" / f"rank_{rank}") for rank in range(ranks)]
+    metrics = read_metrics(folder)
+    per_step = B // MINI * 2  # mini-batches, each in two PPO epochs
+    for number, allocation in enumerate((True, False)):
+        step = first_step + number
+        rows = B * G if allocation else B * K
+        mini_rows = MINI * G if allocation else MINI * K
+        questions = rows // K
+        assert metrics[step]["cppo/questions"] == questions
+        assert metrics[step]["cppo/completions_sampled"] == questions * G
+        assert metrics[step]["cppo/completions_kept"] == rows
+        for kind in ("old", "ref", "update"):
+            seen = [of_kind(rank, kind)[step - 1]["rows"] for rank in calls]
+            assert seen == [rows // ranks] * ranks, f"{kind}, step {step}"
+
+        batches = [of_kind(rank, "update")[step - 1]["data"] for rank in calls]
+        start = (step - 1) * per_step
+        updates = of_kind(calls[0], "optimizer step")[start : start + per_step]
+        assert_mini_batches_follow_eq_9(batches, updates, mini_rows, model)
+
+
+def assert_mini_batches_follow_eq_9(batches: list[dict], updates: list[dict], mini_rows: int, model: Path) -> None:
+    """Every gradient of a step is that of Eq. 9 over its mini-batch, at the weights it was taken at."""
+    reference = log_probs_by(AutoModelForCausalLM.from_pretrained(model, dtype=torch.float64))
+    old = log_probs_by(network_with(updates[0]["weights"], model))
+    per_rank = mini_rows // len(batches)
+    mini_batches = len(batches[0]["input_ids"]) // per_rank
+    for number, update in enumerate(updates):
+        start = number % mini_batches * per_rank
+        rows = [row(batch, i) for batch in batches for i in range(start, start + per_rank)]
+        network = network_with(update["weights"], model)
+        loss = eq_9(rows, log_probs_by(network), old, reference)
+        loss.backward()
+        for name, parameter in network.named_parameters():
+            gradient = update["gradients"][name].double()
+            error = (gradient - parameter.grad).norm() / parameter.grad.norm().clamp(min=1e-12)
+            assert error < 2e-3, f"update {number}, {name}: {error:.1e}"
+
+
+def network_with(weights: dict[str, torch.Tensor], model: Path) -> torch.nn.Module:
+    """The model of the folder `model` in float64, with other weights."""
+    network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float64)
+    network.load_state_dict({name: weight.double() for name, weight in weights.items()}, strict=False)
+    network.tie_weights()
+    return network
+
+
+def eq_9(rows: list[dict], policy, old_policy, reference) -> torch.Tensor:
+    """Minus J of the paper's Eq. 9: mean over the kept rows of the mean over their tokens."""
+    losses = []
+    for completion in rows:
+        new, advantage = policy(completion), completion["advantage"]
+        ratio = (new - old_policy(completion).detach()).exp()
+        surrogate = torch.minimum(ratio * advantage, ratio.clamp(1 - CLIP, 1 + CLIP) * advantage)
+        towards = reference(completion).detach() - new
+        kl = (towards.exp() - towards - 1).clamp(max=VERL_KL_LIMIT)
+        losses.append((-surrogate + BETA * kl).mean())
+    return torch.stack(losses).mean()
+
+
+def log_probs_by(network):
+    """`completion -> log-probs (num_tokens,)` of its response tokens under `network`."""
+
+    def log_probs(completion: dict) -> torch.Tensor:
+        logits = network(completion["ids"][None]).logits[0, :-1].log_softmax(-1)
+        token = completion["ids"][1:]
+        return logits.gather(1, token[:, None])[-completion["num_tokens"] :, 0]
+
+    return log_probs
+
+
+def row(batch: dict, i: int) -> dict:
+    """Row i of what a worker was given, without padding."""
+    mask = batch["response_mask"][i].bool()
+    return {
+        "ids": batch["input_ids"][i],
+        "num_tokens": int(mask.sum()),
+        "advantage": batch["advantages"][i][mask][0].double(),
+    }

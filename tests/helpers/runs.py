@@ -1,0 +1,111 @@
+"""Runs of the whole stack, each in a process of its own that leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+MARK = "CPPO_TEST_RUN"
+"""Environment variable by which every process of a run is known."""
+INSTRUMENTED = Path(__file__).parents[1] / "e2e/instrumented.py"
+SMALL = (
+    "recipe=toy",
+    "device=cpu",
+    "data.train_batch_size=4",
+    "actor_rollout_ref.rollout.n=4",
+    "actor_rollout_ref.actor.ppo_mini_batch_size=2",
+    "actor_rollout_ref.actor.optim.lr=1e-3",
+    "actor_rollout_ref.actor.optim.lr_warmup_steps=0",
+    "trainer.total_training_steps=2",
+    "trainer.val_before_train=false",
+)
+
+
+@dataclass
+class Run:
+    """A finished run."""
+
+    folder: Path
+    returncode: int
+    output: str
+
+
+@dataclass
+class Runner:
+    """Starts runs and ends whatever they started."""
+
+    repo: Path
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def __call__(
+        self, command: Sequence[str], folder: Path, *, meanwhile: Callable | None = None, ok: bool = True
+    ) -> Run:
+        """Run `command` to its end; `meanwhile` is called with the process while it runs."""
+        env = {**os.environ, MARK: self.mark, "PYTHON": sys.executable, "HF_HUB_OFFLINE": "1"}
+        folder.mkdir(parents=True, exist_ok=True)
+        log = folder / "output.log"
+        with log.open("wb") as sink:
+            process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, cwd=self.repo, env=env)
+            if meanwhile:
+                meanwhile(process)
+            returncode = process.wait(timeout=420)
+        output = log.read_text(errors="replace")
+        assert not ok or returncode == 0, f"{' '.join(map(str, command))}\n{output[-6000:]}"
+        return Run(folder, returncode, output)
+
+    def processes(self) -> list[psutil.Process]:
+        """Every live process that a run of this runner started, or that those started."""
+        return [p for p in psutil.process_iter() if p.pid != os.getpid() and self._is_ours(p)]
+
+    def end(self) -> list[str]:
+        """Kill every live process that has not ended within ten seconds; returns their command lines."""
+        deadline = time.monotonic() + 10
+        while (left := self.processes()) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        names = [" ".join(process.cmdline()[:4]) for process in left]
+        for process in left:
+            process.send_signal(signal.SIGKILL)
+        return names
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            return process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            return False
+
+
+@contextmanager
+def running(repo: Path) -> Iterator[Runner]:
+    """A `Runner`; whatever of its runs is still there ten seconds after the last is killed, and an error."""
+    runner = Runner(repo)
+    try:
+        yield runner
+    finally:
+        left = runner.end()
+    assert not left, f"left running: {left}"
+
+
+def trainer(runner: Runner, toy: Path, base: Path) -> Callable[..., Run]:
+    """`train("name", "key=value", ...)`: a small run on the embedded default, in `base/name`."""
+
+    def train(name: str, *overrides: str, **kwargs) -> Run:
+        folder = base / name
+        command = [
+            *(sys.executable, str(INSTRUMENTED)),
+            *(f"data.train_files={toy}/train.parquet", f"data.val_files={toy}/validation.parquet"),
+            *(f"actor_rollout_ref.model.path={toy}/model", f"trainer.default_local_dir={folder}"),
+            *(SMALL + overrides),
+        ]
+        return runner(command, folder, **kwargs)
+
+    return train
