@@ -23,17 +23,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cppo_verl.config import ConfigError
 from cppo_verl.console import open_console
-from cppo_verl.preflight import CONFIG_FILE, num_train_rows, save_config
+from cppo_verl.preflight import CONFIG_FILE, planned_steps, save_config
 from cppo_verl.report.make import make_report
 from cppo_verl.studies import DONE, REPO, Run, Study, find_study, inputs, plan_runs, share_starts
 from cppo_verl.train import prepare
-from cppo_verl.trainer.checks import plan_from_config
 from cppo_verl.trainer.metrics_log import METRICS_FILE
 
 LAST_STEP_ONLY = "trainer.test_freq=1000000"
 """verl validates at the last step too."""
-TOY = ("recipe=toy", "actor_rollout_ref.actor.optim.lr_warmup_steps=0", LAST_STEP_ONLY)
-"""The embedded default; without warm-up, which would be all of an arm that makes few steps."""
+TOY = ("recipe=toy", LAST_STEP_ONLY)
+"""The embedded default."""
 TOY_QUESTIONS = 128
 
 
@@ -117,7 +116,7 @@ def train_group(runs: list[Run], out: Path, console: Console) -> bool:
 
 
 def _show_progress(process: subprocess.Popen, runs: list[Run], console: Console) -> None:
-    steps = {run.name: num_train_rows(run.config) // plan_from_config(run.config).questions for run in runs}
+    steps = {run.name: planned_steps(run.config) for run in runs}
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task("starting Ray, FSDP2 and vLLM", total=sum(steps.values()))

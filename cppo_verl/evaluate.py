@@ -23,6 +23,7 @@ from cppo_verl.evaluation import benchmarks, results
 from cppo_verl.evaluation.benchmarks import Benchmark, Protocol
 from cppo_verl.evaluation.generate import Generator, Request
 from cppo_verl.evaluation.models import Model, find_model
+from cppo_verl.overrides import run_main
 from cppo_verl.preflight import model_fault
 
 
@@ -153,4 +154,4 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main, Path(__file__).parent / "evaluation/conf", "evaluate")

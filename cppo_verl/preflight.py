@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pyarrow.parquet as pq
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from cppo_verl.checkpoints import fault, step_of
 from cppo_verl.config import ConfigError, CPPOConfig
+from cppo_verl.data.check import MissingFile, RowsError, overlong, read_rows, remarks
+from cppo_verl.limits import length_faults, number_faults
 from cppo_verl.planning import StepPlan
+from cppo_verl.trainer.checks import check_micro_batches, plan_from_config, refusals
 
 CONFIG_FILE = "config.yaml"
+SPLITS = "train", "val"
 
 
 def check(config: DictConfig) -> StepPlan:
@@ -24,10 +30,12 @@ def check(config: DictConfig) -> StepPlan:
     Raises:
         ConfigError: Everything that was found wrong, a line each.
     """
-    faults: list[str] = []
-    plan = _caught(lambda: _plan(config), faults)
-    faults += _caught(lambda: list(_refusals(config)), faults) or []
-    faults += [*_data_faults(config), *_model_faults(config), *_device_faults(config), *_best_faults(config)]
+    faults, plan = list(number_faults(config)), None
+    if not faults:  # what follows reckons with them
+        faults += [*length_faults(config), *_device_faults(config), *_best_faults(config), *_prompt_faults(config)]
+        plan = _caught(lambda: _plan(config), faults)
+    faults += _caught(lambda: refusals(config), faults) or []
+    faults += [*_data_faults(config), *_model_faults(config), *_resume_faults(config)]
     if plan and not faults:
         _caught(lambda: plan.steps_per_epoch(num_train_rows(config)), faults)
     if faults:
@@ -61,18 +69,16 @@ def num_train_rows(config: DictConfig) -> int:
     return rows if limit < 0 else min(rows, limit)
 
 
-def _plan(config: DictConfig) -> StepPlan:
-    from cppo_verl.trainer.checks import check_micro_batches, plan_from_config
+def planned_steps(config: DictConfig) -> int:
+    """Training steps of a run, before any prompt is left out for its length."""
+    per_epoch = plan_from_config(config).steps_per_epoch(num_train_rows(config))
+    return config.trainer.total_training_steps or per_epoch * config.trainer.total_epochs
 
+
+def _plan(config: DictConfig) -> StepPlan:
     plan = plan_from_config(config)
     check_micro_batches(config, plan)
     return plan
-
-
-def _refusals(config: DictConfig) -> list[str]:
-    from cppo_verl.trainer.checks import refusals
-
-    return refusals(config)
 
 
 def _caught(question: Callable, faults: list[str]):
@@ -88,11 +94,44 @@ def _paths(files: str | ListConfig) -> list[Path]:
 
 
 def _data_faults(config: DictConfig) -> Iterator[str]:
-    for key in ("train_files", "val_files"):
+    for key in (f"{split}_files" for split in SPLITS):
         for path in _paths(config.data[key]):
-            if not path.is_file():
+            try:
+                read_rows(path, config.data.prompt_key)
+            except MissingFile as error:
                 hold_out = " --validation 500" if path.name == "validation.parquet" else ""
-                yield f"data.{key}: {path} is not there; {config.data_hint}{hold_out}"
+                yield f"data.{key}: {error}; {config.data_hint}{hold_out}"
+            except RowsError as error:
+                yield f"data.{key}: {error}"
+
+
+def _prompt_faults(config: DictConfig) -> Iterator[str]:
+    if config.data.filter_overlong_prompts:
+        return
+
+    @cache
+    def tokenizer():
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(Path(config.actor_rollout_ref.model.path).expanduser())
+
+    def tokenize(messages: list[dict[str, str]]) -> list[int]:
+        return tokenizer().apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+
+    for path in (path for split in SPLITS for path in _paths(config.data[f"{split}_files"])):
+        try:
+            why = overlong(read_rows(path, config.data.prompt_key), config.data.max_prompt_length, tokenize)
+        except (OSError, ValueError):  # no such file, model or chat template: said elsewhere, or verl's to say
+            continue
+        if why:
+            yield why
+
+
+def remarks_on_data(config: DictConfig) -> list[str]:
+    """What should be known of a run's data, which `check` has found no fault in."""
+    data = config.data
+    train, val = ([read_rows(path, data.prompt_key) for path in _paths(data[f"{split}_files"])] for split in SPLITS)
+    return list(remarks(train, val))
 
 
 def _model_faults(config: DictConfig) -> Iterator[str]:
@@ -149,3 +188,18 @@ def _best_faults(config: DictConfig) -> Iterator[str]:
                 f"cppo.save_best=true would choose the checkpoint on test questions: data.val_files={path} holds "
                 "some; prepare the data with --validation 500 and validate on validation.parquet (mode=save_best)"
             )
+
+
+def _resume_faults(config: DictConfig) -> Iterator[str]:
+    trainer = config.trainer
+    if trainer.resume_mode not in ("auto", "resume_path", "disable"):
+        yield f"trainer.resume_mode={trainer.resume_mode} is not one of auto, resume_path, disable"
+    if trainer.resume_mode != "resume_path":
+        return
+    folder = Path(trainer.resume_from_path or "")
+    if not folder.name.removeprefix("global_step_").isdigit():
+        yield f"trainer.resume_from_path={trainer.resume_from_path} is no checkpoint; give the path of a global_step_N"
+    elif not folder.is_dir():
+        yield f"trainer.resume_from_path={folder} is not there; trainer.resume_mode=auto takes the run's latest"
+    elif why := fault(folder, tracked=step_of(folder)):
+        yield f"trainer.resume_from_path={folder} is not complete ({why}); trainer.resume_mode=auto takes the last one"

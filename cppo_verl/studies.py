@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cppo_verl import train
 from cppo_verl.config import ConfigError
+from cppo_verl.preflight import planned_steps
 
 REPO = Path(__file__).resolve().parents[1]
 DONE = "done"
@@ -112,13 +113,19 @@ def engine_side(config: DictConfig) -> str:
     """All of a config that workers and engine read when they start, as YAML.
 
     What is left out is decided by the driver, step by step: CPPO's options, the seeds, how many questions and
-    steps. The number of steps counts where the learning rate depends on it.
+    steps. The number of steps that comes of it counts where the learning rate depends on it.
     """
-    optim = config.actor_rollout_ref.actor.optim
     left_out = {"cppo", "data.seed", "data.train_max_samples"}
-    if optim.lr_scheduler_type == "constant" and optim.lr_warmup_steps >= 0:
-        left_out |= {"trainer.total_training_steps", "actor_rollout_ref.actor.optim.total_training_steps"}
-    return OmegaConf.to_yaml(OmegaConf.create(_without(OmegaConf.to_container(config), left_out)))
+    schedule = {"trainer.total_training_steps", "actor_rollout_ref.actor.optim.total_training_steps"}
+    read = OmegaConf.create(_without(OmegaConf.to_container(config), left_out | schedule))
+    steps = planned_steps(config) if _rate_depends_on_steps(config.actor_rollout_ref.actor.optim) else None
+    return OmegaConf.to_yaml(OmegaConf.create({"steps": steps, "read": read}))
+
+
+def _rate_depends_on_steps(optim: DictConfig) -> bool:
+    """verl 0.9.1 warms up for a share of the steps unless it is given a number above 0."""
+    by_share = optim.lr_warmup_steps <= 0 and optim.lr_warmup_steps_ratio > 0
+    return optim.lr_scheduler_type != "constant" or by_share
 
 
 def _without(config: dict, keys: set[str], prefix: str = "") -> dict:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from cppo_verl.config import ConfigError
-from cppo_verl.preflight import check, describe, save_config
+from cppo_verl.overrides import run_main
+from cppo_verl.preflight import check, describe, remarks_on_data, save_config
 
 OmegaConf.register_new_resolver("sum", lambda *values: sum(values), replace=True)
 OmegaConf.register_new_resolver(
@@ -47,7 +49,9 @@ def prepare(config: DictConfig) -> str:
     # Ray's workers may run in another folder.
     config.trainer.default_local_dir = os.path.abspath(config.trainer.default_local_dir)
     set_environment(config)
-    return describe(config, check(config))
+    plan = check(config)
+    notes = [f"\nnote: {remark}" for remark in remarks_on_data(config)]
+    return describe(config, plan) + "".join(notes)
 
 
 def launch(config: DictConfig, runner_class: type | None = None) -> None:
@@ -81,4 +85,4 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main, Path(__file__).parent / "conf", "cppo_trainer")

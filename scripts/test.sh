@@ -9,4 +9,4 @@ bin="${VENV:-.venv}/bin"
 "$bin/ruff" check .
 "$bin/ruff" format --check --quiet .
 # Two at a time: most of an end-to-end test is imports, one process after another.
-exec "$bin/python" -m pytest -n 2 --dist loadgroup "$@"
+exec "$bin/python" -m pytest -n 2 --dist loadscope "$@"

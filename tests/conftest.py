@@ -13,6 +13,22 @@ settings.register_profile("cppo", deadline=None)
 settings.load_profile("cppo")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With `-n`: tests that start Ray one after another, whatever else runs beside them.
+
+    verl 0.9.1 names its sockets by Ray's job number, which every Ray on the machine counts from 1.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneRay(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            without_ray = nodeid.startswith("tests/e2e/test_evaluation.py")
+            return "ray" if nodeid.startswith("tests/e2e/") and not without_ray else nodeid
+
+    return OneRay(config, log)
+
+
 @pytest.fixture(scope="session")
 def repo() -> Path:
     """The repository's root."""

@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from cppo_verl.checkpoints import LATEST
 from cppo_verl.config import ConfigError
 
 EXPORT = "huggingface_export"
@@ -18,8 +19,6 @@ STAMP = "exported_from.txt"
 """File in an export: the digest of the checkpoint it was made of."""
 BEST = "best.json"
 """File in a run's `best` folder that names the best step and its accuracy."""
-LATEST = "latest_checkpointed_iteration.txt"
-"""verl's tracker of the last checkpoint."""
 
 
 @dataclass(frozen=True)

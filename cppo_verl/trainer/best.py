@@ -16,11 +16,12 @@ class BestCheckpoint:
     """Keeps `RUN/best/global_step_N`, and `best.json` with its step and accuracy.
 
     The checkpoint that the step saved is linked (copied where the file system has no hard links), so it costs no
-    time, and outlives verl's rotation of checkpoints. Invariants:
+    time, and outlives the rotation of checkpoints. Invariants:
 
     - `best.json` names a complete checkpoint, always: the new one is in place before it is named, and the
       old one goes after that;
-    - a linked file is never written to: verl opens its files anew, so the trainer calls `make_room` first;
+    - a linked file is never written to: what an earlier start saved as a step is removed before it is saved again
+      (`Checkpoints.saving`);
     - the accuracy to beat is read from `best.json`, so that it survives a resume; one of a step that the run
       does not go on from is forgotten (`forget_after`);
     - of equal accuracies the earlier step stays.
@@ -41,10 +42,6 @@ class BestCheckpoint:
         if self.step > step:
             print(f"{self.folder}: its step {self.step} is after step {step}, from which this run goes on")
             self.step, self.accuracy = 0, float("-inf")
-
-    def make_room(self, step: int) -> None:
-        """Remove what an earlier start saved as this step, before it is written again."""
-        shutil.rmtree(self.run_folder / f"global_step_{step}", ignore_errors=True)
 
     def offer(self, step: int, metrics: Mapping[str, float]) -> dict[str, float]:
         """Keep the checkpoint of `step` if its validation accuracy is above the best; returns metrics to log.

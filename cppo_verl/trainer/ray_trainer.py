@@ -26,6 +26,7 @@ from verl.utils.skip.skip_manager import SkipManager
 from verl.workers.utils.padding import left_right_2_no_padding
 
 from cppo_verl.allocation import Allocation, Allocator
+from cppo_verl.checkpoints import Checkpoints
 from cppo_verl.config import CPPOConfig
 from cppo_verl.metrics import step_metrics
 from cppo_verl.trainer.best import BestCheckpoint
@@ -51,6 +52,9 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
         self.plan = plan_from_config(config)
         self.metrics_log = MetricsLog(config.trainer.default_local_dir)
         self.best = BestCheckpoint(config.trainer.default_local_dir)
+        self.checkpoints = Checkpoints(config.trainer.default_local_dir, config.trainer.max_actor_ckpt_to_keep)
+        with open_dict(config):
+            config.trainer.max_actor_ckpt_to_keep = None  # verl deletes the old weights before the new are complete
         super().__init__(config, *args, **kwargs)
 
     def init_workers(self) -> None:
@@ -223,8 +227,8 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
         return DataProto.from_single_dict(data={}, meta_info={"metrics": metrics})
 
     def _save_checkpoint(self) -> None:
-        self.best.make_room(self.global_steps)
-        super()._save_checkpoint()
+        with self.checkpoints.saving(self.global_steps):
+            super()._save_checkpoint()
 
     def _validate(self, *args, **kwargs) -> dict[str, float]:
         metrics = super()._validate(*args, **kwargs)
@@ -270,10 +274,13 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
         self.train_dataloader = QuestionStream(self.train_dataloader, self.plan.questions, epochs)
 
     def _load_checkpoint(self) -> None:
-        """As verl, but the data go on where they stopped also at an epoch's end, where verl starts over."""
+        """As verl, but only what is complete, and the data go on where they stopped also at an epoch's end, where
+        verl starts over."""
+        trainer = self.config.trainer
+        if trainer.resume_mode == "auto":
+            self.checkpoints.recover()
         super()._load_checkpoint()
-        if self.global_steps and not self.config.trainer.val_only:
-            trainer = self.config.trainer
+        if self.global_steps and not trainer.val_only:
             folder = Path(trainer.default_local_dir) / f"global_step_{self.global_steps}"
             if trainer.resume_mode == "resume_path":
                 folder = Path(trainer.resume_from_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -50,3 +51,16 @@ def runner(repo: Path) -> Iterator[Runner]:
 def train(runner: Runner, toy: Path, tmp_path: Path) -> Callable[..., Run]:
     """What trains in one test; see `trainer`."""
     return trainer(runner, toy, tmp_path)
+
+
+@pytest.fixture
+def evaluate(runner, toy, tmp_path):
+    """`evaluate("name", "key=value", ...)`: an evaluation of the embedded default; returns its folder."""
+
+    def start(name: str, *overrides: str, **kwargs) -> Path:
+        command = [sys.executable, "-m", "cppo_verl.evaluate", "device=cpu", "benchmarks=[toy]"]
+        own = (f"+files.toy={toy}/test.parquet", f"model={toy}/model", f"out={tmp_path}/{name}")
+        runner([*command, "sampling.max_tokens=64", *own, *overrides], tmp_path / f"{name}_log", **kwargs)
+        return tmp_path / name
+
+    return start

@@ -9,10 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import Popen
 
-import pytest
 from recorded import read_metrics
-
-pytestmark = pytest.mark.xdist_group("ray")
 
 
 def test_gsm8k_scripts(runner, gsm8k, toy, tmp_path):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from eq_9 import OVERRIDES, STEPS, B, G, assert_steps_follow_eq_9
 from recorded import different, of_kind, read_calls, weights
 
-pytestmark = pytest.mark.xdist_group("ray")
 GRPO = "{pruning_rate:0,allocation:false}"
 
 

@@ -13,7 +13,6 @@ from runs import running, trainer
 
 from cppo_verl.metrics import validation_accuracy
 
-pytestmark = pytest.mark.xdist_group("ray")
 DROP = "{pruning_rate:0.5,allocation:true,zero_variance:drop,max_gen_rounds:3}"
 FOUR_STEPS = (
     f"+cppo_by_step=[{','.join((*STEPS, DROP, DROP))}]",

@@ -25,7 +25,6 @@ SMALL = (
     "actor_rollout_ref.rollout.n=4",
     "actor_rollout_ref.actor.ppo_mini_batch_size=2",
     "actor_rollout_ref.actor.optim.lr=1e-3",
-    "actor_rollout_ref.actor.optim.lr_warmup_steps=0",
     "trainer.total_training_steps=2",
     "trainer.val_before_train=false",
 )

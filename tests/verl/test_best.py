@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from cppo_verl.checkpoints import Checkpoints
 from cppo_verl.config import ConfigError
 from cppo_verl.evaluation.models import find_checkpoint
 from cppo_verl.metrics import validation_accuracy
@@ -14,13 +15,14 @@ from cppo_verl.trainer.best import BestCheckpoint
 
 @pytest.fixture
 def save(tmp_path):
-    """`save(step)`: what a checkpoint of that step looks like."""
+    """`save(step)`: save what looks like a checkpoint, as the trainer does."""
 
-    def checkpoint(step: int) -> None:
+    def checkpoint(step: int, weights: str | None = None) -> None:
         actor = tmp_path / f"global_step_{step}/actor"
-        actor.mkdir(parents=True, exist_ok=True)
-        (actor / "model_world_size_1_rank_0.pt").write_text(f"weights {step}")
-        (actor / "fsdp_config.json").write_text("{}")
+        with Checkpoints(tmp_path).saving(step):
+            actor.mkdir(parents=True, exist_ok=True)
+            (actor / "model_world_size_1_rank_0.pt").write_text(weights or f"weights {step}")
+            (actor / "fsdp_config.json").write_text("{}")
 
     return checkpoint
 
@@ -62,14 +64,10 @@ def test_a_step_that_is_trained_again_does_not_write_into_the_best(tmp_path, sav
     save(10)
     best.offer(10, validated(0.5))
     again = BestCheckpoint(tmp_path)
-    again.make_room(10)
-    save(10)
-    (tmp_path / "global_step_10/actor/model_world_size_1_rank_0.pt").write_text("other weights")
+    save(10, "other weights")
     again.offer(10, validated(0.4))
     assert kept(tmp_path) == {10: "weights 10"}
-    again.make_room(10)
-    save(10)
-    (tmp_path / "global_step_10/actor/model_world_size_1_rank_0.pt").write_text("better weights")
+    save(10, "better weights")
     again.offer(10, validated(0.6))
     assert kept(tmp_path) == {10: "better weights"}
 
@@ -80,7 +78,6 @@ def test_a_best_step_that_the_run_does_not_go_on_from_is_forgotten(tmp_path, sav
     best = BestCheckpoint(tmp_path)
     best.forget_after(10)
     assert kept(tmp_path) == {20: "weights 20"}, "until there is another"
-    best.make_room(20)
     save(20)
     best.offer(20, validated(0.3))
     assert (best.step, best.accuracy) == (20, 0.3)

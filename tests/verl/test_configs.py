@@ -3,14 +3,16 @@
 import re
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
+from verl_rows import write_rows
 
 import cppo_verl
 import cppo_verl.train
 from cppo_verl.config import ConfigError
+from cppo_verl.limits import length_faults
+from cppo_verl.overrides import hints
 from cppo_verl.preflight import check
 from cppo_verl.trainer.checks import check_micro_batches, plan_from_config, refusals
 
@@ -130,8 +132,7 @@ def test_preflight_lists_every_fault_at_once(config, tmp_path):
 
 
 def test_preflight_of_too_little_data(config, tmp_path):
-    pd.DataFrame({"prompt": ["q"] * 5}).to_parquet(tmp_path / "few.parquet")
-    few = f"{tmp_path}/few.parquet"
+    few = write_rows(tmp_path / "few.parquet", list("abcde"))
     small = config("recipe=gsm8k", "device=cpu", f"data.train_files={few}", f"data.val_files={few}")
     small.actor_rollout_ref.model.path = _empty_model(tmp_path)
     with pytest.raises(ConfigError, match="a step takes 8 questions but the training data hold 5"):
@@ -155,8 +156,7 @@ def test_save_best_needs_a_checkpoint_at_every_validation(config, freqs):
 
 
 def test_save_best_refuses_to_choose_on_test_questions(config, tmp_path):
-    rows = pd.DataFrame({"prompt": ["q"] * 8, "extra_info": [{"split": "train"}] * 7 + [{"split": "test"}]})
-    rows.to_parquet(tmp_path / "rows.parquet")
+    write_rows(tmp_path / "rows.parquet", list("ab"), extra_info=[{"split": "train"}, {"split": "test"}])
     with pytest.raises(ConfigError, match=r"would choose the checkpoint on test questions: .*rows\.parquet"):
         check(config("recipe=gsm8k", "mode=save_best", f"data.val_files={tmp_path}/rows.parquet"))
 
@@ -164,3 +164,77 @@ def test_save_best_refuses_to_choose_on_test_questions(config, tmp_path):
 def _empty_model(folder: Path) -> str:
     (folder / "config.json").write_text('{"model_type": "qwen2"}')
     return str(folder)
+
+
+def test_bad_data_is_said_before_anything_starts(config, tmp_path):
+    good, bad = write_rows(tmp_path / "good.parquet", list("ab")), write_rows(tmp_path / "bad.parquet", ["a", " "])
+    given = config("recipe=gsm8k", "device=cpu", f"data.train_files=[{good},{tmp_path}]", f"data.val_files={bad}")
+    with pytest.raises(ConfigError) as caught:
+        check(given)
+    assert re.search(r"data\.train_files: .* is a folder \(bad\.parquet, good\.parquet\)", str(caught.value))
+    assert re.search(r"data\.val_files: .*bad\.parquet: an empty question in row 2", str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("null", "trainer.resume_from_path=None is no checkpoint"),
+        ("runs/one", "trainer.resume_from_path=runs/one is no checkpoint; give the path of a global_step_N"),
+        ("{}/global_step_9", "global_step_9 is not there"),
+        ("{}/global_step_2", "global_step_2 is not complete (it has no complete.json)"),
+    ],
+)
+def test_a_checkpoint_to_resume_from_is_checked(config, tmp_path, path, says):
+    (tmp_path / "global_step_2").mkdir()
+    path = path.format(tmp_path)
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        check(config("recipe=gsm8k", "trainer.resume_mode=resume_path", f"trainer.resume_from_path={path}"))
+
+
+def test_the_nearest_key_is_named_for_one_that_is_not_there(repo):
+    recipes = ["--config-dir", str(repo / "recipe/cppo/config"), "recipe=gsm8k", "device=cpu"]
+    given = ["cppo.prunning_rate=0.5", "data.train_batchsize=8", "trainer.save_freq=5", "+my.own=1", "batchsize=2"]
+    first, second, _ = hints([*recipes, *given], Path(CONF), "cppo_trainer")
+    assert first == "unknown option cppo.prunning_rate; did you mean cppo.pruning_rate?"
+    assert second == "unknown option data.train_batchsize; did you mean data.train_batch_size?"
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("trainer.n_gpus_per_node=0", "trainer.n_gpus_per_node=0 must be a whole number from 1; nearest: 1"),
+        ("trainer.n_gpus_per_node=two", "trainer.n_gpus_per_node='two' must be a whole number from 1"),
+        ("trainer.test_freq=0", "trainer.test_freq=0 must be a whole number from 1, or -1"),
+        ("actor_rollout_ref.rollout.n=1.5", "actor_rollout_ref.rollout.n=1.5 must be a whole number from 1"),
+        ("actor_rollout_ref.rollout.temperature=0", "rollout.temperature=0 must be a number above 0"),
+        ("actor_rollout_ref.rollout.gpu_memory_utilization=1.2", "must be a number above 0 to 1"),
+        ("actor_rollout_ref.actor.optim.lr=-1e-6", "optim.lr=-1e-06 must be a number above 0"),
+        ("actor_rollout_ref.actor.optim.lr=nan", "optim.lr=nan must be a number above 0"),
+        ("actor_rollout_ref.actor.ppo_epochs=true", "actor.ppo_epochs=True must be a whole number from 1"),
+        ("data.train_max_samples=null", "data.train_max_samples=None must be a whole number from 1, or -1"),
+    ],
+)
+def test_numbers_out_of_range(config, override, says):
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        check(config("recipe=gsm8k", override))
+
+
+def test_sequences_that_no_micro_batch_holds_are_refused(config):
+    """verl would stop in the middle of a run, when the first completion of that length comes."""
+    longer = config(
+        "recipe=gsm8k", "data.max_response_length=4096", "actor_rollout_ref.ref.log_prob_use_dynamic_bsz=false"
+    )
+    actor, rollout = length_faults(longer)
+    assert "ppo_max_token_len_per_gpu=4096 is less than the longest sequence" in actor
+    assert "data.max_response_length = 6144; set it to 6144 or more" in actor
+    assert "rollout.log_prob_max_token_len_per_gpu=4096" in rollout
+    (sharded, _, _) = length_faults(config("recipe=gsm8k", "data.max_response_length=8192", SHARDS))
+    assert "10240 over 2 shards; set it to 5120 or more" in sharded
+
+
+def test_the_rollout_must_split_over_the_devices(config):
+    (message,) = length_faults(config("recipe=gsm8k", "actor_rollout_ref.rollout.tensor_model_parallel_size=4"))
+    assert "tensor_model_parallel_size=4 does not divide the 2 devices; nearest that works: 2" in message
+
+
+SHARDS = "actor_rollout_ref.actor.ulysses_sequence_parallel_size=2"

@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 from omegaconf import OmegaConf
+from verl_rows import write_rows
 
 from cppo_verl.ablate import is_complete
 from cppo_verl.config import ConfigError
@@ -15,12 +16,12 @@ SHIPPED = sorted(path.stem for path in STUDIES.glob("*.yaml"))
 @pytest.fixture
 def overrides(tmp_path):
     """Enough of a data set and a model for the checks before a start."""
-    pd.DataFrame({"prompt": ["q"] * 256}).to_parquet(tmp_path / "rows.parquet")
+    write_rows(tmp_path / "rows.parquet", ["q"] * 256)
     (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
     rows = f"{tmp_path}/rows.parquet"
     return [
         *("recipe=toy", "device=cpu", f"data.train_files={rows}", f"data.val_files={rows}"),
-        *(f"actor_rollout_ref.model.path={tmp_path}", "actor_rollout_ref.actor.optim.lr_warmup_steps=0"),
+        f"actor_rollout_ref.model.path={tmp_path}",
     ]
 
 
@@ -45,9 +46,21 @@ def test_what_the_engine_reads_needs_a_start_of_its_own(overrides, tmp_path):
         plan_runs(study, [1], [*overrides, f"actor_rollout_ref.actor.optim.lr={lr}"], tmp_path) for lr in (1e-4, 2e-4)
     )
     assert len(share_starts([one, other])) == 2
-    cosine = [*overrides, "actor_rollout_ref.actor.optim.lr_scheduler_type=cosine"]
-    short, long = (plan_runs(study, [1], [*cosine, f"trainer.total_training_steps={n}"], tmp_path)[0] for n in (2, 4))
-    assert len(share_starts([short, long])) == 2
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        ("lr_scheduler_type=cosine",),
+        ("lr_warmup_steps=0", "lr_warmup_steps_ratio=0.1"),  # verl takes a 0 for "not given"
+    ],
+)
+def test_arms_whose_learning_rate_depends_on_their_number_of_steps_do_not_share_a_start(overrides, tmp_path, schedule):
+    study, limit = find_study("pruning_rate"), "data.train_max_samples=64"
+    optim = [f"actor_rollout_ref.actor.optim.{option}" for option in schedule]
+    assert len(share_starts(plan_runs(study, [1], [*overrides, limit, *optim], tmp_path))) == len(study.arms)
+    fixed = "trainer.total_training_steps=2"
+    assert len(share_starts(plan_runs(study, [1], [*overrides, limit, *optim, fixed], tmp_path))) == 1
 
 
 def test_a_complete_run_is_skipped_and_another_one_is_not_overwritten(overrides, tmp_path):
@@ -65,7 +78,7 @@ def test_a_complete_run_is_skipped_and_another_one_is_not_overwritten(overrides,
     with pytest.raises(ConfigError, match="holds a run with other settings"):
         is_complete(first_run("actor_rollout_ref.actor.kl_loss_coef=0.5"))
     assert OmegaConf.load(run.folder / "config.yaml") == run.config
-    pd.DataFrame({"prompt": ["other"] * 256}).to_parquet(tmp_path / "rows.parquet")
+    write_rows(tmp_path / "rows.parquet", ["other"] * 256)
     with pytest.raises(ConfigError, match="holds a run on other data or model files"):
         is_complete(first_run())
 

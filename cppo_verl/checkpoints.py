@@ -1,0 +1,149 @@
+"""A run's checkpoints on disk, `RUN/global_step_N`: which are complete, which one a run goes on from, how many stay.
+
+verl 0.9.1 takes the folder that its tracker file names as it is, whole or not, trains from scratch where that folder
+is gone, and with a keep-limit deletes the old weights before the new checkpoint's last files are written. Here a
+checkpoint is complete once `complete.json` lists its files, which is written last.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from zipfile import is_zipfile
+
+LATEST = "latest_checkpointed_iteration.txt"
+"""verl's tracker of the last checkpoint, in a run's folder."""
+COMPLETE = "complete.json"
+"""In a checkpoint: its files and their sizes in bytes."""
+SET_ASIDE = "incomplete"
+"""Folder of a run that checkpoints which are not complete are moved to."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that could not be written or cannot be loaded; the message says which, why, and what to do."""
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        run_folder: The run's.
+        keep: How many of the latest stay; None keeps all.
+    """
+
+    def __init__(self, run_folder: str | Path, keep: int | None = None):
+        self.folder, self.keep = Path(run_folder), keep
+
+    @contextmanager
+    def saving(self, step: int) -> Iterator[None]:
+        """Around the writing of a step's checkpoint: afterwards it is complete, and older ones than `keep` are gone.
+
+        What an earlier start saved as this step is removed first: verl would write into its files, and `best` may
+        share them.
+
+        Raises:
+            CheckpointError: It could not be written. The older ones are as they were.
+        """
+        folder = self.folder / f"global_step_{step}"
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            yield
+            mark_complete(folder)
+        except Exception as error:
+            raise CheckpointError(self._not_written(folder, error)) from error
+        self._rotate(step)
+
+    def recover(self) -> Path | None:
+        """The checkpoint to go on from: the latest complete one, up to the step that the tracker names.
+
+        The tracker is made to name it. Later folders that are not complete are moved to `incomplete/`, and said.
+        None where there is no checkpoint.
+        """
+        tracked = self._tracked()
+        for folder in self._latest_first():
+            if why := fault(folder, tracked):
+                self._set_aside(folder, why)
+            elif tracked is None or step_of(folder) <= tracked:
+                _write(self.folder / LATEST, str(step_of(folder)))
+                return folder
+        (self.folder / LATEST).unlink(missing_ok=True)
+        return None
+
+    def _tracked(self) -> int | None:
+        try:
+            return int((self.folder / LATEST).read_text())
+        except (OSError, ValueError):  # none, or a kill or a full disk left it empty
+            return None
+
+    def _latest_first(self) -> list[Path]:
+        folders = (path for path in self.folder.glob("global_step_*") if path.name[12:].isdigit())
+        return sorted(folders, key=step_of, reverse=True)
+
+    def _set_aside(self, folder: Path, why: str) -> None:
+        target = self.folder / SET_ASIDE / folder.name
+        number = 1
+        while target.exists():
+            number += 1
+            target = target.with_name(f"{folder.name}_{number}")
+        target.parent.mkdir(exist_ok=True)
+        folder.rename(target)
+        print(f"{folder} is not complete ({why}): moved to {target}, which may be deleted", flush=True)
+
+    def _rotate(self, step: int) -> None:
+        upto = [folder for folder in self._latest_first() if step_of(folder) <= step]
+        for old in upto[self.keep :] if self.keep else []:
+            shutil.rmtree(old)
+
+    def _not_written(self, folder: Path, error: Exception) -> str:
+        cause = getattr(error, "cause", None) or error  # Ray wraps a worker's error
+        free = shutil.disk_usage(self.folder).free / 2**30
+        tracked = self._tracked()
+        complete = (path.name for path in self._latest_first() if not fault(path, tracked))
+        return (
+            f"the checkpoint {folder} could not be written ({type(cause).__name__}: {cause}; {free:.1f} GiB free "
+            "there). Start the same command again when the cause is gone: it goes on from "
+            + next(complete, "the beginning")
+        )
+
+
+def step_of(folder: Path) -> int:
+    """N of `global_step_N`."""
+    return int(folder.name.removeprefix("global_step_"))
+
+
+def mark_complete(folder: Path) -> None:
+    """Write `complete.json`."""
+    sizes = {str(file.relative_to(folder)): file.stat().st_size for file in sorted(folder.rglob("*")) if file.is_file()}
+    _write(folder / COMPLETE, json.dumps(sizes, indent=1))
+
+
+def fault(folder: Path, tracked: int | None = None) -> str | None:
+    """Why a checkpoint is not complete; None if it is.
+
+    Args:
+        folder: A `global_step_N`.
+        tracked: The step that the run's tracker names. Up to it, a checkpoint without `complete.json` (of verl's
+            own trainer) is taken for complete if its last file can be read.
+    """
+    listing = folder / COMPLETE
+    if not listing.is_file():
+        of_verl = tracked is not None and step_of(folder) <= tracked
+        complete = of_verl and (folder / "actor").is_dir() and is_zipfile(folder / "data.pt")
+        return None if complete else f"it has no {COMPLETE}"
+    for name, size in json.loads(listing.read_text()).items():
+        if not (folder / name).is_file():
+            return f"{name} is gone"
+        if (found := (folder / name).stat().st_size) != size:
+            return f"{name} has {found} bytes instead of {size}"
+    return None
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a whole file or none."""
+    partial = path.with_name(f".{path.name}.tmp")
+    partial.write_text(text)
+    os.replace(partial, path)
