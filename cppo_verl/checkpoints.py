@@ -49,7 +49,7 @@ class Checkpoints:
             CheckpointError: It could not be written. The older ones are as they were.
         """
         folder = self.folder / f"global_step_{step}"
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         try:
             yield
             mark_complete(folder)
@@ -96,7 +96,7 @@ class Checkpoints:
     def _rotate(self, step: int) -> None:
         upto = [folder for folder in self._latest_first() if step_of(folder) <= step]
         for old in upto[self.keep :] if self.keep else []:
-            shutil.rmtree(old)
+            _remove(old)
 
     def _not_written(self, folder: Path, error: Exception) -> str:
         cause = getattr(error, "cause", None) or error  # Ray wraps a worker's error
@@ -134,12 +134,25 @@ def fault(folder: Path, tracked: int | None = None) -> str | None:
         of_verl = tracked is not None and step_of(folder) <= tracked
         complete = of_verl and (folder / "actor").is_dir() and is_zipfile(folder / "data.pt")
         return None if complete else f"it has no {COMPLETE}"
-    for name, size in json.loads(listing.read_text()).items():
+    try:
+        sizes = json.loads(listing.read_text())
+    except ValueError:
+        return f"{COMPLETE} cannot be read"
+    for name, size in sizes.items():
         if not (folder / name).is_file():
             return f"{name} is gone"
         if (found := (folder / name).stat().st_size) != size:
             return f"{name} has {found} bytes instead of {size}"
     return None
+
+
+def _remove(folder: Path) -> None:
+    """Delete a checkpoint; a kill in the middle leaves nothing that has a checkpoint's name."""
+    going = folder.with_name(f".{folder.name}.removed")
+    shutil.rmtree(going, ignore_errors=True)
+    if folder.is_dir():
+        folder.rename(going)
+        shutil.rmtree(going)
 
 
 def _write(path: Path, text: str) -> None:

@@ -35,12 +35,24 @@ def compare_benchmark(a: Path, b: Path, name: str) -> Comparison:
     """Compare two evaluations' folders on one benchmark that both asked.
 
     Raises:
-        ConfigError: The questions are not the same in both, or one is not finished.
+        ConfigError: The questions or the protocol are not the same in both, or one is not finished.
     """
-    asked = [read_settings(folder)["benchmarks"][name] for folder in (a, b)]
+    settings = [read_settings(folder) for folder in (a, b)]
+    asked = [found["benchmarks"][name] for found in settings]
     if asked[0]["questions"] != asked[1]["questions"]:
         raise ConfigError(f"{name}: not the same questions in both; give both the same file and limit")
+    if (one := protocol(settings[0], name)) != (other := protocol(settings[1], name)):
+        raise ConfigError(f"{name}: not the same protocol in both: {one} and {other}")
     return compare(*(_correct(folder, name, own) for folder, own in zip((a, b), asked, strict=True)))
+
+
+def protocol(settings: dict, name: str) -> dict:
+    """What two evaluations of a benchmark must have in common besides the questions; the number of samples may
+    differ."""
+    own = settings["benchmarks"][name]
+    return {key: own.get(key) for key in ("temperature", "top_p")} | {
+        key: settings.get(key) for key in ("max_tokens", "dtype")
+    }
 
 
 def _correct(folder: Path, name: str, asked: dict) -> np.ndarray:

@@ -157,8 +157,8 @@ def model_fault(path: str, *, trust_remote_code: bool = False) -> str | None:
 
 
 def _device_faults(config: DictConfig) -> Iterator[str]:
-    if config.trainer.device != "cuda" or config.trainer.nnodes > 1 or "RAY_ADDRESS" in os.environ:
-        return  # the GPUs are those of a cluster, not of this machine
+    if config.trainer.device != "cuda" or config.trainer.nnodes > 1 or "RAY_ADDRESS" in os.environ or config.dry_run:
+        return  # the GPUs are those of a cluster, or of another machine that a run is planned for
     import torch
 
     asked, there = config.trainer.n_gpus_per_node, torch.cuda.device_count()

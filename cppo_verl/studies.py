@@ -125,7 +125,8 @@ def engine_side(config: DictConfig) -> str:
 def _rate_depends_on_steps(optim: DictConfig) -> bool:
     """verl 0.9.1 warms up for a share of the steps unless it is given a number above 0."""
     by_share = optim.lr_warmup_steps <= 0 and optim.lr_warmup_steps_ratio > 0
-    return optim.lr_scheduler_type != "constant" or by_share
+    schedule = optim.get("warmup_style") or optim.lr_scheduler_type  # verl's old name for it goes first
+    return schedule != "constant" or by_share
 
 
 def _without(config: dict, keys: set[str], prefix: str = "") -> dict:

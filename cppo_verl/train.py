@@ -12,9 +12,12 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from cppo_verl import dry_run
 from cppo_verl.config import ConfigError
+from cppo_verl.console import open_console
 from cppo_verl.overrides import run_main
 from cppo_verl.preflight import check, describe, remarks_on_data, save_config
+from cppo_verl.trainer.checks import plan_from_config
 
 OmegaConf.register_new_resolver("sum", lambda *values: sum(values), replace=True)
 OmegaConf.register_new_resolver(
@@ -35,6 +38,8 @@ def run(config: DictConfig, runner_class: type | None = None) -> None:
         ConfigError: Something is wrong that can be known before Ray starts; the message lists all of it.
     """
     print(prepare(config), flush=True)
+    if config.dry_run:
+        return show_plan(config)
     save_config(config)
     launch(config, runner_class)
 
@@ -52,6 +57,13 @@ def prepare(config: DictConfig) -> str:
     plan = check(config)
     notes = [f"\nnote: {remark}" for remark in remarks_on_data(config)]
     return describe(config, plan) + "".join(notes)
+
+
+def show_plan(config: DictConfig) -> None:
+    """What `dry_run=true` does after the checks."""
+    model = config.actor_rollout_ref.model
+    sizes = dry_run.read_model(os.path.expanduser(model.path), trust_remote_code=model.trust_remote_code)
+    open_console().print(dry_run.plan_table(config, plan_from_config(config), sizes))
 
 
 def launch(config: DictConfig, runner_class: type | None = None) -> None:

@@ -12,8 +12,6 @@ import pyarrow.parquet as pq
 
 NEEDED = ("data_source", "reward_model")
 """Columns besides the prompt's."""
-TEMPLATE_BYTES = 512
-"""More than a chat template adds, a default system message included."""
 
 
 class RowsError(ValueError):
@@ -91,11 +89,16 @@ def _gold(row: dict[str, Any]) -> str | None:
 def overlong(rows: Rows, limit: int, tokenize: Callable[[list[dict[str, str]]], Sequence[int]]) -> str | None:
     """What to say if prompts are longer than `limit` tokens: verl would stop in the middle of a run.
 
-    Only prompts of as many bytes are tokenized: hardly a token is shorter than a byte, and a chat template adds little.
+    Only prompts of more bytes than the limit, less what the chat template adds, are tokenized: a token is at least a
+    byte.
     """
+    added: dict[tuple[str, ...], int] = {}
     lengths = {}
     for number, messages in enumerate(rows.prompts, start=1):
-        if sum(len(message["content"].encode()) for message in messages) + TEMPLATE_BYTES > limit:
+        roles = tuple(message["role"] for message in messages)
+        if roles not in added:
+            added[roles] = len(tokenize([{"role": role, "content": ""} for role in roles]))
+        if sum(len(message["content"].encode()) for message in messages) + added[roles] > limit:
             lengths[number] = len(tokenize(messages))
     too_long = {number: length for number, length in lengths.items() if length > limit}
     if not too_long:

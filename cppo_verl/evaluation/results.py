@@ -81,7 +81,10 @@ def read_generations(folder: Path) -> pd.DataFrame:
     path = folder / GENERATIONS
     if not path.is_file():
         raise ConfigError(f"{folder} is no evaluation's folder: no {GENERATIONS}")
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    whole = path.read_bytes()
+    lines = [json.loads(line) for line in whole[: whole.rfind(b"\n") + 1].splitlines()]  # the last may be unfinished
+    if not lines:
+        raise ConfigError(f"{folder} holds no completion yet")
     frame = pd.DataFrame(lines).drop_duplicates(["benchmark", "index", "sample"])
     return frame.sort_values(["benchmark", "index", "sample"], ignore_index=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb
@@ -31,21 +30,25 @@ def accuracy_interval(correct: np.ndarray) -> Interval:
     """
     if correct.shape[1] == 1:
         return wilson(correct.sum(), len(correct))
-    return mean_interval(correct.mean(axis=1))
+    return mean_interval(correct.mean(axis=1), correct.shape[1])
 
 
-def mean_interval(values: np.ndarray) -> Interval:
+def mean_interval(values: np.ndarray, samples: int = 1) -> Interval:
     """95 % interval of the mean of shares that several samples of each question gave.
 
-    The samples of a question are not independent: a bootstrap (percentile, over questions). Where every question
-    has the same value it would have no width, so Wilson's over questions stands in, which is the wider one.
+    The samples of a question are not independent: a bootstrap (percentile, over questions). With few right (or few
+    wrong) ones that is too narrow, and has no width where all questions agree: it is never narrower than Wilson's,
+    over the samples as if they were independent, or over questions where all agree.
 
     Args:
         values: `(num_questions,)`, each from 0 to 1.
+        samples: Of which each is the mean.
     """
     if np.ptp(values) == 0:
         return wilson(values.sum(), len(values))
-    return Interval(*_bootstrap(values), "bootstrap over questions")
+    low, high = _bootstrap(values)
+    least = wilson(values.sum() * samples, len(values) * samples)
+    return Interval(min(low, least.low), max(high, least.high), "bootstrap over questions, Wilson at the least")
 
 
 def wilson(successes: float, trials: int) -> Interval:
@@ -70,15 +73,17 @@ def pass_at_k(correct: np.ndarray, k: int) -> np.ndarray:
 def majority_correct(answers: Sequence[str | None], correct: Sequence[bool]) -> float:
     """Whether the most frequent answer of one question's samples is right.
 
-    All right answers are one answer, however written. No answer is no vote; tied answers share the verdict.
+    Answers are one where they are written the same (`extract_answer`): to pool those that the scorer finds equal to
+    the gold would let the gold vote. No answer is no vote; tied answers share the verdict.
     """
-    pairs = [(answer, ok) for answer, ok in zip(answers, correct, strict=True) if answer or ok]
-    votes = Counter(("right",) if ok else ("wrong", answer) for answer, ok in pairs)
-    if not votes:
+    verdicts: dict[str, list[bool]] = {}
+    for answer, ok in zip(answers, correct, strict=True):
+        if answer:
+            verdicts.setdefault(answer, []).append(bool(ok))
+    if not verdicts:
         return 0.0
-    most = max(votes.values())
-    winners = [answer for answer, count in votes.items() if count == most]
-    return float(("right",) in winners) / len(winners)
+    most = max(map(len, verdicts.values()))
+    return float(np.mean([np.mean(found) for found in verdicts.values() if len(found) == most]))
 
 
 @dataclass(frozen=True)
@@ -103,8 +108,10 @@ class Comparison:
 def compare(a: np.ndarray, b: np.ndarray) -> Comparison:
     """Compare two models question by question.
 
-    The interval is a paired bootstrap over questions. The p-value is McNemar's exact test for one sample a
-    question, else a paired permutation test of the mean difference (signs of the differences flipped).
+    For one sample a question the p-value is McNemar's exact test, and the interval its inverse: Clopper and Pearson's
+    of b's share of the questions that only one of the two got right. For several the interval is a paired bootstrap
+    over questions, and the p-value a paired permutation test of the mean difference (signs of the differences
+    flipped); with few differing questions those two may disagree about 0.
 
     Args:
         a: `(num_questions, num_samples)` of 0 and 1, of the first model.
@@ -121,7 +128,7 @@ def compare(a: np.ndarray, b: np.ndarray) -> Comparison:
         questions=len(a),
         accuracy_a=float(a.mean()),
         accuracy_b=float(b.mean()),
-        interval=_difference_interval(difference),
+        interval=_mcnemar_interval(difference) if single else _difference_interval(difference),
         p_value=mcnemar(a[:, 0], b[:, 0]) if single else _sign_flip_test(difference),
         test="McNemar, exact" if single else "paired permutation",
     )
@@ -131,6 +138,15 @@ def mcnemar(a: np.ndarray, b: np.ndarray) -> float:
     """Exact two-sided p-value from the questions that only one of the two got right."""
     only_a, only_b = int(np.sum((a == 1) & (b == 0))), int(np.sum((a == 0) & (b == 1)))
     return float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+
+
+def _mcnemar_interval(difference: np.ndarray) -> Interval:
+    differ = int(np.abs(difference).sum())
+    if not differ:
+        return _difference_interval(difference)
+    share = stats.binomtest(int((difference > 0).sum()), differ).proportion_ci(CONFIDENCE, method="exact")
+    low, high = ((2 * bound - 1) * differ / len(difference) for bound in (share.low, share.high))
+    return Interval(float(low), float(high), "McNemar, inverted")
 
 
 def _difference_interval(difference: np.ndarray) -> Interval:
@@ -149,9 +165,10 @@ def _bootstrap(values: np.ndarray) -> tuple[float, float]:
 
 
 def _sign_flip_test(difference: np.ndarray) -> float:
-    if len(difference) < 2 or not difference.any():
+    differing = difference[difference != 0]  # a flipped 0 changes nothing; few others are tested exactly
+    if len(differing) < 2:
         return 1.0
     result = stats.permutation_test(
-        (difference,), np.mean, permutation_type="samples", vectorized=True, n_resamples=RESAMPLES, rng=0
+        (differing,), np.mean, permutation_type="samples", vectorized=True, n_resamples=RESAMPLES, rng=0
     )
     return float(result.pvalue)

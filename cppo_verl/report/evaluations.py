@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from cppo_verl.compare import compare_benchmark
+from cppo_verl.compare import compare_benchmark, protocol
 from cppo_verl.config import ConfigError
 from cppo_verl.evaluation.results import RESULTS
+from cppo_verl.evaluation.statistics import Interval
 from cppo_verl.report.runs import Run
 
 
@@ -24,8 +25,8 @@ class Evaluation:
     checkpoint: str
     """`global_step_N`, or `best/global_step_N`."""
     benchmark: str
-    questions_asked: str
-    """Fingerprint of the questions."""
+    asked: str
+    """What it may be compared by: a fingerprint of the questions, and the protocol."""
     result: dict
     """As in `results.json`."""
 
@@ -51,7 +52,7 @@ def table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
     first: dict[tuple[str, str], Evaluation] = {}
     rows = []
     for evaluation in evaluations:
-        base = first.setdefault((evaluation.benchmark, evaluation.questions_asked), evaluation)
+        base = first.setdefault((evaluation.benchmark, evaluation.asked), evaluation)
         result, interval = evaluation.result, evaluation.result["intervals"]["accuracy"]
         row = {
             "benchmark": evaluation.benchmark,
@@ -73,30 +74,34 @@ def table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
 
 def _files(run: Path) -> Iterator[Path]:
     for place in (run, run / "best"):
-        files = place.glob(f"eval/global_step_*/*/{RESULTS}")
+        files = (file for file in place.glob(f"eval/global_step_*/*/{RESULTS}") if _step_name(file).isdigit())
         yield from sorted(files, key=lambda file: (-_step(file), file.parent.name))
 
 
+def _step_name(results: Path) -> str:
+    return results.parent.parent.name.removeprefix("global_step_")
+
+
 def _step(results: Path) -> int:
-    return int(results.parent.parent.name.removeprefix("global_step_"))
+    return int(_step_name(results))
 
 
 def _read(run: Run, file: Path) -> list[Evaluation]:
     content = json.loads(file.read_text())
     place = file.parent.parent
     checkpoint = place.name if place.parents[1] == run.folder else f"best/{place.name}"
-    return [
-        Evaluation(
-            run.name, file.parent, checkpoint, name, content["settings"]["benchmarks"][name]["questions"], result
-        )
-        for name, result in content["benchmarks"].items()
-    ]
+    found = []
+    for name, result in content["benchmarks"].items():
+        asked = f"{content['settings']['benchmarks'][name]['questions']} {protocol(content['settings'], name)}"
+        Interval(**result["intervals"]["accuracy"])  # an earlier version's has none
+        found.append(Evaluation(run.name, file.parent, checkpoint, name, asked, result))
+    return found
 
 
 def _against(base: Evaluation, evaluation: Evaluation) -> dict[str, float]:
     try:
         found = compare_benchmark(base.folder, evaluation.folder, evaluation.benchmark)
-    except ConfigError:  # the generations of one are gone
+    except (ConfigError, ValueError, KeyError):  # the generations of one are gone, or cannot be read
         return {}
     return {
         "difference": 100 * found.difference,

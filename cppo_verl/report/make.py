@@ -14,9 +14,10 @@ from cppo_verl.report.notes import notes
 from cppo_verl.report.runs import Run, RunError, read_run
 
 RESULTS = """\
-Accuracy is that of the validation after the last step. The 95 % interval is Wilson's over the validation questions;
-where a row is the mean of several runs that differ only by seed it also covers Student's over the seeds. Time is
-generation and training, without validation and checkpoints."""
+Accuracy is that of the validation after the last step, on the questions of `data.val_files`. The 95 % interval is
+Wilson's over these questions; where a row is the mean of several runs that differ only by seed, its half-widths and
+those of Student's over the seeds are added in quadrature, and the fastest and the slowest run stand beside the mean
+time. Time is generation and training, without validation and checkpoints."""
 
 SPLIT = """\
 Completions are scored as they finish, while others are still generated: `reward` is only what is left to do after
@@ -25,16 +26,18 @@ the last one. `other` is the rest of a step."""
 ACCOUNTING = """\
 Means of a run. With g the first row's seconds that pruning leaves alone and t those of its old and reference
 log-probs and its update, the same questions can get (g + t) / (g + t (1 - P)) times faster, and (g + t) / g times if
-t were nothing. A ratio above its bound comes from what the bound leaves out, such as generating more questions at
-once, or from noise."""
+t were nothing. Time saved is 1 - 1 / ratio, as a share of the same of its bound; above 100 % comes from what the bound
+leaves out, such as generating more questions at once, or from noise."""
 
 KINDS = """\
 The four kinds of completion of the paper's Table 3, in a run."""
 
 
 EVALUATIONS = """\
-Of the checkpoints, by `cppo_verl.evaluate`. A difference is to the first row of the same questions, question by
-question: paired bootstrap; p is McNemar's exact test for one sample a question, else a paired permutation test."""
+Of the checkpoints, by `cppo_verl.evaluate`. A difference is to the first row of the same questions and protocol,
+question by question: p is McNemar's exact test and the interval its inverse for one sample a question, else a paired
+permutation test and a paired bootstrap. It is a difference of two checkpoints, not of two methods, and p is not
+corrected for the number of rows."""
 
 
 def make_report(folders: Sequence[Path], out: Path, console: Console) -> list[str]:

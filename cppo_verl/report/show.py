@@ -26,7 +26,7 @@ def results(table: pd.DataFrame) -> pd.DataFrame:
             "steps": table["steps"].map(_count),
             "accuracy before (%)": table["accuracy before"].map(_one_decimal),
             "accuracy (%) [95 % interval]": _intervals(table, "accuracy"),
-            "time (s)": table["seconds"].map("{:.1f}".format),
+            "time (s)": [_spread(*row) for row in table[["runs", "seconds", "seconds low", "seconds high"]].values],
             "ratio": table["ratio"].map(_times),
         }
     )
@@ -64,8 +64,8 @@ def accounting(table: pd.DataFrame) -> pd.DataFrame:
         "bound on the ratio at this P": columns["bound"].map(_times),
         "bound if the forwards cost nothing": columns["limit"].map(_times),
         "ratio reached": columns["ratio"].map(_times),
-        "… of the bound at this P": columns["reached"].map(_percent),
-        "… of the bound if the forwards cost nothing": columns["reached_limit"].map(_percent),
+        "time saved, of what this P can save": columns["reached"].map(_percent),
+        "time saved, of the old, reference and update": columns["reached_limit"].map(_percent),
     }
     shown = pd.DataFrame(
         {name: column.map(_count) for name, column in counts.items()}
@@ -166,6 +166,10 @@ def _interval(value: float, low: float, high: float, sign: str = "") -> str:
     if pd.isna(value) or pd.isna(low):
         return _one_decimal(value)
     return f"{value:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+
+
+def _spread(runs: float, mean: float, low: float, high: float) -> str:
+    return f"{mean:.1f}" if runs == 1 else f"{mean:.1f} ({low:.1f} to {high:.1f})"
 
 
 def _with_share(part: pd.Series, whole: pd.Series) -> list[str]:

@@ -18,8 +18,8 @@ class BestCheckpoint:
     The checkpoint that the step saved is linked (copied where the file system has no hard links), so it costs no
     time, and outlives the rotation of checkpoints. Invariants:
 
-    - `best.json` names a complete checkpoint, always: the new one is in place before it is named, and the
-      old one goes after that;
+    - `best.json` names a complete checkpoint: the new one is in place before it is named, and the old one goes after
+      that; where both are of the same step, a kill between the two renames is mended at the next start;
     - a linked file is never written to: what an earlier start saved as a step is removed before it is saved again
       (`Checkpoints.saving`);
     - the accuracy to beat is read from `best.json`, so that it survives a resume; one of a step that the run
@@ -32,7 +32,11 @@ class BestCheckpoint:
         self.step, self.accuracy = 0, float("-inf")
         if (record := self.folder / BEST).is_file():
             best = json.loads(record.read_text())
-            self.step, self.accuracy = best["step"], best["accuracy"]
+            name = f"global_step_{best['step']}"
+            if (replaced := self.folder / f".{name}.old").exists() and not (self.folder / name).exists():
+                replaced.rename(self.folder / name)  # a kill came between the old one's going and the new one's coming
+            if (self.folder / name).exists():
+                self.step, self.accuracy = best["step"], best["accuracy"]
 
     def forget_after(self, step: int) -> None:
         """Do not try to beat what a later step once reached that is now trained again, or not at all.

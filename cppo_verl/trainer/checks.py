@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from cppo_verl.config import ConfigError, CPPOConfig
 from cppo_verl.planning import StepPlan, plan_step
 
+LOG_PROB = "log_prob_"
 OUTCOME_ESTIMATORS = ("grpo", "grpo_vectorized", "rloo")
 """Advantage estimators that give a completion one advantage, from rewards alone."""
 
@@ -68,6 +69,20 @@ def refusals(config: DictConfig) -> list[str]:
         (on("trainer.critic_warmup"), "trainer.critic_warmup must be 0: there is no critic"),
         (on("distillation.enabled"), "distillation.enabled=true is not supported"),
         (
+            on("actor_rollout_ref.actor.checkpoint.async_save"),
+            "actor_rollout_ref.actor.checkpoint.async_save=true: a checkpoint would be taken for complete while it is "
+            "written; set it to false",
+        ),
+        (
+            on("trainer.del_local_ckpt_after_load"),
+            "trainer.del_local_ckpt_after_load=true deletes the checkpoint that the next start would need",
+        ),
+        (
+            on("trainer.remove_previous_ckpt_in_save"),
+            "trainer.remove_previous_ckpt_in_save=true deletes the old checkpoint before the new one is complete; set "
+            "trainer.max_actor_ckpt_to_keep=1",
+        ),
+        (
             on("reward.reward_model.enable") and not on("reward.reward_model.enable_resource_pool"),
             "reward.reward_model.enable=true needs reward.reward_model.enable_resource_pool=true: completions are "
             "scored while the rollout engine is awake",
@@ -87,23 +102,24 @@ def refusals(config: DictConfig) -> list[str]:
 
 
 def check_micro_batches(config: DictConfig, plan: StepPlan) -> None:
-    """Refuse fixed micro-batches that do not divide a rank's rows.
+    """Refuse fixed micro-batches that are not given, or do not divide a rank's rows.
 
     Raises:
         ConfigError: Names the option, and the nearest smaller size that works.
     """
-    parts = config.actor_rollout_ref
-    if parts.actor.use_dynamic_bsz:
-        return
-    for key, size, rows in (
-        ("actor.ppo_micro_batch_size_per_gpu", parts.actor.ppo_micro_batch_size_per_gpu, plan.mini_batch_rows),
-        ("rollout.log_prob_micro_batch_size_per_gpu", parts.rollout.log_prob_micro_batch_size_per_gpu, plan.rows),
-        ("ref.log_prob_micro_batch_size_per_gpu", parts.ref.log_prob_micro_batch_size_per_gpu, plan.rows),
+    for part, prefix, rows in (
+        ("actor", "ppo_", plan.mini_batch_rows),
+        ("rollout", LOG_PROB, plan.rows),
+        ("ref", LOG_PROB, plan.rows),
     ):
-        share = rows // plan.dp_size
-        if size and share % size:
-            nearest = max(divisor for divisor in range(1, min(size, share) + 1) if share % divisor == 0)
+        options, dynamic = config.actor_rollout_ref[part], f"{prefix}use_dynamic_bsz".removeprefix("ppo_")
+        key, share = f"{prefix}micro_batch_size_per_gpu", rows // plan.dp_size
+        size = options[key]
+        if options[dynamic]:
+            continue
+        if size is None or share % size:
+            nearest = max(divisor for divisor in range(1, min(size or 1, share) + 1) if share % divisor == 0)
             raise ConfigError(
-                f"actor_rollout_ref.{key}={size} does not divide the {share} rows of a rank; nearest that works: "
-                f"{nearest}, or actor_rollout_ref.actor.use_dynamic_bsz=true"
+                f"actor_rollout_ref.{part}.{key}={size} does not divide the {share} rows of a rank; nearest that "
+                f"works: {nearest}, or actor_rollout_ref.{part}.{dynamic}=true"
             )

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 METRICS_FILE = "metrics.jsonl"
+BEFORE = "metrics.jsonl.before"
+"""Copy of the lines of earlier starts, from before verl opens its file until they stand in it again."""
 
 
 class MetricsLog:
     """Keeps what earlier starts of a run logged.
 
-    verl 0.9.1's file logger opens its file anew at every start. The lines are read before it does, and
-    those up to the step that was resumed from are written back, so that each training step stands there once.
+    verl 0.9.1's file logger opens its file anew at every start. The lines are copied before it does, and
+    those up to the step that was resumed from are written back, so that each training step stands there once. The
+    copy stays until then: a start that fails or is killed while it loads the checkpoint loses none.
     """
 
     def __init__(self, run_folder: str):
         path = Path(run_folder) / METRICS_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
         os.environ["VERL_FILE_LOGGER_PATH"] = str(path)
-        self._earlier = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        self._copy = path.with_name(BEFORE)
+        if path.exists() and not self._copy.exists():
+            partial = path.with_name(f".{BEFORE}.tmp")
+            shutil.copyfile(path, partial)
+            os.replace(partial, self._copy)
 
     def keep_until(self, step: int, tracking) -> None:
         """Write the earlier lines of steps below `step` + 1 to verl's file logger, when there is one.
@@ -28,12 +36,14 @@ class MetricsLog:
         A line that a killed run left unfinished, or that cannot be read, is dropped.
         """
         logger = tracking.logger.get("file")
-        if not logger or not step:
-            return
-        for line in self._earlier:
-            entry = read_entry(line)
-            if entry and line.endswith(b"\n") and entry[0] <= step:
-                logger.fp.write(line)
+        if logger and step and self._copy.exists():
+            for line in self._copy.read_bytes().splitlines(keepends=True):
+                entry = read_entry(line)
+                if entry and line.endswith(b"\n") and entry[0] <= step:
+                    logger.fp.write(line)
+            logger.fp.flush()
+        if logger:
+            self._copy.unlink(missing_ok=True)
 
 
 def read_entry(line: bytes) -> tuple[int, dict] | None:

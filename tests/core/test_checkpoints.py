@@ -90,6 +90,7 @@ def test_a_run_that_went_back_goes_on_from_where_the_tracker_says(tmp_path):
     [
         (lambda folder: (folder / FILES[0]).unlink(), "model_world_size_1_rank_0.pt is gone"),
         (lambda folder: (folder / FILES[1]).write_bytes(b"x"), "optim_world_size_1_rank_0.pt has 1 bytes instead of"),
+        (lambda folder: (folder / "complete.json").write_text(""), "complete.json cannot be read"),
     ],
 )
 def test_a_checkpoint_that_was_spoiled_later_is_passed_over(tmp_path, capsys, spoil, why):
@@ -115,6 +116,22 @@ def test_older_ones_go_after_the_new_one_is_complete(tmp_path, keep):
     assert steps(tmp_path) == [2, 4, 6][-(keep or 3) :]
     save(tmp_path, 8, keep=keep, until=3)
     assert steps(tmp_path) == [*[2, 4, 6][-(keep or 3) :], 8], "none goes before it"
+
+
+def test_a_kill_while_an_old_one_is_deleted_leaves_no_checkpoint_that_is_not_one(tmp_path, monkeypatch):
+    for step in (2, 4):
+        save(tmp_path, step)
+
+    def killed(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cppo_verl.checkpoints.shutil.rmtree", killed)
+        save(tmp_path, 2)  # the same step again, as after a resume from an earlier one
+    assert steps(tmp_path) == [2, 4] or steps(tmp_path) == [4]
+    assert not any(fault(folder) for folder in tmp_path.glob("global_step_*"))
+    save(tmp_path, 2)
+    assert steps(tmp_path) == [2, 4] and not list(tmp_path.glob(".*removed"))
 
 
 def test_what_an_earlier_start_saved_as_this_step_is_not_written_into(tmp_path):

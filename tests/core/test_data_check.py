@@ -66,7 +66,7 @@ def test_prompts_longer_than_the_limit(tmp_path):
     found = overlong(rows, 1000, tokenize)
     assert "2 prompt(s) of more than data.max_prompt_length=1000 tokens, first in row 2" in found
     assert "set data.max_prompt_length=3000" in found
-    assert "short" not in tokenized
+    assert "short" not in tokenized, "it cannot be longer"
 
 
 def test_repeated_and_shared_questions_are_said(tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isnan, sqrt
+from math import hypot, isnan, sqrt
 from pathlib import Path
 
 import pandas as pd
@@ -108,7 +108,9 @@ def test_runs_that_differ_only_by_seed_are_a_row(grouped):
     assert [[run.name for run in group.runs] for group in groups] == [["s0", "s1", "s2"], ["other"]]
     assert [group.label for group in groups] == ["GRPO (s0)", "GRPO (other)"]
     row = tables.results(groups).iloc[0]
-    low, high = stats.mean_interval([60, 70, 65])
+    student, questions = stats.mean_interval([60, 70, 65]), wilson(65, 100)
+    low = 65 - hypot(65 - student[0], 65 - 100 * questions.low)
+    high = 65 + hypot(student[1] - 65, 100 * questions.high - 65)
     assert row["runs"] == 3
     assert (row["accuracy"], row["accuracy low"], row["accuracy high"]) == pytest.approx((65, low, high))
     assert row["seconds"] == pytest.approx(4 * (10 + 19 + 28) / 3)
@@ -167,7 +169,9 @@ def test_accounting_by_hand(grouped):
     assert (grpo["optimiser updates"], cppo["optimiser updates"]) == (4 * 2 * 2, 2 * 2 * 2)
     assert pd.isna(grpo["bound"])
     assert (cppo["bound"], cppo["limit"]) == pytest.approx((40 / 30, 2))
-    assert (cppo["reached"], cppo["reached_limit"]) == pytest.approx((40 / 28 / (40 / 30), 40 / 28 / 2))
+    assert (cppo["reached"], cppo["reached_limit"]) == pytest.approx(
+        ((1 - 28 / 40) / (1 - 30 / 40), (1 - 28 / 40) / 0.5)
+    )
 
 
 def test_a_forward_that_did_not_run_saw_no_tokens(tmp_path):
@@ -370,7 +374,7 @@ def test_evaluations_are_compared_with_the_first_run_question_by_question(tmp_pa
     assert (table["accuracy low"] < table["accuracy high"]).all()
     best = table.loc[("cppo", "best/global_step_1")]
     assert best["difference"] == 75 and best["p"] == pytest.approx(2 / 2**6)
-    assert best["difference low"] < 75 < best["difference high"]
+    assert best["difference low"] < 75 <= best["difference high"]
     assert table.loc[("cppo", "global_step_2"), "difference":].isna().all()
 
 
@@ -379,6 +383,7 @@ def test_an_evaluation_without_generations_is_shown_and_one_that_cannot_be_read_
     made.evaluate(grpo, "global_step_4", [1, 0, 0, 0])
     (made.evaluate(cppo, "global_step_2", [1, 1, 1, 0]) / "generations.jsonl").unlink()
     (made.evaluate(cppo, "global_step_1", [1, 1, 1, 0]) / "results.json").write_text('{"model": "m"}')
+    made.evaluate(cppo, "global_step_2_old", [1, 1, 1, 0])
     assert main([str(grpo), str(cppo), "--out", str(tmp_path / "report")]) == 0
     assert "cppo: eval/global_step_1/gsm8k/results.json is not that of an evaluation" in capsys.readouterr().err
     report = (tmp_path / "report/report.md").read_text()

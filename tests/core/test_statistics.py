@@ -41,7 +41,7 @@ def test_one_sample_gets_wilson_and_several_a_bootstrap_over_questions():
     found = accuracy_interval(several)
     means = several.mean(axis=1)
     half = 1.96 * means.std(ddof=1) / np.sqrt(len(means))  # the normal interval over questions
-    assert found.method == "bootstrap over questions"
+    assert found.method == "bootstrap over questions, Wilson at the least"
     assert found.low == pytest.approx(means.mean() - half, abs=0.02)
     assert found.high == pytest.approx(means.mean() + half, abs=0.02)
     assert accuracy_interval(several) == found, "the same numbers every time"
@@ -77,7 +77,7 @@ def test_pass_at_k_is_the_share_of_subsets_that_hold_a_right_one(samples, data):
         (["5", "5", "4", "6"], [0, 0, 1, 0], 0),
         (["4", "5", None, None], [1, 0, 0, 0], 0.5),  # a tie of two
         ([None, None, None, "4"], [0, 0, 0, 1], 1),  # no answer is no vote
-        (["1/2", "0.5", "3", "3"], [1, 1, 0, 0], 0.5),  # right answers are one, however written
+        (["1/2", "0.5", "3", "3"], [1, 1, 0, 0], 0),  # what tells that 1/2 is 0.5 is the gold, which has no vote
         ([None, None], [0, 0], 0),
     ],
 )
@@ -129,3 +129,28 @@ def test_one_question_decides_nothing(a, b):
 def test_a_difference_has_a_width_also_where_all_questions_agree():
     found = compare(np.zeros((30, 1)), np.zeros((30, 1)))
     assert found.interval.low < -0.05 and found.interval.high > 0.05
+
+
+@pytest.mark.parametrize("right", [1, 2, 118, 119])
+def test_few_right_or_wrong_samples_do_not_narrow_the_interval(right):
+    """30 questions of 4 samples, as AIME24: a bootstrap of one right sample would end at 2.5 %."""
+    rows = np.zeros((30, 4), dtype=int)
+    rows.flat[:right] = 1
+    found = accuracy_interval(rows)
+    wilson_at_least = wilson(right, 120)
+    assert found.low <= wilson_at_least.low and found.high >= wilson_at_least.high
+
+
+@given(only_a=st.integers(0, 12), only_b=st.integers(0, 12), both=st.integers(0, 50))
+def test_mcnemars_interval_and_p_value_agree_about_no_difference(only_a, only_b, both):
+    a = np.array([1] * only_a + [0] * only_b + [1] * (both + 1))[:, None]
+    b = np.array([0] * only_a + [1] * only_b + [1] * (both + 1))[:, None]
+    found = compare(a, b)
+    assert found.interval.low - 1e-9 <= found.difference <= found.interval.high + 1e-9
+    assert (found.p_value < 0.05) == (not found.interval.low <= 0 <= found.interval.high)
+
+
+def test_few_differing_questions_are_tested_exactly():
+    a, b = np.zeros((300, 4)), np.zeros((300, 4))
+    b[:4] = 1
+    assert compare(a, b).p_value == pytest.approx(0.125)

@@ -123,6 +123,16 @@ def test_a_kill_while_keeping_leaves_the_old_best(tmp_path, save, monkeypatch):
     assert sorted(path.name for path in (tmp_path / "best").iterdir()) == ["best.json", "global_step_20"]
 
 
+def test_a_kill_between_the_renames_of_the_same_step_is_mended(tmp_path, save):
+    save(20)
+    BestCheckpoint(tmp_path).offer(20, validated(0.9))
+    (tmp_path / "best/global_step_20").rename(tmp_path / "best/.global_step_20.old")
+    best = BestCheckpoint(tmp_path)
+    assert kept(tmp_path) == {20: "weights 20"} and best.accuracy == 0.9
+    shutil.rmtree(tmp_path / "best/global_step_20")
+    assert BestCheckpoint(tmp_path).accuracy == float("-inf"), "what is not there need not be beaten"
+
+
 def test_a_folder_without_checkpoint_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"neither a model .* nor a run's checkpoint"):
         find_checkpoint(tmp_path)

@@ -4,8 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from verl_rows import write_rows
 
 import cppo_verl
@@ -17,18 +16,6 @@ from cppo_verl.preflight import check
 from cppo_verl.trainer.checks import check_micro_batches, plan_from_config, refusals
 
 CONF = str(Path(cppo_verl.__file__).parent / "conf")
-
-
-@pytest.fixture
-def config(repo):
-    """`config("key=value", ...)`: the config that `cppo_verl.train` would compose."""
-
-    def composed(*overrides: str) -> DictConfig:
-        with initialize_config_dir(CONF, version_base=None):
-            path = f"hydra.searchpath=[pkg://verl.trainer.config,file://{repo}/recipe/cppo/config]"
-            return compose("cppo_trainer", overrides=[path, *overrides])
-
-    return composed
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
@@ -74,6 +61,9 @@ def test_published_settings(config):
         ("critic.enable=true", "CPPO has no critic"),
         ("trainer.use_v1=true", "set trainer.use_v1=false"),
         ("trainer.critic_warmup=3", "critic_warmup must be 0"),
+        ("actor_rollout_ref.actor.checkpoint.async_save=true", "taken for complete while it is written"),
+        ("trainer.del_local_ckpt_after_load=true", "the checkpoint that the next start would need"),
+        ("++trainer.remove_previous_ckpt_in_save=true", "set trainer.max_actor_ckpt_to_keep=1"),
         ("distillation.enabled=true", "distillation.enabled=true is not supported"),
         ("reward.reward_model.enable=true", "needs reward.reward_model.enable_resource_pool=true"),
     ],

@@ -157,10 +157,16 @@ def test_other_or_unfinished_evaluations_are_not_compared(config, tmp_path):
     with pytest.raises(ConfigError, match="gsm8k is not finished"):
         compare_folders(whole, evaluated(sampled, tmp_path / "part", list("44556")))
     with pytest.raises(ConfigError, match="gsm8k is not finished"):
-        compare_folders(whole, evaluated(config(), tmp_path / "fewer", list("45")))
+        compare_folders(whole, evaluated(config("sampling.temperature=1"), tmp_path / "fewer", list("45")))
+    with pytest.raises(ConfigError, match=r"gsm8k: not the same protocol in both: .*temperature"):
+        compare_folders(whole, evaluated(config(), tmp_path / "greedy", list("456")))
     with pytest.raises(ConfigError, match="not the same questions"):
         compare_folders(whole, evaluated(config("limit=2"), tmp_path / "limited", list("45")))
-    assert compare_folders(whole, evaluated(config(), tmp_path / "once", list("456")))["gsm8k"].p_value == 1
+    once = evaluated(config("sampling.temperature=1"), tmp_path / "once", list("456"))
+    assert compare_folders(whole, once)["gsm8k"].p_value == 1, "another number of samples"
+    with (once / "generations.jsonl").open("a") as file:
+        file.write('{"benchmark": "gs')  # being written
+    assert compare_folders(whole, once)["gsm8k"].p_value == 1
 
 
 def test_surrogates_and_nulls_are_written(config, tmp_path):

@@ -52,6 +52,7 @@ def test_what_the_engine_reads_needs_a_start_of_its_own(overrides, tmp_path):
     "schedule",
     [
         ("lr_scheduler_type=cosine",),
+        ("warmup_style=cosine",),  # verl's deprecated name
         ("lr_warmup_steps=0", "lr_warmup_steps_ratio=0.1"),  # verl takes a 0 for "not given"
     ],
 )

@@ -86,6 +86,19 @@ def test_metrics_log_keeps_the_steps_before_the_resume(tmp_path, monkeypatch):
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [0, 2, 3]
 
 
+def test_metrics_outlive_a_start_that_failed_while_it_loaded(tmp_path, monkeypatch):
+    monkeypatch.setenv("VERL_FILE_LOGGER_PATH", "")
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "data": {}}\n')
+    MetricsLog(str(tmp_path))
+    path.write_bytes(b"")  # verl's file logger opened it, then the start failed
+    log = MetricsLog(str(tmp_path))
+    with path.open("wb") as fp:
+        log.keep_until(1, SimpleNamespace(logger={"file": SimpleNamespace(fp=fp)}))
+        assert path.read_text() == '{"step": 1, "data": {}}\n', "written out before the copy goes"
+    assert [file.name for file in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
 def test_metrics_log_of_a_new_run_and_of_other_loggers(tmp_path, monkeypatch):
     monkeypatch.setenv("VERL_FILE_LOGGER_PATH", "")
     MetricsLog(str(tmp_path / "new")).keep_until(0, SimpleNamespace(logger={}))

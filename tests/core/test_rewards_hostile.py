@@ -1,0 +1,21 @@
+"""A sample of the corpus of hostile completions (scripts/hostile_rewards.py scores all of it)."""
+
+from __future__ import annotations
+
+import pytest
+from hostile import FAMILIES, GOLD, draw
+
+from cppo_verl.rewards import gsm8k, math, olympiad
+
+
+@pytest.mark.parametrize("reward", [gsm8k, math, olympiad], ids=lambda module: module.__name__.rpartition(".")[2])
+def test_hostile_completions_are_scored_and_worth_nothing(reward):
+    limit = {"timeout": 0.5} if reward is not gsm8k else {}
+    for hostile in draw(3 * len(FAMILIES), seed=1):
+        found = reward.compute_score("", hostile.text, GOLD, {}, **limit)
+        assert found["acc"] == 0, hostile.family
+        assert 0 <= found["score"] <= 1, "the format's, at the most"
+
+
+def test_the_corpus_can_be_drawn_again():
+    assert list(draw(100, seed=3)) == list(draw(100, seed=3)) != list(draw(100, seed=4))

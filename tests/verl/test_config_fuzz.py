@@ -1,0 +1,107 @@
+"""Random options are planned consistently or refused with a message, and nothing else.
+
+`CPPO_FUZZ_CASES=10000 pytest tests/verl/test_config_fuzz.py -s` draws that many and says how many were refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from fractions import Fraction
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+from verl_rows import write_rows
+
+from cppo_verl import dry_run
+from cppo_verl.config import ConfigError
+from cppo_verl.limits import LIMITS
+from cppo_verl.planning import StepPlan
+from cppo_verl.preflight import check, describe, remarks_on_data
+
+CASES = int(os.environ.get("CPPO_FUZZ_CASES", "150"))
+QUESTIONS = 64
+
+ANY = st.sampled_from([-1, 0, 1, 2, 3, 4, 7, 8, 16, 10**9, -0.1, 0.1, 0.5, 1.0, 1.5, float("nan"), float("inf")]) | (
+    st.sampled_from(["two", "", "0.5", None, True, False, [1], {"a": 1}])
+)
+SIZES = st.sampled_from([1, 2, 3, 4, 6, 8, 12, 16, 32])
+LIKELY = {
+    "cppo.pruning_rate": st.sampled_from([0, 0.25, 0.5, 0.75, 0.875, 0.9, 0.9375, "0.5", "1/3", 0.99]),
+    "cppo.metric": st.sampled_from(["smallest", "largest", "random", "max_variance", "smalest"]),
+    "cppo.scope": st.sampled_from(["question", "batch", "group"]),
+    "cppo.allocation": st.booleans(),
+    "cppo.zero_variance": st.sampled_from(["keep", "drop"]),
+    "cppo.max_gen_rounds": st.integers(0, 4),
+    "cppo.save_best": st.booleans(),
+    "actor_rollout_ref.rollout.n": SIZES,
+    "data.train_batch_size": SIZES,
+    "actor_rollout_ref.actor.ppo_mini_batch_size": SIZES,
+    "actor_rollout_ref.actor.use_dynamic_bsz": st.booleans(),
+    "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu": SIZES,
+    "trainer.n_gpus_per_node": SIZES,
+    "trainer.save_freq": st.sampled_from([-1, 1, 10, 50]),
+    "data.max_response_length": st.sampled_from([16, 64, 20000]),
+}
+"""Keys to values of which many go together."""
+OPTIONS = st.dictionaries(st.sampled_from(sorted(LIKELY)), st.none(), max_size=5).flatmap(
+    lambda chosen: st.fixed_dictionaries({key: LIKELY[key] for key in chosen})
+)
+EDGES = st.dictionaries(st.sampled_from(sorted({*LIMITS, *LIKELY})), ANY, max_size=2)
+
+
+@pytest.fixture(scope="module")
+def ready(compose_config, tmp_path_factory):
+    """A config that can be planned: data, and a model without weights."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    rows = write_rows(folder / "rows.parquet", [f"question {i}" for i in range(QUESTIONS)])
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    (folder / "config.json").write_text(json.dumps({"model_type": "qwen2", "vocab_size": 100, **sizes}))
+    files = (f"data.train_files={rows}", f"data.val_files={rows}", f"actor_rollout_ref.model.path={folder}")
+    config = compose_config("recipe=toy", "device=cpu", *files, "data.filter_overlong_prompts=true")
+    OmegaConf.resolve(config)
+    return config
+
+
+def test_any_options_are_planned_or_refused(ready):
+    found: Counter = Counter()
+
+    @settings(max_examples=CASES, derandomize=CASES < 1000, suppress_health_check=list(HealthCheck))
+    @given(likely=OPTIONS, edges=EDGES)
+    def draw(likely, edges):
+        config = ready.copy()
+        for key, value in (likely | edges).items():
+            OmegaConf.update(config, key, value, force_add=True)
+        try:
+            plan = check(config)
+        except ConfigError as refusal:
+            found["refused"] += 1
+            assert len(str(refusal)) > 20
+            return
+        found["planned"] += 1
+        assert_consistent(config, plan)
+        assert describe(config, plan) and len(remarks_on_data(config)) == 1, "the same file twice"
+        assert dry_run.plan_table(config, plan, dry_run.Model(10**6, 2, 64, 100)).row_count > 5
+
+    draw()
+    print(f"\n{found.total():,} drawn: {found['planned']:,} planned, {found['refused']:,} refused")
+    assert min(found["planned"], found["refused"]) > CASES // 20
+
+
+def assert_consistent(config, plan: StepPlan) -> None:
+    """The plan worked out again, in fractions, from the options alone."""
+    rate = Fraction(str(config.cppo.pruning_rate))
+    n, batch = config.actor_rollout_ref.rollout.n, config.data.train_batch_size
+    ranks = config.trainer.n_gpus_per_node * config.trainer.nnodes
+    ranks //= config.actor_rollout_ref.actor.ulysses_sequence_parallel_size
+    questions = batch / (1 - rate) if config.cppo.allocation else Fraction(batch)
+    assert (plan.keep, plan.questions) == (n * (1 - rate), questions)
+    assert plan.rows == plan.questions * plan.keep
+    assert plan.mini_batches == batch // config.actor_rollout_ref.actor.ppo_mini_batch_size
+    assert plan.mini_batches * plan.mini_batch_rows == plan.rows
+    assert plan.mini_batch_rows % ranks == 0
+    limit = config.data.train_max_samples
+    assert plan.steps_per_epoch(QUESTIONS if limit < 0 else min(QUESTIONS, limit)) >= 1
