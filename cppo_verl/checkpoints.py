@@ -8,12 +8,13 @@ checkpoint is complete once `complete.json` lists its files, which is written la
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from zipfile import is_zipfile
+
+from cppo_verl.files import write_whole
 
 LATEST = "latest_checkpointed_iteration.txt"
 """verl's tracker of the last checkpoint, in a run's folder."""
@@ -68,7 +69,7 @@ class Checkpoints:
             if why := fault(folder, tracked):
                 self._set_aside(folder, why)
             elif tracked is None or step_of(folder) <= tracked:
-                _write(self.folder / LATEST, str(step_of(folder)))
+                write_whole(self.folder / LATEST, str(step_of(folder)))
                 return folder
         (self.folder / LATEST).unlink(missing_ok=True)
         return None
@@ -118,7 +119,7 @@ def step_of(folder: Path) -> int:
 def mark_complete(folder: Path) -> None:
     """Write `complete.json`."""
     sizes = {str(file.relative_to(folder)): file.stat().st_size for file in sorted(folder.rglob("*")) if file.is_file()}
-    _write(folder / COMPLETE, json.dumps(sizes, indent=1))
+    write_whole(folder / COMPLETE, json.dumps(sizes, indent=1))
 
 
 def fault(folder: Path, tracked: int | None = None) -> str | None:
@@ -153,10 +154,3 @@ def _remove(folder: Path) -> None:
     if folder.is_dir():
         folder.rename(going)
         shutil.rmtree(going)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a whole file or none."""
-    partial = path.with_name(f".{path.name}.tmp")
-    partial.write_text(text)
-    os.replace(partial, path)

@@ -16,6 +16,7 @@ from cppo_verl.config import ConfigError
 from cppo_verl.evaluation import statistics
 from cppo_verl.evaluation.benchmarks import BENCHMARKS
 from cppo_verl.evaluation.generate import Completion
+from cppo_verl.files import write_whole
 
 GENERATIONS, RESULTS, SETTINGS = "generations.jsonl", "results.json", "settings.json"
 
@@ -160,9 +161,7 @@ def _with_interval(result: dict, key: str) -> str:
 
 def write_json(path: Path, content: dict) -> None:
     """Write a whole file or none."""
-    partial = path.with_name(f".{path.name}.tmp")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(partial, path)
+    write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
 def _read_complete_lines(path: Path) -> list[dict]:

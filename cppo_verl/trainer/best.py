@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cppo_verl.evaluation.models import BEST
+from cppo_verl.files import write_whole
 from cppo_verl.metrics import validation_accuracy
 
 
@@ -73,9 +74,7 @@ class BestCheckpoint:
         if kept.exists():  # of the same step, by an earlier start
             kept.rename(old)
         partial.rename(kept)
-        record = self.folder / f".{BEST}.tmp"
-        record.write_text(json.dumps({"step": step, "accuracy": accuracy}) + "\n")
-        os.replace(record, self.folder / BEST)
+        write_whole(self.folder / BEST, json.dumps({"step": step, "accuracy": accuracy}) + "\n")
         self.step, self.accuracy = step, accuracy
         for other in self.folder.glob("*global_step_*"):
             if other != kept:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
+
+from cppo_verl.files import write_whole
 
 METRICS_FILE = "metrics.jsonl"
 BEFORE = "metrics.jsonl.before"
@@ -26,9 +27,7 @@ class MetricsLog:
         os.environ["VERL_FILE_LOGGER_PATH"] = str(path)
         self._copy = path.with_name(BEFORE)
         if path.exists() and not self._copy.exists():
-            partial = path.with_name(f".{BEFORE}.tmp")
-            shutil.copyfile(path, partial)
-            os.replace(partial, self._copy)
+            write_whole(self._copy, path.read_bytes())
 
     def keep_until(self, step: int, tracking) -> None:
         """Write the earlier lines of steps below `step` + 1 to verl's file logger, when there is one.
