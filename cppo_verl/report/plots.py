@@ -38,7 +38,7 @@ def plot_reward(groups: Sequence[Group], path: Path) -> None:
         curves = group.curves().drop(index=0, level="step")
         smoothed = _smooth(curves["reward"].unstack("run"), group, window).stack().swaplevel()
         _draw(axes, curves.assign(reward=smoothed), "reward", group.label, color, marker="")
-    axes[0].set_ylabel(f"reward of all sampled completions,\nmean of {window} questions")
+    axes[0].set_ylabel(f"reward of all sampled completions,\nmean of the last {window} questions")
     _finish(figure, axes, path, [group.label for group in groups if len(group.runs) > 1])
 
 
@@ -93,7 +93,7 @@ def plot_kinds(groups: Sequence[Group], path: Path) -> bool:
         row[0].set_ylabel("completions a step")
     figure.get_layout_engine().set(h_pad=0.1)
     for axes in panels[-1]:
-        axes.set_xlabel(f"training step (mean of {window} questions)")
+        axes.set_xlabel(f"training step (mean of the last {window} questions)")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     figure.savefig(path, dpi=150)
     return True
