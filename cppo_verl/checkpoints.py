@@ -54,7 +54,7 @@ class Checkpoints:
         try:
             yield
             mark_complete(folder)
-        except Exception as error:
+        except Exception as error:  # whatever the workers, Ray or the disk raised: it is said with the way on
             raise CheckpointError(self._not_written(folder, error)) from error
         self._rotate(step)
 

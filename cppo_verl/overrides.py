@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
@@ -27,8 +27,10 @@ def run_main(main: Callable[[], None], config_dir: Path, config_name: str) -> No
 
 def hints(argv: Sequence[str], config_dir: Path, config_name: str) -> list[str]:
     """A line for each unknown key on a command line, with the nearest known one."""
-    args = get_args_parser().parse_args(list(argv))
-    overrides = [override for override in args.overrides if "=" in override and override[0] not in "+~"]
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--config-dir", "-cd")
+    args, rest = parser.parse_known_args(list(argv))
+    overrides = [override for override in rest if "=" in override and override[0] not in "+~-"]
     path = [f"hydra.searchpath=[pkg://verl.trainer.config,file://{args.config_dir}]"] if args.config_dir else []
     try:
         with initialize_config_dir(str(config_dir), version_base=None):
