@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import uuid
 from pathlib import Path
 
 import hydra
@@ -17,6 +18,7 @@ from cppo_verl.config import ConfigError
 from cppo_verl.console import open_console
 from cppo_verl.overrides import run_main
 from cppo_verl.preflight import check, describe, remarks_on_data, save_config
+from cppo_verl.trainer import sockets
 from cppo_verl.trainer.checks import plan_from_config
 
 OmegaConf.register_new_resolver("sum", lambda *values: sum(values), replace=True)
@@ -68,6 +70,8 @@ def show_plan(config: DictConfig) -> None:
 
 def launch(config: DictConfig, runner_class: type | None = None) -> None:
     """Train by a prepared config."""
+    suffix = f"ray_kwargs.ray_init.runtime_env.env_vars.{sockets.SUFFIX}"
+    OmegaConf.update(config, suffix, uuid.uuid4().hex[:12], force_add=True)
     set_environment(config)
 
     import ray

@@ -12,21 +12,20 @@ from hypothesis import settings
 settings.register_profile("cppo", deadline=None)
 settings.load_profile("cppo")
 
+SHARED_RUNS = "tests/e2e/test_two_ranks.py", "tests/e2e/test_kills.py"
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """With `-n`: tests that start Ray one after another, whatever else runs beside them.
-
-    verl 0.9.1 names its sockets by Ray's job number, which every Ray on the machine counts from 1.
-    """
+    """With `-n`: the tests of a file that share a run one after another, every other test by itself."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class OneRay(LoadScopeScheduling):
+    class SharedRuns(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            without_ray = nodeid.startswith("tests/e2e/test_evaluation.py")
-            return "ray" if nodeid.startswith("tests/e2e/") and not without_ray else nodeid
+            path = nodeid.split("::")[0]
+            return path if path in SHARED_RUNS else nodeid
 
-    return OneRay(config, log)
+    return SharedRuns(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cppo_verl.config import ConfigError, CPPOConfig
 from cppo_verl.planning import StepPlan, plan_step
+from cppo_verl.trainer import sockets
 
 LOG_PROB = "log_prob_"
 OUTCOME_ESTIMATORS = ("grpo", "grpo_vectorized", "rloo")
@@ -98,7 +99,8 @@ def refusals(config: DictConfig) -> list[str]:
             "divide; set actor_rollout_ref.actor.use_dynamic_bsz=true",
         ),
     ]
-    return [message for is_fault, message in faults if is_fault]
+    unconnected = sockets.fault(config)
+    return [message for is_fault, message in [*faults, (unconnected, unconnected)] if is_fault]
 
 
 def check_micro_batches(config: DictConfig, plan: StepPlan) -> None:

@@ -13,11 +13,11 @@ import sys
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
+from verl.trainer.ppo.ray_trainer import RayPPOTrainer
 
 from cppo_verl.preflight import CONFIG_FILE
 from cppo_verl.studies import DONE, inputs
 from cppo_verl.train import launch
-from cppo_verl.trainer.ray_trainer import RayCPPOTrainer
 from cppo_verl.trainer.task_runner import CPPOTaskRunner
 
 
@@ -35,22 +35,20 @@ class SequenceRunner(CPPOTaskRunner):
                 if len(config.sequence) > 1:
                     save_initial(trainer, initial)
             else:
-                vars(trainer).update(workers)
-                trainer.checkpoint_manager.sleep_replicas()
-                trainer.actor_rollout_wg.load_checkpoint(str(initial))
+                hand_over(workers, trainer, initial)
             self.fit(trainer)
             (folder / DONE).write_text(inputs(trainer.config))
         shutil.rmtree(initial, ignore_errors=True)
 
 
-def start_workers(trainer: RayCPPOTrainer) -> dict:
+def start_workers(trainer: RayPPOTrainer) -> dict:
     """Start a trainer's workers; returns what of the trainer they are, by attribute."""
     before = dict(vars(trainer))
     trainer.init_workers()
     return {name: value for name, value in vars(trainer).items() if name not in before or before[name] is not value}
 
 
-def save_initial(trainer: RayCPPOTrainer, folder: Path) -> None:
+def save_initial(trainer: RayPPOTrainer, folder: Path) -> None:
     """Save weights, optimizer and random states as they are before any training.
 
     Under another name first: verl deletes old checkpoints by the name they were saved under.
@@ -59,6 +57,13 @@ def save_initial(trainer: RayCPPOTrainer, folder: Path) -> None:
     saved_as = folder.with_name(f"{folder.name}.saved")
     trainer.actor_rollout_wg.save_checkpoint(str(saved_as), None, 0, max_ckpt_to_keep=None)
     saved_as.rename(folder)
+
+
+def hand_over(workers: dict, trainer: RayPPOTrainer, initial: Path) -> None:
+    """Give a trainer the workers that `start_workers` returned, as `save_initial` found them."""
+    vars(trainer).update(workers)
+    trainer.checkpoint_manager.sleep_replicas()
+    trainer.actor_rollout_wg.load_checkpoint(str(initial))
 
 
 def main(folders: list[str]) -> None:

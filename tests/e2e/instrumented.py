@@ -1,8 +1,9 @@
 """`cppo_verl.train` with workers that write down what they are given.
 
-`+verl_trainer=true` trains with verl's own `RayPPOTrainer` instead; `+cppo_by_step=[{allocation:true},...]`
-changes CPPO's options from step to step. Each rank writes one file a call to `RUN/calls/rank_N/`: which
-forward, and the rows it saw; for an update also weights and gradients.
+`+cppo_by_step=[{allocation:true},...]` changes CPPO's options from step to step. `+verl_first=N` lets verl's own
+`RayPPOTrainer` train N steps before that, from the same weights on the same start, in `RUN/verl`. Each rank
+writes one file a call to `RUN/calls/rank_N/`: which forward, and the rows it saw; for an update also weights
+and gradients.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from cppo_verl.config import CPPOConfig
 from cppo_verl.cpu.worker import CPUActorRolloutRefWorker
 from cppo_verl.trainer.checks import plan_from_config
 from cppo_verl.trainer.ray_trainer import RayCPPOTrainer
+from cppo_verl.trainer.sequence import hand_over, save_initial, start_workers
 from cppo_verl.trainer.task_runner import CPPOTaskRunner
 
 FOLDER = "CPPO_TEST_CALLS"
@@ -107,10 +109,24 @@ class ReplanningRunner(InstrumentedRunner):
     trainer_class = ReplanningTrainer
 
 
-class VerlRunner(InstrumentedRunner):
-    """The same around verl's own, unmodified trainer."""
+class ParityRunner(ReplanningRunner):
+    """The same after verl's own, unmodified trainer."""
 
-    trainer_class = RayPPOTrainer
+    def run(self, config: DictConfig) -> None:
+        of_verl = config.copy()
+        of_verl.trainer.total_training_steps = config.verl_first
+        of_verl.trainer.default_local_dir += "/verl"
+        of_verl.trainer.logger = ["console"]
+        self.trainer_class = RayPPOTrainer
+        verl = self.make_trainer(of_verl)
+        workers, initial = start_workers(verl), Path(of_verl.trainer.default_local_dir) / "initial"
+        save_initial(verl, initial)
+        self.fit(verl)
+
+        self.trainer_class = ReplanningTrainer
+        ours = self.make_trainer(config)
+        hand_over(workers, ours, initial)
+        self.fit(ours)
 
 
 @hydra.main(config_path=str(CONF), config_name="cppo_trainer", version_base=None)
@@ -120,8 +136,8 @@ def main(config: DictConfig) -> None:
         env_vars, folder = config.ray_kwargs.ray_init.runtime_env.env_vars, config.trainer.default_local_dir
         env_vars[FOLDER] = f"{folder}/calls"
         env_vars["VERL_FILE_LOGGER_PATH"] = f"{folder}/metrics.jsonl"
-    if config.get("verl_trainer"):
-        runner = VerlRunner
+    if config.get("verl_first"):
+        runner = ParityRunner
     else:
         runner = ReplanningRunner if config.get("cppo_by_step") else InstrumentedRunner
     cppo_verl.train.run(config, runner)

@@ -9,19 +9,18 @@ GRPO = "{pruning_rate:0,allocation:false}"
 
 
 def test_one_rank(train, toy, tmp_path):
-    """Three steps of GRPO on replayed rollouts leave verl's weights, to the bit; two of CPPO follow Eq. 9."""
+    """Three steps of GRPO on replayed rollouts leave the weights that verl's trainer left; two of CPPO follow Eq. 9."""
     replayed = (
         *("trainer.experiment_name=parity", "trainer.save_freq=3"),
         *("skip.rollout.enable=true", "skip.rollout.steps=[1,2,3]", f"skip.rollout.dump_dir={tmp_path}/rollouts"),
     )
-    verl = train("verl", "+verl_trainer=true", "trainer.total_training_steps=3", *replayed, *OVERRIDES)
     schedule = f"+cppo_by_step=[{','.join((GRPO, GRPO, GRPO, *STEPS))}]"
-    ours = train("ours", schedule, "trainer.total_training_steps=5", *replayed, *OVERRIDES)
+    run = train("run", "+verl_first=3", schedule, "trainer.total_training_steps=5", *replayed, *OVERRIDES)
 
-    assert "Dump generate result at step 3" in verl.output
-    assert "Load generate result at step 3" in ours.output
-    assert not different(weights(verl.folder, 3), weights(ours.folder, 3))
-    assert_steps_follow_eq_9(ours.folder, toy / "model", ranks=1, first_step=4)
+    assert "Dump generate result at step 3" in run.output
+    assert "Load generate result at step 3" in run.output
+    assert not different(weights(run.folder / "verl", 3), weights(run.folder, 3))
+    assert_steps_follow_eq_9(run.folder, toy / "model", ranks=1, first_step=4, steps_before=3)
 
 
 def test_lora_and_bypass_mode(train):

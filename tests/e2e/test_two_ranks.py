@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 from eq_9 import OVERRIDES, STEPS, assert_steps_follow_eq_9
 from recorded import different, read_metrics, weights
-from runs import running, trainer
+from runs import Runner, running, trainer
 
 from cppo_verl.metrics import validation_accuracy
 
@@ -58,24 +61,51 @@ def test_best_is_the_first_checkpoint_of_the_highest_accuracy(whole):
     assert not different(weights(whole / "best", step), weights(whole, step))
 
 
-def test_resumed_from_the_best_checkpoint_it_goes_on_as_if_undisturbed(whole, train, tmp_path):
-    """A run that lost all but its best checkpoint, of step 2, trains two steps again: the same to the bit."""
+def test_resumed_from_the_best_checkpoint_it_goes_on_as_if_undisturbed(whole, train, runner, tmp_path):
+    """A run that lost all but its best checkpoint, of step 2, trains two steps again: the same to the bit.
+
+    Then it loses a rollout engine, and ends by itself.
+    """
     folder = tmp_path / "resumed"
     shutil.copytree(whole, folder)
     keep_best_of_step_2(folder)
     for step in (2, 4):
         shutil.rmtree(folder / f"global_step_{step}")
     resume = ("trainer.resume_mode=resume_path", f"trainer.resume_from_path={folder}/best/global_step_2")
-    resumed = train("resumed", *FOUR_STEPS, *resume)
+    further = (f"+cppo_by_step=[{','.join((*STEPS, *[DROP] * 98))}]", "trainer.total_epochs=100")
+    longer = (*FOUR_STEPS[1:], *further, "trainer.total_training_steps=100")
+    killed = kill_engine_after(4, runner, folder)
+    resumed = train("resumed", *longer, *resume, meanwhile=killed, ok=False)
 
     assert "Setting global step to 2" in resumed.output
     expected, found = read_metrics(whole), read_metrics(folder)
-    assert list(found) == list(expected) == [1, 2, 3, 4]
+    assert list(found)[:4] == list(expected) == [1, 2, 3, 4]
     for step in expected:
-        assert without_timing(found[step]) == without_timing(expected[step]), f"step {step}"
+        assert comparable(found[step]) == comparable(expected[step]), f"step {step}"
     assert not different(weights(whole, 4), weights(folder, 4))
     assert best(folder) == best(whole)
     assert len(list((folder / "best").glob("global_step_*"))) == 1
+
+    assert resumed.returncode != 0
+    assert "EngineDead" in resumed.output or "the rollout engine at" in resumed.output
+
+
+def kill_engine_after(step: int, runner: Runner, folder: Path) -> Callable[[Popen], None]:
+    """SIGKILL to one of vLLM's engines once a step is saved and logged; the run must end by itself."""
+
+    def is_over() -> bool:
+        return (folder / f"global_step_{step}/complete.json").exists() and step in read_metrics(folder)
+
+    def kill(run: Popen) -> None:
+        while run.poll() is None and not is_over():
+            time.sleep(0.2)
+        engine = next(process for process in runner.processes() if process.name().startswith("VLLM::"))
+        engine.kill()
+        start = time.monotonic()
+        run.wait(timeout=240)
+        print(f"ended {time.monotonic() - start:.0f} s after the engine was killed")
+
+    return kill
 
 
 def best(folder: Path) -> dict:
@@ -91,6 +121,7 @@ def keep_best_of_step_2(folder: Path) -> None:
     (folder / "best/best.json").write_text(json.dumps({"step": 2, "accuracy": accuracy}))
 
 
-def without_timing(step: dict) -> dict:
-    """What does not depend on the clock or on the machine's memory."""
-    return {k: v for k, v in step.items() if "timing" not in k and "perf/" not in k}
+def comparable(step: dict) -> dict:
+    """What does not depend on the clock, on the machine's memory or on how long the run is meant to be."""
+    length = "cppo/planned_steps", "cppo/last_step"
+    return {k: v for k, v in step.items() if "timing" not in k and "perf/" not in k and k not in length}

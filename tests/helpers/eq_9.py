@@ -25,7 +25,7 @@ OVERRIDES = (
 """What a run needs for `assert_steps_follow_eq_9`."""
 
 
-def assert_steps_follow_eq_9(folder: Path, model: Path, ranks: int, first_step: int) -> None:
+def assert_steps_follow_eq_9(folder: Path, model: Path, ranks: int, first_step: int, steps_before: int = 0) -> None:
     """The rows and the gradients of `STEPS`, which a run took from `first_step` on.
 
     Args:
@@ -33,12 +33,14 @@ def assert_steps_follow_eq_9(folder: Path, model: Path, ranks: int, first_step: 
         model: The model that it started from.
         ranks: Its data-parallel size.
         first_step: Number of the first of the two; the ones before it made as many updates.
+        steps_before: Steps of another run on the same workers, recorded before.
     """
     calls = [read_calls(folder / "calls" / f"rank_{rank}") for rank in range(ranks)]
     metrics = read_metrics(folder)
     per_step = B // MINI * 2  # mini-batches, each in two PPO epochs
     for number, allocation in enumerate((True, False)):
         step = first_step + number
+        recorded = steps_before + step - 1
         rows = B * G if allocation else B * K
         mini_rows = MINI * G if allocation else MINI * K
         questions = rows // K
@@ -46,11 +48,11 @@ def assert_steps_follow_eq_9(folder: Path, model: Path, ranks: int, first_step: 
         assert metrics[step]["cppo/completions_sampled"] == questions * G
         assert metrics[step]["cppo/completions_kept"] == rows
         for kind in ("old", "ref", "update"):
-            seen = [of_kind(rank, kind)[step - 1]["rows"] for rank in calls]
+            seen = [of_kind(rank, kind)[recorded]["rows"] for rank in calls]
             assert seen == [rows // ranks] * ranks, f"{kind}, step {step}"
 
-        batches = [of_kind(rank, "update")[step - 1]["data"] for rank in calls]
-        start = (step - 1) * per_step
+        batches = [of_kind(rank, "update")[recorded]["data"] for rank in calls]
+        start = recorded * per_step
         updates = of_kind(calls[0], "optimizer step")[start : start + per_step]
         assert_mini_batches_follow_eq_9(batches, updates, mini_rows, model)
 
