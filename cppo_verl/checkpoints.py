@@ -25,7 +25,7 @@ SET_ASIDE = "incomplete"
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint that could not be written or cannot be loaded; the message says which, why, and what to do."""
+    """A checkpoint that could not be written; the message says which, and why."""
 
 
 class Checkpoints:
@@ -74,6 +74,12 @@ class Checkpoints:
         (self.folder / LATEST).unlink(missing_ok=True)
         return None
 
+    def last_complete(self) -> Path | None:
+        """The checkpoint that `recover` would go on from; nothing is moved."""
+        tracked = self._tracked()
+        whole = (folder for folder in self._latest_first() if not fault(folder, tracked))
+        return next((folder for folder in whole if tracked is None or step_of(folder) <= tracked), None)
+
     def _tracked(self) -> int | None:
         try:
             return int((self.folder / LATEST).read_text())
@@ -102,12 +108,8 @@ class Checkpoints:
     def _not_written(self, folder: Path, error: Exception) -> str:
         cause = getattr(error, "cause", None) or error  # Ray wraps a worker's error
         free = shutil.disk_usage(self.folder).free / 2**30
-        tracked = self._tracked()
-        complete = (path.name for path in self._latest_first() if not fault(path, tracked))
         return (
-            f"the checkpoint {folder} could not be written ({type(cause).__name__}: {cause}; {free:.1f} GiB free "
-            "there). Start the same command again when the cause is gone: it goes on from "
-            + next(complete, "the beginning")
+            f"the checkpoint {folder} could not be written ({type(cause).__name__}: {cause}; {free:.1f} GiB free there)"
         )
 
 

@@ -56,6 +56,12 @@ class CPPOConfig:
     """Keep the checkpoint of best validation accuracy in the run's folder `best`. The validation questions must
     not be test questions; `mode=save_best` sets all that this needs."""
 
+    reward_timeout: float = 120
+    """Seconds after which the run ends when rewards are waited for and none comes back."""
+
+    dumps_to_keep: int | None = None
+    """Steps whose dumps stay in `trainer.rollout_data_dir` and `trainer.validation_data_dir`. `null`: all."""
+
     def __post_init__(self) -> None:
         _one_of("metric", self.metric, get_args(Metric))
         _one_of("scope", self.scope, get_args(Scope))
@@ -70,6 +76,14 @@ class CPPOConfig:
                 raise ConfigError(f"cppo.{name}={getattr(self, name)!r} must be true or false")
         if not _is_int(self.max_gen_rounds) or self.max_gen_rounds < 1:
             raise ConfigError(f"cppo.max_gen_rounds={self.max_gen_rounds!r} must be a whole number from 1")
+        if self.dumps_to_keep is not None and (not _is_int(self.dumps_to_keep) or self.dumps_to_keep < 1):
+            raise ConfigError(
+                f"cppo.dumps_to_keep={self.dumps_to_keep!r} must be a whole number from 1, or null for all"
+            )
+        if isinstance(self.reward_timeout, bool) or not isinstance(self.reward_timeout, int | float):
+            raise ConfigError(f"cppo.reward_timeout={self.reward_timeout!r} must be a number of seconds")
+        if not self.reward_timeout > 0:
+            raise ConfigError(f"cppo.reward_timeout={self.reward_timeout} must be above 0")
         for name in ("seed", "rollout_seed"):
             value = getattr(self, name)
             if not (_is_int(value) or (name == "rollout_seed" and value is None)):

@@ -1,4 +1,4 @@
-"""Writing files so that a kill leaves the old content or the new, never a part."""
+"""Files that are written so that a kill leaves the old content or the new, and that do not pile up."""
 
 from __future__ import annotations
 
@@ -11,3 +11,10 @@ def write_whole(path: Path, content: str | bytes) -> None:
     partial = path.with_name(f".{path.name}.tmp")
     partial.write_bytes(content.encode() if isinstance(content, str) else content)
     os.replace(partial, path)
+
+
+def keep_latest(folder: Path, keep: int) -> None:
+    """Delete all but the last `keep` files `N.jsonl` of a folder, by N."""
+    dumps = [path for path in folder.glob("*.jsonl") if path.stem.isdigit()]
+    for old in sorted(dumps, key=lambda path: int(path.stem))[:-keep]:
+        old.unlink()

@@ -136,7 +136,8 @@ def remarks_on_data(config: DictConfig) -> list[str]:
 
 def _model_faults(config: DictConfig) -> Iterator[str]:
     model = config.actor_rollout_ref.model
-    if why := model_fault(model.path, trust_remote_code=model.trust_remote_code):
+    why = model_fault(model.path, trust_remote_code=model.trust_remote_code)
+    if why or (why := tokenizer_fault(model.path, trust_remote_code=model.trust_remote_code)):
         yield f"actor_rollout_ref.model.path: {why}"
 
 
@@ -154,6 +155,18 @@ def model_fault(path: str, *, trust_remote_code: bool = False) -> str | None:
             "downloaded with: hf download ID"
         )
     return None
+
+
+def tokenizer_fault(path: str, *, trust_remote_code: bool = False) -> str | None:
+    """Why a tokenizer would run code of the model's; verl 0.9.1's reward workers do not ask whether they may."""
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
+
+    if trust_remote_code or "auto_map" not in get_tokenizer_config(Path(path).expanduser()):
+        return None
+    return (
+        f"the tokenizer of {path} brings code of its own (auto_map in tokenizer_config.json), which would be run; look "
+        "at it, and allow it with actor_rollout_ref.model.trust_remote_code=true"
+    )
 
 
 def _device_faults(config: DictConfig) -> Iterator[str]:

@@ -6,6 +6,7 @@ python -m cppo_verl.train [--config-dir DIR --config-name NAME] [device=cpu] [ke
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 import uuid
 from pathlib import Path
@@ -69,21 +70,32 @@ def show_plan(config: DictConfig) -> None:
 
 
 def launch(config: DictConfig, runner_class: type | None = None) -> None:
-    """Train by a prepared config."""
+    """Train by a prepared config.
+
+    Raises:
+        SystemExit: The run ended before its end; the message says why, and where the next start goes on.
+    """
     suffix = f"ray_kwargs.ray_init.runtime_env.env_vars.{sockets.SUFFIX}"
     OmegaConf.update(config, suffix, uuid.uuid4().hex[:12], force_add=True)
+    if "RAY_ADDRESS" in os.environ:  # Ray takes these only for a cluster that it starts itself
+        config.ray_kwargs.ray_init.update(num_cpus=None, num_gpus=None)
     set_environment(config)
+    if not config.reward.reward_model.enable:  # whose clients bring no key
+        os.environ.setdefault("VLLM_API_KEY", secrets.token_hex(16))  # the engine's server listens on the network
 
     import ray
     from verl.trainer.main_ppo import run_ppo
 
+    from cppo_verl.trainer.endings import explained
     from cppo_verl.trainer.task_runner import CPPOTaskRunner
 
-    try:
-        run_ppo(config, ray.remote(num_cpus=1)(runner_class or CPPOTaskRunner))
-        print(f"Finished. Run folder: {config.trainer.default_local_dir}", flush=True)
-    finally:
-        ray.shutdown()
+    folder = config.trainer.default_local_dir
+    with explained(folder):
+        try:
+            run_ppo(config, ray.remote(num_cpus=1)(runner_class or CPPOTaskRunner))
+        finally:
+            ray.shutdown()
+    print(f"Finished. Run folder: {folder}", flush=True)
 
 
 def set_environment(config: DictConfig) -> None:

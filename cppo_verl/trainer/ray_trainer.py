@@ -28,6 +28,7 @@ from verl.workers.utils.padding import left_right_2_no_padding
 from cppo_verl.allocation import Allocation, Allocator
 from cppo_verl.checkpoints import Checkpoints
 from cppo_verl.config import CPPOConfig
+from cppo_verl.files import keep_latest
 from cppo_verl.metrics import step_metrics
 from cppo_verl.trainer.best import BestCheckpoint
 from cppo_verl.trainer.checks import plan_from_config
@@ -237,6 +238,12 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
     def _fit_dump_data(self, batch: DataProto) -> None:
         self.reward_extra_infos_dict = extract_reward(batch)[1]
         super()._fit_dump_data(batch)
+
+    def _dump_generations(self, *args, dump_path: str, **kwargs) -> None:
+        """verl's, and with `cppo.dumps_to_keep` the deletion of the oldest after it."""
+        super()._dump_generations(*args, dump_path=dump_path, **kwargs)
+        if self.cppo.dumps_to_keep:
+            self._dump_futures.append(self._dump_executor.submit(keep_latest, Path(dump_path), self.cppo.dumps_to_keep))
 
     def _collect_metrics(self, sampled: DataProto, trained: DataProto) -> None:
         """verl's curves describe what was sampled, so that GRPO's and CPPO's can be compared.

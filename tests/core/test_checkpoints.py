@@ -144,9 +144,11 @@ def test_what_an_earlier_start_saved_as_this_step_is_not_written_into(tmp_path):
     assert not of_another_world.exists() and not fault(tmp_path / "global_step_2")
 
 
-def test_a_failed_save_says_what_failed_and_where_the_run_goes_on(tmp_path):
+def test_a_failed_save_says_what_failed_and_leaves_the_older_ones(tmp_path):
     save(tmp_path, 2)
-    message = r"global_step_4 could not be written \(OSError: no space left.*GiB free.*goes on from global_step_2"
+    message = r"global_step_4 could not be written \(OSError: no space left.*GiB free there\)"
     with pytest.raises(CheckpointError, match=message):
         save(tmp_path, 4, until=2, fails=OSError)
+    assert Checkpoints(tmp_path).last_complete() == tmp_path / "global_step_2"
+    assert (tmp_path / "global_step_4").is_dir(), "asking moves nothing"
     assert Checkpoints(tmp_path).recover() == tmp_path / "global_step_2"

@@ -24,6 +24,8 @@ ACCEPTED = {
     "seed": [0, -1, 2**31],
     "rollout_seed": [0, -1, 2**31, None],
     "save_best": [True, False],
+    "reward_timeout": [0.5, 120],
+    "dumps_to_keep": [1, 100, None],
 }
 REFUSED = {
     "pruning_rate": [-0.1, "-1/16", 1, 1.0, "1", 1.5, *NOT_NUMBERS],
@@ -35,6 +37,8 @@ REFUSED = {
     "seed": [0.0, "0", None, True],
     "rollout_seed": [0.0, "0", False],
     "save_best": ["yes", 1, None],
+    "reward_timeout": [0, -1, "60", True, None, NAN],
+    "dumps_to_keep": [0, -1, 1.5, True],
 }
 
 

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import Popen
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, build_opener
 
 from recorded import read_metrics
 
@@ -34,13 +41,31 @@ def test_gsm8k_scripts(runner, gsm8k, toy, tmp_path):
     run = tmp_path / "run"
 
     options = (*small, f"trainer.default_local_dir={run}", "trainer.total_training_steps=2")
-    train = runner(["bash", "recipe/cppo/gsm8k_cppo.sh", *common, *options], run)
+    asked = {}
+    train = runner(["bash", "recipe/cppo/gsm8k_cppo.sh", *common, *options], run, meanwhile=ask_engine(run, asked))
     assert "CPPO (P=0.75, prunes the smallest): 8 questions x G=4 = 32 completions sampled" in train.output
     steps = read_metrics(run)
     assert list(steps) == [1, 2]
+    assert asked == {"/health": 200, "/v1/models": 401}
     assert all((step["cppo/completions_sampled"], step["cppo/completions_kept"]) == (32, 8) for step in steps.values())
 
     evaluation = (f"model={run}", f"+files.gsm8k={data}/test.parquet", "limit=8", "sampling.max_tokens=32")
     runner(["bash", "recipe/cppo/gsm8k_eval.sh", "device=cpu", *evaluation], tmp_path / "eval")
     results = json.loads((run / "eval/global_step_2/gsm8k/results.json").read_text())
     assert results["benchmarks"]["gsm8k"]["questions"] == 8
+
+
+def ask_engine(folder: Path, asked: dict[str, int]) -> Callable[[Popen], None]:
+    """What the engine's server answers to who has no key, once the run has made a step; by path."""
+
+    def ask(run: Popen) -> None:
+        while run.poll() is None and not (folder / "metrics.jsonl").exists():
+            time.sleep(0.2)
+        address = re.search(r"LLMServerManager: \['([^']+)'", (folder / "output.log").read_text(errors="replace"))[1]
+        for path in ("/health", "/v1/models"):
+            try:
+                asked[path] = build_opener(ProxyHandler({})).open(f"http://{address}{path}", timeout=60).status
+            except HTTPError as error:
+                asked[path] = error.code
+
+    return ask

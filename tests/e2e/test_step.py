@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from eq_9 import OVERRIDES, STEPS, B, G, assert_steps_follow_eq_9
 from recorded import different, of_kind, read_calls, weights
 
@@ -23,6 +24,7 @@ def test_one_rank(train, toy, tmp_path):
     assert_steps_follow_eq_9(run.folder, toy / "model", ranks=1, first_step=4, steps_before=3)
 
 
+@pytest.mark.slow
 def test_lora_and_bypass_mode(train):
     """The old policy's forward is skipped, the reference is the model without its adapter, and only that learns."""
     run = train(

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,14 +47,22 @@ class Runner:
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __call__(
-        self, command: Sequence[str], folder: Path, *, meanwhile: Callable | None = None, ok: bool = True
+        self,
+        command: Sequence[str],
+        folder: Path,
+        *,
+        meanwhile: Callable | None = None,
+        ok: bool = True,
+        env: Mapping[str, str] | None = None,
     ) -> Run:
-        """Run `command` to its end; `meanwhile` is called with the process while it runs."""
-        env = {**os.environ, MARK: self.mark, "PYTHON": sys.executable, "HF_HUB_OFFLINE": "1"}
+        """Run `command` to its end, in a session of its own; `meanwhile` is called with the process while it runs."""
+        env = {**os.environ, MARK: self.mark, "PYTHON": sys.executable, "HF_HUB_OFFLINE": "1", **(env or {})}
         folder.mkdir(parents=True, exist_ok=True)
         log = folder / "output.log"
         with log.open("wb") as sink:
-            process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, cwd=self.repo, env=env)
+            process = subprocess.Popen(
+                command, stdout=sink, stderr=subprocess.STDOUT, cwd=self.repo, env=env, start_new_session=True
+            )
             if meanwhile:
                 meanwhile(process)
             returncode = process.wait(timeout=420)

@@ -121,6 +121,17 @@ def test_preflight_lists_every_fault_at_once(config, tmp_path):
         assert any(re.search(says, line) for line in lines), f"{says} not in {lines}"
 
 
+def test_a_tokenizer_that_brings_code_is_refused_unless_trusted(config, tmp_path):
+    (tmp_path / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": ["own.Tokenizer", null]}}')
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
+    model = ("recipe=gsm8k", "device=cpu", f"actor_rollout_ref.model.path={tmp_path}")
+    with pytest.raises(ConfigError, match=r"brings code of its own .*trust_remote_code=true"):
+        check(config(*model))
+    with pytest.raises(ConfigError) as caught:  # the data are not there
+        check(config(*model, "actor_rollout_ref.model.trust_remote_code=true"))
+    assert "brings code" not in str(caught.value)
+
+
 def test_preflight_of_too_little_data(config, tmp_path):
     few = write_rows(tmp_path / "few.parquet", list("abcde"))
     small = config("recipe=gsm8k", "device=cpu", f"data.train_files={few}", f"data.val_files={few}")

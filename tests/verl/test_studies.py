@@ -8,7 +8,7 @@ from verl_rows import write_rows
 from cppo_verl.ablate import is_complete
 from cppo_verl.config import ConfigError
 from cppo_verl.preflight import save_config
-from cppo_verl.studies import DONE, STUDIES, find_study, inputs, plan_runs, share_starts
+from cppo_verl.studies import DONE, STUDIES, Study, find_study, inputs, plan_runs, share_starts
 
 SHIPPED = sorted(path.stem for path in STUDIES.glob("*.yaml"))
 
@@ -57,7 +57,8 @@ def test_what_the_engine_reads_needs_a_start_of_its_own(overrides, tmp_path):
     ],
 )
 def test_arms_whose_learning_rate_depends_on_their_number_of_steps_do_not_share_a_start(overrides, tmp_path, schedule):
-    study, limit = find_study("pruning_rate"), "data.train_max_samples=64"
+    arms = {"GRPO": ["cppo.pruning_rate=0"], "CPPO": ["cppo.pruning_rate=0.5"]}
+    study, limit = Study(name="two", about="", arms=arms), "data.train_max_samples=64"
     optim = [f"actor_rollout_ref.actor.optim.{option}" for option in schedule]
     assert len(share_starts(plan_runs(study, [1], [*overrides, limit, *optim], tmp_path))) == len(study.arms)
     fixed = "trainer.total_training_steps=2"
