@@ -77,8 +77,7 @@ def launch(config: DictConfig, runner_class: type | None = None) -> None:
     """
     suffix = f"ray_kwargs.ray_init.runtime_env.env_vars.{sockets.SUFFIX}"
     OmegaConf.update(config, suffix, uuid.uuid4().hex[:12], force_add=True)
-    if "RAY_ADDRESS" in os.environ:  # Ray takes these only for a cluster that it starts itself
-        config.ray_kwargs.ray_init.update(num_cpus=None, num_gpus=None)
+    leave_counts_to_cluster(config.ray_kwargs.ray_init)
     set_environment(config)
     if not config.reward.reward_model.enable:  # whose clients bring no key
         os.environ.setdefault("VLLM_API_KEY", secrets.token_hex(16))  # the engine's server listens on the network
@@ -96,6 +95,12 @@ def launch(config: DictConfig, runner_class: type | None = None) -> None:
         finally:
             ray.shutdown()
     print(f"Finished. Run folder: {folder}", flush=True)
+
+
+def leave_counts_to_cluster(ray_init: DictConfig) -> None:
+    """Where a run joins a running cluster, ask for no CPUs and GPUs: Ray takes counts only for one that it starts."""
+    if ray_init.get("address", os.environ.get("RAY_ADDRESS", "local")) != "local":
+        ray_init.update({count: None for count in ("num_cpus", "num_gpus") if count in ray_init})
 
 
 def set_environment(config: DictConfig) -> None:

@@ -67,7 +67,7 @@ def _says(pattern: str) -> Callable[[BaseException], bool]:
 
 def _text(error: BaseException) -> str:
     """Its own words, on a line."""
-    return " ".join(str(error).split()).rstrip(".")[:600]
+    return " ".join(str(error).split()).rstrip(".")[:300]
 
 
 def _is_disk(error: BaseException) -> bool:

@@ -61,7 +61,13 @@ class Runner:
         log = folder / "output.log"
         with log.open("wb") as sink:
             process = subprocess.Popen(
-                command, stdout=sink, stderr=subprocess.STDOUT, cwd=self.repo, env=env, start_new_session=True
+                command,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                cwd=self.repo,
+                env=env,
+                start_new_session=True,
+                preexec_fn=_hear_ctrl_c,
             )
             if meanwhile:
                 meanwhile(process)
@@ -89,6 +95,11 @@ class Runner:
             return process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             return False
+
+
+def _hear_ctrl_c() -> None:
+    """A shell's background jobs, and what they start, are deaf to SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager

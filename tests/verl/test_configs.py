@@ -31,6 +31,23 @@ def test_recipes_compose_resolve_and_plan(config, recipe, device):
     assert resolved.actor_rollout_ref.model.override_config.attn_implementation == "sdpa"
 
 
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_a_cluster_is_joined_only_where_one_is_named(config, device, monkeypatch):
+    """On the cpu, not one that `ray start` left behind: Ray would refuse the counts that device=cpu gives."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    own = config("recipe=toy", f"device={device}")
+    before = OmegaConf.to_container(own.ray_kwargs.ray_init, resolve=True)
+    assert before.get("address") == {"cpu": "local", "gpu": None}[device]
+    cppo_verl.train.leave_counts_to_cluster(own.ray_kwargs.ray_init)
+    assert OmegaConf.to_container(own.ray_kwargs.ray_init, resolve=True) == before
+
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    joined = config("recipe=toy", f"device={device}").ray_kwargs.ray_init
+    cppo_verl.train.leave_counts_to_cluster(joined)
+    assert joined.get("address") == {"cpu": "10.0.0.1:6379", "gpu": None}[device]
+    assert (joined.num_cpus, joined.get("num_gpus")) == (None, None)
+
+
 def test_published_settings(config):
     """The table of hyperparameters of the published verl runs, as far as it is not the plan."""
     c = config("recipe=gsm8k")
