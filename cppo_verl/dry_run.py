@@ -2,74 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from omegaconf import DictConfig
 from rich.table import Table
 
 from cppo_verl.config import CPPOConfig
 from cppo_verl.planning import StepPlan
 from cppo_verl.preflight import num_train_rows, planned_steps
-
-GIB = 2**30
-
-
-@dataclass(frozen=True)
-class Model:
-    """What the estimate needs to know of a model."""
-
-    parameters: int
-    layers: int
-    hidden: int
-    vocabulary: int
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Bytes on one device while the policy is updated: an estimate of the large parts, without fragmentation."""
-
-    policy: int
-    """float32 weights and gradients and Adam's two moments, sharded by FSDP."""
-    reference: int
-    """float32 weights, sharded; 0 where they are offloaded or there is no KL loss."""
-    logits: int
-    """Of one micro-batch, float32, and their gradient."""
-    activations: int
-    """Of one micro-batch with gradient checkpointing: the input of each layer, in bfloat16."""
-
-    @property
-    def total(self) -> int:
-        """All of it."""
-        return self.policy + self.reference + self.logits + self.activations
-
-
-def estimate_memory(config: DictConfig, model: Model) -> Memory:
-    """Estimate what an update takes on one device (FSDP2 over all devices)."""
-    parts = config.actor_rollout_ref
-    actor, ranks = parts.actor, config.trainer.n_gpus_per_node * config.trainer.nnodes
-    longest = config.data.max_prompt_length + config.data.max_response_length
-    tokens = actor.ppo_max_token_len_per_gpu if actor.use_dynamic_bsz else longest * actor.ppo_micro_batch_size_per_gpu
-    offloaded = actor.fsdp_config.param_offload, actor.fsdp_config.optimizer_offload
-    bytes_each = (0 if offloaded[0] else 4 + 4) + (0 if offloaded[1] else 8)
-    has_reference = actor.use_kl_loss and not parts.ref.fsdp_config.param_offload and not parts.model.lora_rank
-    return Memory(
-        policy=bytes_each * model.parameters // ranks,
-        reference=4 * model.parameters // ranks if has_reference else 0,
-        logits=2 * 4 * tokens * model.vocabulary,
-        activations=2 * tokens * model.layers * model.hidden,
-    )
-
-
-def read_model(path: str, *, trust_remote_code: bool = False) -> Model:
-    """Sizes of a model, from its config alone: no weights are read."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-    with torch.device("meta"):
-        network = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-    text = config.get_text_config()
-    return Model(network.num_parameters(), text.num_hidden_layers, text.hidden_size, text.vocab_size)
+from cppo_verl.sizes import GIB, Model, checkpoint_bytes, checkpoints_kept, estimate_memory
 
 
 def plan_table(config: DictConfig, plan: StepPlan, model: Model) -> Table:
@@ -105,11 +44,11 @@ def plan_table(config: DictConfig, plan: StepPlan, model: Model) -> Table:
 
 
 def _checkpoints(config: DictConfig, steps: int, model: Model) -> str:
-    every, keep = config.trainer.save_freq, config.trainer.max_actor_ckpt_to_keep
-    if every <= 0:
+    kept = checkpoints_kept(config, steps)
+    if not kept:
         return "none (trainer.save_freq=-1)"
-    kept = min(-(-steps // every), keep or steps) + bool(config.cppo.save_best)
-    return f"every {every} steps, {kept} kept at the most: about {_gib(kept * 12 * model.parameters)} GiB of disk"
+    disk = _gib(kept * checkpoint_bytes(config, model))
+    return f"every {config.trainer.save_freq} steps, {kept} kept at the most: about {disk} GiB of disk"
 
 
 def _gib(size: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from cppo_verl.config import ConfigError, CPPOConfig
 from cppo_verl.data.check import MissingFile, RowsError, overlong, read_rows, remarks
 from cppo_verl.limits import length_faults, number_faults
 from cppo_verl.planning import StepPlan
+from cppo_verl.sizes import GIB, checkpoint_bytes, read_model
 from cppo_verl.trainer.checks import check_micro_batches, plan_from_config, refusals
 
 CONFIG_FILE = "config.yaml"
@@ -38,6 +40,7 @@ def check(config: DictConfig) -> StepPlan:
     faults += [*_data_faults(config), *_model_faults(config), *_resume_faults(config)]
     if plan and not faults:
         _caught(lambda: plan.steps_per_epoch(num_train_rows(config)), faults)
+        faults += _disk_faults(config)
     if faults:
         raise ConfigError("\n       ".join(dict.fromkeys(faults)))
     return plan
@@ -181,6 +184,22 @@ def _device_faults(config: DictConfig) -> Iterator[str]:
             if there
             else f"trainer.n_gpus_per_node={asked} but this machine has no GPU that torch sees; device=cpu "
             "runs the same stack without one"
+        )
+
+
+def _disk_faults(config: DictConfig) -> Iterator[str]:
+    if config.trainer.save_freq <= 0 or config.dry_run:
+        return
+    model, folder = config.actor_rollout_ref.model, Path(config.trainer.default_local_dir)
+    there = next(path for path in (folder, *folder.parents) if path.is_dir())
+    try:
+        needed = checkpoint_bytes(config, read_model(model.path, trust_remote_code=model.trust_remote_code))
+    except ValueError:  # a model of a kind that transformers cannot lay out without its weights
+        return
+    if (free := shutil.disk_usage(there).free) < needed:
+        yield (
+            f"a checkpoint of this run takes about {needed / GIB:.1f} GiB, and {there} has {free / GIB:.1f} GiB free; "
+            "make room, give another trainer.default_local_dir, or save none: trainer.save_freq=-1"
         )
 
 

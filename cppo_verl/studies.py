@@ -90,7 +90,7 @@ def _run(study: Study, arm: str, seed: int, overrides: Sequence[str], out: Path)
 def share_starts(runs: Sequence[Run]) -> list[list[Run]]:
     """Runs grouped so that each group needs one start of the stack.
 
-    Runs that save checkpoints start by themselves: verl's workers rotate checkpoints as if all were of one run.
+    Runs that save checkpoints start by themselves, as they go on by themselves after a kill.
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:

