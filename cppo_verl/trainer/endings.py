@@ -18,6 +18,10 @@ from cppo_verl.checkpoints import Checkpoints
 INTERRUPTED = 128 + signal.SIGINT
 """Exit code after Ctrl-C, as of a shell."""
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DISK_WORDS = (
+    r"No space left on device|Disk quota exceeded|PytorchStreamWriter failed writing|unexpected pos \d+ vs \d+"
+)
+"""The last two are torch.save's: a file that could not be written to its end."""
 
 
 @contextmanager
@@ -39,17 +43,17 @@ def explained(run_folder: str | Path) -> Iterator[None]:
 
 def explain(error: BaseException) -> str:
     """What ended a run, in a sentence; of an error that is not known, its own text."""
-    errors = list(_chain(error))[::-1]
+    errors = [found for found in _chain(error) if not type(found).__name__.startswith("RayTaskError")] or [error]
     for is_it, sentence in CAUSES:
         for found in errors:
             if is_it(found):
                 return sentence.format(_text(found))
-    return f"{type(errors[0]).__name__}: {_text(errors[0])}"
+    return f"{type(errors[-1]).__name__}: {_text(errors[-1])}"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it came of, the outermost first. Ray keeps a worker's error as `cause`, and says only its
-    traceback itself."""
+    """An error and what it came of, the outermost first. Ray keeps a worker's error as `cause` of a `RayTaskError`,
+    whose own text is a traceback."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -72,7 +76,7 @@ def _text(error: BaseException) -> str:
 
 def _is_disk(error: BaseException) -> bool:
     full = isinstance(error, OSError) and error.errno in _DISK
-    return full or _says(r"No space left on device|Disk quota exceeded|PytorchStreamWriter failed writing")(error)
+    return full or _says(_DISK_WORDS)(error)
 
 
 def _is_node(error: BaseException) -> bool:
@@ -101,6 +105,10 @@ CAUSES: list[tuple[Callable[[BaseException], bool], str]] = [
     ),
     (_is_node, "a node of the Ray cluster is lost: {}"),
     (_is_process, "a process of the run has died, killed from outside or for want of memory: {}"),
+    (
+        _says(r"Connection closed by peer|Connection reset by peer|remote process exited|ncclRemoteError"),
+        "the worker of another rank, or its whole node, is lost: {}",
+    ),
     (_named("CheckpointError"), "{}"),
 ]
 """What to look for in an error's chain, and what to say around its text; the first that fits."""
