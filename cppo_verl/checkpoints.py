@@ -8,6 +8,7 @@ checkpoint is complete once `complete.json` lists its files, which is written la
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,8 +41,9 @@ class Checkpoints:
         self.folder, self.keep = Path(run_folder), keep
 
     @contextmanager
-    def saving(self, step: int) -> Iterator[None]:
-        """Around the writing of a step's checkpoint: afterwards it is complete, and older ones than `keep` are gone.
+    def saving(self, step: int) -> Iterator[Path]:
+        """Around the writing of a step's checkpoint into the folder that it gives: afterwards it is complete, and
+        older ones than `keep` are gone.
 
         What an earlier start saved as this step is removed first: verl would write into its files, and `best` may
         share them.
@@ -52,7 +54,7 @@ class Checkpoints:
         folder = self.folder / f"global_step_{step}"
         _remove(folder)
         try:
-            yield
+            yield folder
             mark_complete(folder)
         except Exception as error:  # whatever the workers, Ray or the disk raised: it is said with the way on
             raise CheckpointError(self._not_written(folder, error)) from error
@@ -109,7 +111,7 @@ class Checkpoints:
         cause = getattr(error, "cause", None) or error  # Ray wraps a worker's error
         free = shutil.disk_usage(self.folder).free / 2**30
         return (
-            f"the checkpoint {folder} could not be written ({type(cause).__name__}: {cause}; {free:.1f} GiB free there)"
+            f"the checkpoint {folder} could not be written ({free:.1f} GiB free there): {type(cause).__name__}: {cause}"
         )
 
 
@@ -119,9 +121,13 @@ def step_of(folder: Path) -> int:
 
 
 def mark_complete(folder: Path) -> None:
-    """Write `complete.json`."""
+    """Write `complete.json`, when all else is on the disk: older checkpoints go after it, and a machine may stop."""
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
     sizes = {str(file.relative_to(folder)): file.stat().st_size for file in sorted(folder.rglob("*")) if file.is_file()}
     write_whole(folder / COMPLETE, json.dumps(sizes, indent=1))
+    _sync(folder / COMPLETE)
+    _sync(folder)
 
 
 def fault(folder: Path, tracked: int | None = None) -> str | None:
@@ -147,6 +153,14 @@ def fault(folder: Path, tracked: int | None = None) -> str | None:
         if (found := (folder / name).stat().st_size) != size:
             return f"{name} has {found} bytes instead of {size}"
     return None
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove(folder: Path) -> None:

@@ -13,8 +13,9 @@ def write_whole(path: Path, content: str | bytes) -> None:
     os.replace(partial, path)
 
 
-def keep_latest(folder: Path, keep: int) -> None:
-    """Delete all but the last `keep` files `N.jsonl` of a folder, by N."""
-    dumps = [path for path in folder.glob("*.jsonl") if path.stem.isdigit()]
+def keep_latest(folder: Path, keep: int, upto: int) -> None:
+    """Delete all but the last `keep` files `N.jsonl` of a folder, by N; those after `upto` are an earlier start's,
+    and stay until they are written again."""
+    dumps = [path for path in folder.glob("*.jsonl") if path.stem.isdigit() and int(path.stem) <= upto]
     for old in sorted(dumps, key=lambda path: int(path.stem))[:-keep]:
         old.unlink()

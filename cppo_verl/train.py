@@ -90,7 +90,7 @@ def launch(config: DictConfig, runner_class: type | None = None) -> None:
     from cppo_verl.trainer.task_runner import CPPOTaskRunner
 
     folder = config.trainer.default_local_dir
-    with explained(folder):
+    with explained(folder, config.trainer.resume_mode):
         try:
             run_ppo(config, ray.remote(num_cpus=1)(runner_class or CPPOTaskRunner))
         finally:

@@ -15,8 +15,8 @@ import torch
 
 from cppo_verl.checkpoints import Checkpoints
 
-INTERRUPTED = 128 + signal.SIGINT
-"""Exit code after Ctrl-C, as of a shell."""
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+"""Exit codes after Ctrl-C and after SIGTERM, as of a shell."""
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DISK_WORDS = (
     r"No space left on device|Disk quota exceeded|PytorchStreamWriter failed writing|unexpected pos \d+ vs \d+"
@@ -25,20 +25,28 @@ _DISK_WORDS = (
 
 
 @contextmanager
-def explained(run_folder: str | Path) -> Iterator[None]:
+def explained(run_folder: str | Path, resume_mode: str = "auto") -> Iterator[None]:
     """Around a run: an error ends the process with its traceback and, as the last line, `explain`'s sentence.
 
     Raises:
-        SystemExit: Code 1, or `INTERRUPTED` after Ctrl-C.
+        SystemExit: Code 1; `INTERRUPTED` after Ctrl-C, `TERMINATED` after SIGTERM (which Ray turns into an exit).
     """
     try:
         yield
     except KeyboardInterrupt:
-        print(f"interrupted. {_way_on(run_folder)}", file=sys.stderr, flush=True)
-        sys.exit(INTERRUPTED)
+        _end(INTERRUPTED, f"interrupted. {_way_on(run_folder, resume_mode)}")
+    except SystemExit as error:
+        if error.code != signal.SIGTERM:
+            raise
+        _end(TERMINATED, f"ended by SIGTERM. {_way_on(run_folder, resume_mode)}")
     except Exception as error:  # noqa: BLE001  (whatever ended the run is said, and the process fails)
         traceback.print_exc()
-        sys.exit(f"error: {explain(error)}. {_way_on(run_folder)}")
+        _end(1, f"error: {explain(error)}. {_way_on(run_folder, resume_mode)}")
+
+
+def _end(code: int, message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+    sys.exit(code)
 
 
 def explain(error: BaseException) -> str:
@@ -48,7 +56,7 @@ def explain(error: BaseException) -> str:
         for found in errors:
             if is_it(found):
                 return sentence.format(_text(found))
-    return f"{type(errors[-1]).__name__}: {_text(errors[-1])}"
+    return f"{type(errors[0]).__name__}: {_text(errors[0])}"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -58,7 +66,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        error = getattr(error, "cause", None) or error.__cause__ or error.__context__
+        context = None if error.__suppress_context__ else error.__context__
+        error = getattr(error, "cause", None) or error.__cause__ or context
 
 
 def _named(*names: str) -> Callable[[BaseException], bool]:
@@ -70,13 +79,21 @@ def _says(pattern: str) -> Callable[[BaseException], bool]:
 
 
 def _text(error: BaseException) -> str:
-    """Its own words, on a line."""
-    return " ".join(str(error).split()).rstrip(".")[:300]
+    """Its own words, on a line; of an actor that could not start, the last of them: before stands a traceback."""
+    text = str(error).strip()
+    if getattr(error, "actor_init_failed", False):
+        text = text.splitlines()[-1]
+    return " ".join(text.split()).rstrip(".")[:500]
 
 
 def _is_disk(error: BaseException) -> bool:
     full = isinstance(error, OSError) and error.errno in _DISK
     return full or _says(_DISK_WORDS)(error)
+
+
+def _is_process(error: BaseException) -> bool:
+    """A process of Ray's is gone; of a checkpoint that could not be written for that, Ray hands on only the text."""
+    return _named(*_PROCESS)(error) or (_named("CheckpointError")(error) and _says("|".join(_PROCESS))(error))
 
 
 def _is_node(error: BaseException) -> bool:
@@ -89,7 +106,11 @@ def _is_memory(error: BaseException) -> bool:
     return _named("OutOfMemoryError")(error) or (_is_process(error) and _says("running low on memory")(error))
 
 
-_is_process = _named("ActorDiedError", "ActorUnavailableError", "WorkerCrashedError", "LocalRayletDiedError")
+def _is_peer(error: BaseException) -> bool:
+    return _named("DistBackendError")(error) or _says(r"gloo.*Connection (closed|reset) by peer|ncclRemoteError")(error)
+
+
+_PROCESS = "ActorDiedError", "ActorUnavailableError", "WorkerCrashedError", "LocalRayletDiedError"
 
 CAUSES: list[tuple[Callable[[BaseException], bool], str]] = [
     (_is_disk, "the disk is full: {}. Make room, or keep fewer checkpoints (trainer.max_actor_ckpt_to_keep)"),
@@ -104,17 +125,16 @@ CAUSES: list[tuple[Callable[[BaseException], bool], str]] = [
         "the machine's memory ran out, and Ray ended a process: {}. Lower the batch or the number of workers",
     ),
     (_is_node, "a node of the Ray cluster is lost: {}"),
+    (lambda error: getattr(error, "actor_init_failed", False), "a process of the run could not start: {}"),
     (_is_process, "a process of the run has died, killed from outside or for want of memory: {}"),
-    (
-        _says(r"Connection closed by peer|Connection reset by peer|remote process exited|ncclRemoteError"),
-        "the worker of another rank, or its whole node, is lost: {}",
-    ),
+    (_is_peer, "the worker of another rank, or its whole node, is lost: {}"),
     (_named("CheckpointError"), "{}"),
 ]
 """What to look for in an error's chain, and what to say around its text; the first that fits."""
 
 
-def _way_on(run_folder: str | Path) -> str:
+def _way_on(run_folder: str | Path, resume_mode: str) -> str:
     last = Checkpoints(run_folder).last_complete()
-    start = f"goes on after step {last.name.removeprefix('global_step_')}" if last else "starts from the beginning"
-    return f"The same command, started again, {start}"
+    again = "The same command, started again," if resume_mode == "auto" else "With trainer.resume_mode=auto it"
+    step = last.name.removeprefix("global_step_") if last else None
+    return f"{again} goes on after step {step}" if step else f"{again} starts from the beginning"

@@ -29,20 +29,25 @@ class MetricsLog:
         if path.exists() and not self._copy.exists():
             write_whole(self._copy, path.read_bytes())
 
-    def keep_until(self, step: int, tracking) -> None:
+    def keep_until(self, step: int, tracking) -> bool:
         """Write the earlier lines of steps below `step` + 1 to verl's file logger, when there is one.
 
         A line that a killed run left unfinished, or that cannot be read, is dropped.
+
+        Returns:
+            Whether `step` has a line, or there is no file to have it.
         """
-        logger = tracking.logger.get("file")
+        logger, last = tracking.logger.get("file"), None
         if logger and step and self._copy.exists():
             for line in self._copy.read_bytes().splitlines(keepends=True):
                 entry = read_entry(line)
                 if entry and line.endswith(b"\n") and entry[0] <= step:
                     logger.fp.write(line)
+                    last = entry[0]
             logger.fp.flush()
         if logger:
             self._copy.unlink(missing_ok=True)
+        return last == step or not logger
 
 
 def read_entry(line: bytes) -> tuple[int, dict] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from verl.workers.utils.padding import left_right_2_no_padding
 from cppo_verl.allocation import Allocation, Allocator
 from cppo_verl.checkpoints import Checkpoints
 from cppo_verl.config import CPPOConfig
-from cppo_verl.files import keep_latest
+from cppo_verl.files import keep_latest, write_whole
 from cppo_verl.metrics import step_metrics
 from cppo_verl.trainer.best import BestCheckpoint
 from cppo_verl.trainer.checks import plan_from_config
@@ -37,6 +38,9 @@ from cppo_verl.trainer.padding import padding_metrics
 from cppo_verl.trainer.questions import QuestionStream
 from cppo_verl.trainer.rollout_seed import SEED_KEY, request_seeds
 from cppo_verl.trainer.rows import name_completions, name_questions, num_questions, row_advantages, sampled_rows
+
+STEP_METRICS = "metrics.json"
+"""In a checkpoint: what its step logs, as far as it was known when it was saved."""
 
 
 class RayCPPOTrainer(SeparateRayPPOTrainer):
@@ -52,6 +56,8 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
         self.cppo = CPPOConfig.from_mapping(config.cppo)
         self.plan = plan_from_config(config)
         self.metrics_log = MetricsLog(config.trainer.default_local_dir)
+        self.unlogged: dict[str, float] = {}
+        """Metrics of the step that the run goes on from, where a kill came before they were logged."""
         self.best = BestCheckpoint(config.trainer.default_local_dir)
         self.checkpoints = Checkpoints(config.trainer.default_local_dir, config.trainer.max_actor_ckpt_to_keep)
         with open_dict(config):
@@ -72,6 +78,8 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
 
     def fit_step(self, questions: QuestionStream) -> None:
         """One step of CPPO (paper Algorithm 1 and §3.3)."""
+        if self._is_finished():
+            return
         self._begin_step(questions)
         with marked_timer("step", self.timing_raw):
             sampled, allocation = self._sample_and_prune(questions)
@@ -83,17 +91,25 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
                 batch = self._correct_rollout_mismatch(batch)
                 batch = self._fit_compute_ref_log_prob(batch)
                 batch = self._fit_update_actor(batch)
+        self.metrics |= self._data_metrics(sampled, batch) | self._timing_metrics(sampled, batch)
         self._fit_save_checkpoint()  # while the rollout engine sleeps and its memory is free
         with marked_timer("step", self.timing_raw):
             self._fit_update_weights()
             self._fit_dump_data(sampled)
         self._fit_validate()
         self._fit_stop_profile()
-        self._collect_metrics(sampled, batch)
+        self.metrics |= self._timing_metrics(sampled, batch)
         self._fit_experimental(sampled)
         self._fit_postprocess_step()
 
     # --- the stages of the step, in order ---
+
+    def _is_finished(self) -> bool:
+        """Whether the run was at its end when it was started again; verl 0.9.1 would train on."""
+        self.is_last_step = self.global_steps > self.total_training_steps
+        if self.is_last_step:
+            print(f"All {self.total_training_steps} steps are done", flush=True)
+        return self.is_last_step
 
     def _begin_step(self, questions: QuestionStream) -> None:
         self.epoch = questions.epoch
@@ -228,11 +244,13 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
         return DataProto.from_single_dict(data={}, meta_info={"metrics": metrics})
 
     def _save_checkpoint(self) -> None:
-        with self.checkpoints.saving(self.global_steps):
+        with self.checkpoints.saving(self.global_steps) as folder:
             super()._save_checkpoint()
+            write_whole(folder / STEP_METRICS, json.dumps(self.metrics, default=float))
 
     def _validate(self, *args, **kwargs) -> dict[str, float]:
-        metrics = super()._validate(*args, **kwargs)
+        metrics = self.unlogged | super()._validate(*args, **kwargs)
+        self.unlogged = {}
         return metrics | self.best.offer(self.global_steps, metrics) if self.cppo.save_best else metrics
 
     def _fit_dump_data(self, batch: DataProto) -> None:
@@ -243,23 +261,27 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
         """verl's, and with `cppo.dumps_to_keep` the deletion of the oldest after it."""
         super()._dump_generations(*args, dump_path=dump_path, **kwargs)
         if self.cppo.dumps_to_keep:
-            self._dump_futures.append(self._dump_executor.submit(keep_latest, Path(dump_path), self.cppo.dumps_to_keep))
+            rotated = self._dump_executor.submit(
+                keep_latest, Path(dump_path), self.cppo.dumps_to_keep, self.global_steps
+            )
+            self._dump_futures.append(rotated)
 
-    def _collect_metrics(self, sampled: DataProto, trained: DataProto) -> None:
-        """verl's curves describe what was sampled, so that GRPO's and CPPO's can be compared.
+    def _data_metrics(self, sampled: DataProto, trained: DataProto) -> dict[str, float]:
+        """verl's curves describe what was sampled, so that GRPO's and CPPO's can be compared."""
+        metrics = compute_data_metrics(sampled, use_critic=False)
+        if len(trained):
+            metrics |= compute_variance_proxy_metrics(trained, self.metrics.get("actor/grad_norm"))
+        return metrics
 
-        Time a token is over the tokens that a stage really saw: generation the sampled ones, the
-        forwards and the update the kept ones.
-        """
+    def _timing_metrics(self, sampled: DataProto, trained: DataProto) -> dict[str, float]:
+        """Seconds of each stage so far, and time a token over the tokens that a stage really saw: generation the
+        sampled ones, the forwards and the update the kept ones."""
         timing = compute_timing_metrics(sampled, self.timing_raw)
         if len(trained):
             kept_timing = compute_timing_metrics(trained, self.timing_raw)
             stages = ("ref", "update_actor")
             timing |= {k: v for k, v in kept_timing.items() if k.rpartition("/")[2] in stages}
-            self.metrics |= compute_variance_proxy_metrics(trained, self.metrics.get("actor/grad_norm"))
-        n_gpus = self.resource_pool_manager.get_n_gpus()
-        self.metrics |= compute_data_metrics(sampled, use_critic=False) | timing
-        self.metrics |= compute_throughout_metrics(sampled, self.timing_raw, n_gpus)
+        return timing | compute_throughout_metrics(sampled, self.timing_raw, self.resource_pool_manager.get_n_gpus())
 
     def _val_metrics_update(self, data_sources, sample_uids, *args) -> dict[str, float]:
         """verl's validation metrics, and of how many questions each is: no interval without that."""
@@ -293,4 +315,24 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
                 folder = Path(trainer.resume_from_path)
             self.train_dataloader.load_state_dict(torch.load(folder / "data.pt", weights_only=False))
         self.best.forget_after(self.global_steps)
-        self.metrics_log.keep_until(self.global_steps, self.logger)
+        is_logged = self.metrics_log.keep_until(self.global_steps, self.logger)
+        if self.global_steps and not trainer.val_only:
+            self._log_saved_step(is_logged)
+
+    def _log_saved_step(self, is_logged: bool) -> None:
+        """Where a kill came between a step's checkpoint and its line: the line, and the validation if one was due.
+
+        The line has the times up to the checkpoint. verl validates before training at every start, which would log
+        the step that a run goes on from once more; it does so here only where that step has no line.
+        """
+        trainer, step = self.config.trainer, self.global_steps
+        saved = Path(trainer.default_local_dir) / f"global_step_{step}" / STEP_METRICS
+        if is_logged or trainer.resume_mode != "auto" or not saved.is_file():
+            trainer.val_before_train = trainer.val_before_train and not is_logged
+            return
+        self.unlogged = json.loads(saved.read_text())
+        is_due = trainer.test_freq > 0 and (step % trainer.test_freq == 0 or self.unlogged["cppo/last_step"])
+        trainer.val_before_train = bool(is_due)
+        if not is_due:
+            self.logger.log(data=self.unlogged, step=step)
+            self.unlogged = {}

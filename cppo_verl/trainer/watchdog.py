@@ -48,8 +48,7 @@ def run_watched(work: Callable[[], Any], replicas: Sequence[Any]) -> Any:
             strikes[address] = strikes[address] + 1 if fault else 0
             if strikes[address] >= STRIKES and not done.done():
                 raise RolloutEngineDied(
-                    f"the rollout engine at {address} has died ({fault}); its own error stands further up "
-                    "in the log. Start the same command again to go on from the last checkpoint"
+                    f"the rollout engine at {address} has died ({fault}); its own error stands further up in the log"
                 )
     return done.result()
 

@@ -146,7 +146,7 @@ def test_what_an_earlier_start_saved_as_this_step_is_not_written_into(tmp_path):
 
 def test_a_failed_save_says_what_failed_and_leaves_the_older_ones(tmp_path):
     save(tmp_path, 2)
-    message = r"global_step_4 could not be written \(OSError: no space left.*GiB free there\)"
+    message = r"global_step_4 could not be written \(.* GiB free there\): OSError: no space left"
     with pytest.raises(CheckpointError, match=message):
         save(tmp_path, 4, until=2, fails=OSError)
     assert Checkpoints(tmp_path).last_complete() == tmp_path / "global_step_2"

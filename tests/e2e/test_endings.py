@@ -140,6 +140,11 @@ def test_ctrl_c(to_all, ends):
     ends("^interrupted", interrupt, code=130)
 
 
+def test_sigterm(ends):
+    """What a cluster's scheduler sends before it ends a job."""
+    ends("^ended by SIGTERM", Popen.terminate, code=143)
+
+
 def test_a_node_of_the_cluster_that_is_lost(ends, repo, tmp_path, short_folder):
     """Two nodes of one rank each, both on this machine; the second one's raylet is killed."""
     cluster, port = Runner(repo), free_port()

@@ -1,12 +1,15 @@
-"""SIGKILL to every part of a run at every stage of a step: the same command goes on as if nothing had happened.
+"""SIGKILL to a part of a run at each stage of a step, the same command again each time: as if nothing had happened.
 
 The whole table takes an hour and is run by hand: `pytest -m kills tests/e2e/test_kills.py -s`.
 """
 
 from __future__ import annotations
 
+import math
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 
@@ -15,9 +18,8 @@ import pytest
 from recorded import different, read_metrics, weights
 from runs import Runner, running, trainer
 
-STEPS = ("trainer.total_training_steps=6", "trainer.save_freq=2", "cppo.pruning_rate=0.5")
-LAST, KILLED = 6, 4
-"""Steps of a run, and the one in which it is killed."""
+LAST = 11
+STEPS = (f"trainer.total_training_steps={LAST}", "trainer.save_freq=2", "cppo.pruning_rate=0.5")
 CALLS, BEFORE_OPTIMIZER = 7, 3
 """Calls that a worker writes down in a step: old, ref, update, and 2 mini-batches x 2 epochs of optimizer steps."""
 
@@ -32,19 +34,29 @@ VICTIMS = {
 """Who is killed, to a part of its command line."""
 
 
-def in_generation(folder: Path) -> bool:
-    return steps_logged(folder) == KILLED - 1
+def in_generation(folder: Path, step: int, since: int) -> bool:
+    return steps_logged(folder) == step - 1
 
 
-def in_update(folder: Path) -> bool:
-    return sum(1 for _ in (folder / "calls/rank_0").glob("*.pt")) >= CALLS * (KILLED - 1) + BEFORE_OPTIMIZER
+def in_update(folder: Path, step: int, since: int) -> bool:
+    return sum(1 for _ in (folder / "calls/rank_0").glob("*.pt")) >= CALLS * (step - 1 - since) + BEFORE_OPTIMIZER
 
 
-def in_checkpoint(folder: Path) -> bool:
-    return any((folder / f"global_step_{KILLED}").rglob("*.pt"))
+def in_checkpoint(folder: Path, step: int, since: int) -> bool:
+    return any((folder / f"global_step_{step}").rglob("*.pt"))
 
 
-MOMENTS = {"generation": in_generation, "update": in_update, "checkpoint": in_checkpoint}
+def in_weight_sync(folder: Path, step: int, since: int) -> bool:
+    return (folder / f"global_step_{step}/complete.json").exists()
+
+
+MOMENTS = [
+    ("generation", 4, in_generation),
+    ("update", 6, in_update),
+    ("checkpoint", 8, in_checkpoint),
+    ("weight sync", 10, in_weight_sync),
+]
+"""When a start is killed: the stage, the step, and how that is seen of a start that goes on after step `since`."""
 
 
 @pytest.fixture(scope="module")
@@ -55,35 +67,67 @@ def undisturbed(repo, toy, tmp_path_factory) -> Path:
 
 
 @pytest.mark.kills
-@pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("victim", VICTIMS)
-def test_killed_and_started_again(victim, moment, undisturbed, runner, train, tmp_path):
-    folder, said = tmp_path / "run", {}
-
-    def kill(process: Popen) -> None:
-        while process.poll() is None and not MOMENTS[moment](folder):
-            time.sleep(0.005)
-        for found in find(runner, VICTIMS[victim]):
-            found.kill()
-        start = time.monotonic()
-        process.wait(timeout=180)
-        said["seconds"] = time.monotonic() - start
-
-    killed = train("run", *STEPS, meanwhile=kill, ok=False)
-    assert killed.returncode != 0
-    left = runner.end()
-    kept = max((step for step in range(LAST + 1) if (folder / f"global_step_{step}/complete.json").exists()), default=0)
+def test_killed_and_started_again(victim, undisturbed, runner, train, tmp_path):
+    folder, kept, left = tmp_path / "run", 0, []
+    for moment, step, is_reached in MOMENTS:
+        kill = Kill(runner, VICTIMS[victim], folder, step, kept, is_reached)
+        killed = train("run", *STEPS, meanwhile=kill, ok=False)
+        assert killed.returncode != 0
+        assert f"Setting global step to {kept}" in killed.output or not kept
+        stray, kept = runner.end(), last_complete(folder)
+        left += stray
+        print(
+            f"\n| {victim} | {moment} of step {step} | {kill.seconds:.0f} s | step {kept} | {len(stray)} |", flush=True
+        )
+        assert step - 2 <= kept <= step
     again = train("run", *STEPS)
     assert f"Setting global step to {kept}" in again.output
     assert list(read_metrics(folder)) == list(range(1, LAST + 1))
     assert not different(weights(undisturbed, LAST), weights(folder, LAST))
-    print(f"\n| {victim} | {moment} | {said['seconds']:.0f} s | step {kept} | {len(left)} |")
-    assert not left, f"left running ten seconds after the run's end: {left}"
+    assert not left, f"left running ten seconds after a start's end: {left}"
+
+
+@pytest.mark.kills
+def test_a_finished_run_is_not_trained_on(undisturbed, train, tmp_path):
+    shutil.copytree(undisturbed, tmp_path / "run")
+    again = train("run", *STEPS)
+    assert f"All {LAST} steps are done" in again.output
+    assert list(read_metrics(again.folder)) == list(range(1, LAST + 1))
+    assert last_complete(again.folder) == LAST
+    assert not different(weights(undisturbed, LAST), weights(again.folder, LAST))
+
+
+@dataclass
+class Kill:
+    """Kills a part of a run when a stage is reached, and waits for the run's end."""
+
+    runner: Runner
+    part: str
+    folder: Path
+    step: int
+    since: int
+    is_reached: Callable[[Path, int, int], bool]
+    seconds: float = math.nan
+
+    def __call__(self, process: Popen) -> None:
+        while process.poll() is None and not self.is_reached(self.folder, self.step, self.since):
+            time.sleep(0.005)
+        for found in list(find(self.runner, self.part)):
+            found.kill()
+        start = time.monotonic()
+        process.wait(timeout=180)
+        self.seconds = time.monotonic() - start
+        shutil.rmtree(self.folder / "calls")  # a start counts its own
 
 
 def find(runner: Runner, part: str) -> Iterator[psutil.Process]:
     """The run's processes with `part` in their command line."""
     return (process for process in runner.processes() if part in " ".join(process.cmdline()))
+
+
+def last_complete(folder: Path) -> int:
+    return max((step for step in range(LAST + 2) if (folder / f"global_step_{step}/complete.json").exists()), default=0)
 
 
 def steps_logged(folder: Path) -> int:

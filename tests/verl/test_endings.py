@@ -3,6 +3,7 @@
 import errno
 import pickle
 import re
+import signal
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from ray import exceptions
 from ray.core.generated.common_pb2 import ActorDiedErrorContext
 
 from cppo_verl.checkpoints import CheckpointError, mark_complete
-from cppo_verl.trainer.endings import INTERRUPTED, explain, explained
+from cppo_verl.trainer.endings import INTERRUPTED, TERMINATED, explain, explained
 from cppo_verl.trainer.watchdog import RolloutEngineDied
 
 
@@ -27,11 +28,26 @@ def died(why: str) -> exceptions.ActorDiedError:
 
 def failed_save(cause: Exception) -> CheckpointError:
     try:
-        raise CheckpointError(
-            f"the checkpoint global_step_4 could not be written ({getattr(cause, 'cause', cause)})"
-        ) from cause
+        found = getattr(cause, "cause", None) or cause
+        message = (
+            f"the checkpoint global_step_4 could not be written (1.0 GiB free there): {type(found).__name__}: {found}"
+        )
+        raise CheckpointError(message) from cause
     except CheckpointError as error:
         return error
+
+
+def not_started(error: Exception) -> exceptions.ActorDiedError:
+    """What Ray raises for an actor whose `__init__` raised."""
+    return exceptions.ActorDiedError(
+        exceptions.RayTaskError("__init__", f"Traceback ...\n{type(error).__name__}: {error}", error)
+    )
+
+
+def renamed(inner: Exception, outer: Exception) -> Exception:
+    """An error that was raised while another one was handled."""
+    outer.__context__ = inner
+    return outer
 
 
 FULL = OSError(errno.ENOSPC, "No space left on device", "model.pt")
@@ -55,6 +71,11 @@ MEMORY = "Task was killed due to the node running low on memory."
         (died(NODE), "a node of the Ray cluster is lost"),
         (exceptions.NodeDiedError("node 17"), "a node of the Ray cluster is lost"),
         (died("its worker process has died"), "a process of the run has died"),
+        (through_ray(failed_save(died("its worker process has died"))), "a process of the run has died.*global_step_4"),
+        (through_ray(failed_save(died(MEMORY))), "the machine's memory ran out.*global_step_4"),
+        (not_started(ImportError("no module named nothing")), "a process of the run could not start: .*named nothing$"),
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "ConnectionResetError: "),
+        (renamed(KeyError("x"), ValueError("no such estimator")), "ValueError: no such estimator"),
         (exceptions.WorkerCrashedError(), "a process of the run has died"),
         (through_ray(RuntimeError("gloo: Connection closed by peer [10.0.0.1]:61095")), "the worker of another rank"),
         (ValueError("what nobody\nthought of"), "ValueError: what nobody thought of"),
@@ -66,18 +87,35 @@ def test_the_cause_is_named(error, said):
 
 
 def test_the_last_line_says_where_the_next_start_goes_on(tmp_path, capsys):
-    message = r"error: ValueError: bad\. The same command, started again, starts from the beginning"
-    with pytest.raises(SystemExit, match=message), explained(tmp_path):
-        raise ValueError("bad")
-    assert "Traceback" in capsys.readouterr().err
+    assert last_line_of(tmp_path, capsys) == (
+        "error: ValueError: bad. The same command, started again, starts from the beginning"
+    )
     (tmp_path / "global_step_6").mkdir()
     mark_complete(tmp_path / "global_step_6")
-    with pytest.raises(SystemExit, match=r"goes on after step 6$"), explained(tmp_path):
+    assert last_line_of(tmp_path, capsys).endswith("The same command, started again, goes on after step 6")
+    assert last_line_of(tmp_path, capsys, "disable").endswith("With trainer.resume_mode=auto it goes on after step 6")
+
+
+def last_line_of(folder, capsys, resume_mode="auto") -> str:
+    """Of a run that an error ended."""
+    with pytest.raises(SystemExit) as ended, explained(folder, resume_mode):
         raise ValueError("bad")
+    said = capsys.readouterr().err
+    assert ended.value.code == 1 and "Traceback" in said
+    return said.rstrip().splitlines()[-1]
 
 
-def test_ctrl_c_is_no_error(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("signal_of", "code", "said"),
+    [
+        (KeyboardInterrupt(), INTERRUPTED, "interrupted. The same command"),
+        (SystemExit(signal.SIGTERM), TERMINATED, "ended by SIGTERM. The same command"),
+    ],
+    ids=["Ctrl-C", "SIGTERM"],
+)
+def test_a_signal_is_no_error(signal_of, code, said, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended, explained(tmp_path):
-        raise KeyboardInterrupt
-    assert ended.value.code == INTERRUPTED == 130
-    assert capsys.readouterr().err.startswith("interrupted. The same command")
+        raise signal_of
+    assert ended.value.code == code
+    assert capsys.readouterr().err.startswith(said)
+    assert (INTERRUPTED, TERMINATED) == (130, 143)
