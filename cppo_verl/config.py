@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, get_args
@@ -15,7 +15,10 @@ ZeroVariance = Literal["keep", "drop"]
 
 
 class ConfigError(ValueError):
-    """A setting that cannot work; the message names it and the nearest one that does."""
+    """Settings that cannot work, a message each; it names the setting and the nearest one that does."""
+
+    def __str__(self) -> str:
+        return "\n       ".join(map(str, self.args))
 
 
 @dataclass(frozen=True)
@@ -63,31 +66,37 @@ class CPPOConfig:
     """Steps whose dumps stay in `trainer.rollout_data_dir` and `trainer.validation_data_dir`. `null`: all."""
 
     def __post_init__(self) -> None:
-        _one_of("metric", self.metric, get_args(Metric))
-        _one_of("scope", self.scope, get_args(Scope))
-        _one_of("zero_variance", self.zero_variance, get_args(ZeroVariance))
-        if not 0 <= self.rate < 1:
-            raise ConfigError(
-                f"cppo.pruning_rate={self.pruning_rate} must be at least 0 and below 1 "
-                "(the share pruned; 0.5 prunes half of a question's completions)"
-            )
+        if faults := list(dict.fromkeys(self._faults())):
+            raise ConfigError(*faults)
+
+    def _faults(self) -> Iterator[str]:
+        for name, choices in (("metric", Metric), ("scope", Scope), ("zero_variance", ZeroVariance)):
+            yield from not_one_of(f"cppo.{name}", getattr(self, name), get_args(choices))
+        try:
+            in_range = 0 <= self.rate < 1
+        except ConfigError as error:
+            yield str(error)
+        else:
+            if not in_range:
+                yield (
+                    f"cppo.pruning_rate={self.pruning_rate} must be at least 0 and below 1 "
+                    "(the share pruned; 0.5 prunes half of a question's completions)"
+                )
         for name in ("allocation", "save_best"):
             if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"cppo.{name}={getattr(self, name)!r} must be true or false")
+                yield f"cppo.{name}={getattr(self, name)!r} must be true or false"
         if not _is_int(self.max_gen_rounds) or self.max_gen_rounds < 1:
-            raise ConfigError(f"cppo.max_gen_rounds={self.max_gen_rounds!r} must be a whole number from 1")
+            yield f"cppo.max_gen_rounds={self.max_gen_rounds!r} must be a whole number from 1"
         if self.dumps_to_keep is not None and (not _is_int(self.dumps_to_keep) or self.dumps_to_keep < 1):
-            raise ConfigError(
-                f"cppo.dumps_to_keep={self.dumps_to_keep!r} must be a whole number from 1, or null for all"
-            )
+            yield f"cppo.dumps_to_keep={self.dumps_to_keep!r} must be a whole number from 1, or null for all"
         if isinstance(self.reward_timeout, bool) or not isinstance(self.reward_timeout, int | float):
-            raise ConfigError(f"cppo.reward_timeout={self.reward_timeout!r} must be a number of seconds")
-        if not self.reward_timeout > 0:
-            raise ConfigError(f"cppo.reward_timeout={self.reward_timeout} must be above 0")
+            yield f"cppo.reward_timeout={self.reward_timeout!r} must be a number of seconds"
+        elif not self.reward_timeout > 0:
+            yield f"cppo.reward_timeout={self.reward_timeout} must be above 0"
         for name in ("seed", "rollout_seed"):
             value = getattr(self, name)
             if not (_is_int(value) or (name == "rollout_seed" and value is None)):
-                raise ConfigError(f"cppo.{name}={value!r} must be a whole number")
+                yield f"cppo.{name}={value!r} must be a whole number"
 
     @property
     def rate(self) -> Fraction:
@@ -124,10 +133,11 @@ def as_written(number: float | str | Fraction) -> Fraction:
         raise ConfigError(f"cppo.pruning_rate={number!r} is not a number") from None
 
 
-def _one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
+def not_one_of(key: str, value: object, choices: Sequence[str]) -> Iterator[str]:
+    """What to say of a value that is none of the choices; nothing where it is one."""
     if value not in choices:
         near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.0)[0]
-        raise ConfigError(f"cppo.{name}={value!r} is not one of {', '.join(choices)}; did you mean {near}?")
+        yield f"{key}={value!r} is not one of {', '.join(choices)}; did you mean {near}?"
 
 
 def _is_int(value: object) -> bool:

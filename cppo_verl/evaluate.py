@@ -23,8 +23,8 @@ from cppo_verl.evaluation import benchmarks, results
 from cppo_verl.evaluation.benchmarks import Benchmark, Protocol
 from cppo_verl.evaluation.generate import Generator, Request
 from cppo_verl.evaluation.models import Model, find_model
+from cppo_verl.model_check import model_fault
 from cppo_verl.overrides import run_main
-from cppo_verl.preflight import model_fault
 
 
 def evaluate(config: DictConfig, console: Console) -> dict[str, dict]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -33,6 +34,8 @@ class SampledRows:
     """1 where the answer is right, where the reward function reports `acc`."""
     layout: torch.Tensor | None = None
     """1 where the format is right, where the reward function reports `format`."""
+    outcome: np.ndarray | None = None
+    """What became of the comparison with the gold, in a word, where the reward function reports `outcome`."""
 
     def means(self, rows: torch.Tensor) -> dict[str, float]:
         """Mean reward, accuracy, response length and |A| of some rows."""
@@ -90,6 +93,8 @@ def step_metrics(sampled: SampledRows, kept: torch.Tensor, *, rounds: int, surpl
     for kind, rows in sampled.kinds().items():
         metrics[f"cppo/kinds/{kind}/sampled"] = rows.sum().item()
         metrics[f"cppo/kinds/{kind}/kept"] = (rows & is_kept).sum().item()
+    if sampled.outcome is not None:
+        metrics |= {f"cppo/outcomes/{name}": count for name, count in Counter(sampled.outcome.tolist()).items()}
     return metrics
 
 

@@ -14,13 +14,23 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from cppo_verl.checkpoints import fault, step_of
 from cppo_verl.config import ConfigError, CPPOConfig
 from cppo_verl.data.check import MissingFile, RowsError, overlong, read_rows, remarks
-from cppo_verl.limits import length_faults, number_faults
+from cppo_verl.limits import length_faults, number_faults, word_faults
+from cppo_verl.model_check import model_fault, num_positions, tokenizer_fault, weights_fault
 from cppo_verl.planning import StepPlan
+from cppo_verl.rewards.own import function_fault
 from cppo_verl.sizes import GIB, checkpoint_bytes, read_model
 from cppo_verl.trainer.checks import check_micro_batches, plan_from_config, refusals
 
 CONFIG_FILE = "config.yaml"
 SPLITS = "train", "val"
+DEVICES = "trainer.n_gpus_per_node", "trainer.nnodes"
+LENGTHS = "data.max_prompt_length", "data.max_response_length"
+PLANNED = (
+    *("actor_rollout_ref.rollout.n", "data.train_batch_size", "actor_rollout_ref.actor.ppo_mini_batch_size"),
+    *("actor_rollout_ref.actor.ulysses_sequence_parallel_size", "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu"),
+    *(f"actor_rollout_ref.{part}.log_prob_micro_batch_size_per_gpu" for part in ("rollout", "ref")),
+)
+"""Numbers that a plan is made of."""
 
 
 def check(config: DictConfig) -> StepPlan:
@@ -32,17 +42,33 @@ def check(config: DictConfig) -> StepPlan:
     Raises:
         ConfigError: Everything that was found wrong, a line each.
     """
-    faults, plan = list(number_faults(config)), None
-    if not faults:  # what follows reckons with them
-        faults += [*length_faults(config), *_device_faults(config), *_best_faults(config), *_prompt_faults(config)]
+    numbers, plan = number_faults(config), None
+    faults = [*numbers.values(), *word_faults(config)]
+
+    def right(*keys: str) -> bool:
+        """Whether a check may reckon with these numbers."""
+        return not any(key in numbers for key in keys)
+
+    _caught(lambda: CPPOConfig.from_mapping(config.cppo), faults)
+    if right(*DEVICES):
+        faults += _device_faults(config)
+    if right("trainer.save_freq", "trainer.test_freq"):
+        faults += _best_faults(config)
+    if right("data.max_prompt_length"):
+        faults += _prompt_faults(config)
+    if not numbers:
+        faults += length_faults(config)
+    if right(*LENGTHS):
+        faults += _position_faults(config)
+    if right(*DEVICES, *PLANNED):
         plan = _caught(lambda: _plan(config), faults)
-    faults += _caught(lambda: refusals(config), faults) or []
-    faults += [*_data_faults(config), *_model_faults(config), *_resume_faults(config)]
+    faults += [*refusals(config), *_data_faults(config), *_model_faults(config), *_reward_faults(config)]
+    faults += _resume_faults(config)
     if plan and not faults:
         _caught(lambda: plan.steps_per_epoch(num_train_rows(config)), faults)
         faults += _disk_faults(config)
     if faults:
-        raise ConfigError("\n       ".join(dict.fromkeys(faults)))
+        raise ConfigError(*dict.fromkeys(faults))
     return plan
 
 
@@ -74,8 +100,8 @@ def num_train_rows(config: DictConfig) -> int:
 
 def planned_steps(config: DictConfig) -> int:
     """Training steps of a run, before any prompt is left out for its length."""
-    per_epoch = plan_from_config(config).steps_per_epoch(num_train_rows(config))
-    return config.trainer.total_training_steps or per_epoch * config.trainer.total_epochs
+    of_data = plan_from_config(config).steps_per_epoch(num_train_rows(config)) * config.trainer.total_epochs
+    return min(config.trainer.total_training_steps or of_data, of_data)
 
 
 def _plan(config: DictConfig) -> StepPlan:
@@ -88,7 +114,7 @@ def _caught(question: Callable, faults: list[str]):
     try:
         return question()
     except ConfigError as error:
-        faults.append(str(error))
+        faults.extend(map(str, error.args))
         return None
 
 
@@ -139,37 +165,27 @@ def remarks_on_data(config: DictConfig) -> list[str]:
 
 def _model_faults(config: DictConfig) -> Iterator[str]:
     model = config.actor_rollout_ref.model
-    why = model_fault(model.path, trust_remote_code=model.trust_remote_code)
-    if why or (why := tokenizer_fault(model.path, trust_remote_code=model.trust_remote_code)):
+    given = {"path": model.path, "trust_remote_code": model.trust_remote_code}
+    why = model_fault(**given) or tokenizer_fault(**given) or (None if config.dry_run else weights_fault(model.path))
+    if why:
         yield f"actor_rollout_ref.model.path: {why}"
 
 
-def model_fault(path: str, *, trust_remote_code: bool = False) -> str | None:
-    """Why there is no model at a folder or hub id; None where there is one."""
-    from transformers import AutoConfig
-
-    local = Path(path).expanduser()
-    try:
-        AutoConfig.from_pretrained(local if local.is_dir() else path, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
-        why = str(error).splitlines()[0]
-        return (
-            f"no model at {path} ({why}); give a folder that holds a model, or a hub id that can be reached or was "
-            "downloaded with: hf download ID"
+def _position_faults(config: DictConfig) -> Iterator[str]:
+    model, prompt = config.actor_rollout_ref.model, config.data.max_prompt_length
+    longest = prompt + config.data.max_response_length
+    positions = num_positions(model.path, trust_remote_code=model.trust_remote_code)
+    if positions and longest > positions:
+        yield (
+            f"data.max_prompt_length + data.max_response_length = {longest} is more than the {positions} positions of "
+            f"the model; the nearest that works: data.max_response_length={positions - prompt}"
         )
-    return None
 
 
-def tokenizer_fault(path: str, *, trust_remote_code: bool = False) -> str | None:
-    """Why a tokenizer would run code of the model's; verl 0.9.1's reward workers do not ask whether they may."""
-    from transformers.models.auto.tokenization_auto import get_tokenizer_config
-
-    if trust_remote_code or "auto_map" not in get_tokenizer_config(Path(path).expanduser()):
-        return None
-    return (
-        f"the tokenizer of {path} brings code of its own (auto_map in tokenizer_config.json), which would be run; look "
-        "at it, and allow it with actor_rollout_ref.model.trust_remote_code=true"
-    )
+def _reward_faults(config: DictConfig) -> Iterator[str]:
+    given = config.reward.custom_reward_function
+    if given.path and (why := function_fault(given.path, given.name)):
+        yield f"reward.custom_reward_function: {why}"
 
 
 def _device_faults(config: DictConfig) -> Iterator[str]:
@@ -224,8 +240,6 @@ def _best_faults(config: DictConfig) -> Iterator[str]:
 
 def _resume_faults(config: DictConfig) -> Iterator[str]:
     trainer = config.trainer
-    if trainer.resume_mode not in ("auto", "resume_path", "disable"):
-        yield f"trainer.resume_mode={trainer.resume_mode} is not one of auto, resume_path, disable"
     if trainer.resume_mode != "resume_path":
         return
     folder = Path(trainer.resume_from_path or "")

@@ -66,7 +66,10 @@ def prepare(config: DictConfig) -> str:
 def show_plan(config: DictConfig) -> None:
     """What `dry_run=true` does after the checks."""
     model = config.actor_rollout_ref.model
-    sizes = read_model(model.path, trust_remote_code=model.trust_remote_code)
+    try:
+        sizes = read_model(model.path, trust_remote_code=model.trust_remote_code)
+    except ValueError as error:
+        raise ConfigError(f"actor_rollout_ref.model.path: transformers cannot lay out {model.path}: {error}") from error
     open_console().print(dry_run.plan_table(config, plan_from_config(config), sizes))
 
 

@@ -23,7 +23,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/helpers"))
 
-from hostile import draw
+from hostile import GOLD, draw
 
 from cppo_verl.rewards import gsm8k, math
 
@@ -67,12 +67,14 @@ def main() -> None:
     count = parser.parse_args().count
     rng = random.Random(0)
     rows = benign(count, rng)
-    spoiled = [(hostile.text, "271828") for hostile in draw(max(1, round(count * HOSTILE_SHARE)))]
+    drawn = rng.sample(draw(200), max(1, round(count * HOSTILE_SHARE)))  # of every family
+    spoiled = [(hostile.text, GOLD) for hostile in drawn]
     mixed = rng.sample(rows, count - len(spoiled)) + spoiled
     rng.shuffle(mixed)
     scores: dict[str, tuple[Score, int]] = {
-        "gsm8k": (partial(gsm8k.compute_score, ""), 2),
-        "math": (partial(math.compute_score, ""), 2),
+        "gsm8k, 2 threads": (partial(gsm8k.compute_score, ""), 2),
+        "math, 2 workers": (partial(math.compute_score, ""), 2),
+        "math, 1 worker": (partial(math.compute_score, ""), 1),
         "math-verify in line": (in_line, 1),
     }
     table = Table("completions a second", "benign", f"{HOSTILE_SHARE:.0%} hostile", title=f"{count} completions")

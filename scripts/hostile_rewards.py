@@ -1,15 +1,17 @@
 """Score a generated corpus of hostile completions with every reward: what hung, crashed or was mis-scored.
 
-.venv/bin/python scripts/hostile_rewards.py [--count 2800] [--seed 0]
+.venv/bin/python scripts/hostile_rewards.py [--count 2800] [--seed 0] [--timeout 5]
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 
 from rich.console import Console
@@ -23,26 +25,30 @@ from hostile import GOLD, Hostile, draw
 from cppo_verl.rewards import gsm8k, math, olympiad
 
 REWARDS = {"gsm8k": gsm8k.compute_score, "math": math.compute_score, "olympiad": olympiad.compute_score}
-LIMIT_S = {"gsm8k": 1.0, "math": math.TIME_LIMIT_S + 2, "olympiad": math.TIME_LIMIT_S + 2}
-"""Seconds that a score may take: the comparison's own limit, and the replacement of a killed worker."""
+REPLACEMENT_S = 2.0
+"""Seconds that a score may take beyond the comparison's limit: a killed worker is replaced."""
+HUNG_S = 120.0
+"""Seconds after which a score is given up."""
 THREADS = 2
 """As many as there are comparison workers: with more, the wait for a worker would be counted as scoring."""
+LAYOUT = 1.0
+"""What the layout alone earns: no hostile completion may earn more."""
+GOOD = "wrong", "given up"
 
 
-def score(case: tuple[str, Hostile]) -> tuple[str, str, str, float]:
-    """Reward, family, what became of it, and seconds."""
-    reward, hostile = case
+def score(reward: str, hostile: Hostile, timeout: float) -> tuple[str, float]:
+    """What became of it, and seconds."""
     start = time.monotonic()
     try:
-        found = REWARDS[reward]("", hostile.text, GOLD, {})
+        found = REWARDS[reward]("", hostile.text, GOLD, {}, timeout=timeout)
     except Exception as error:  # noqa: BLE001  (a reward must never raise: this is what is looked for)
-        return reward, hostile.family, f"raised {type(error).__name__}", time.monotonic() - start
+        return f"raised {type(error).__name__}", time.monotonic() - start
     seconds = time.monotonic() - start
-    if seconds > LIMIT_S[reward]:
-        return reward, hostile.family, "too slow", seconds
-    if found["acc"]:
-        return reward, hostile.family, "mis-scored", seconds
-    return reward, hostile.family, "gave up, 0" if found.get("verify_failed") else "wrong, 0", seconds
+    if seconds > timeout + REPLACEMENT_S:
+        return "too slow", seconds
+    if found["acc"] or found["score"] != found["format"] * LAYOUT:
+        return "mis-scored", seconds
+    return "given up" if found.get("verify_failed") else "wrong", seconds
 
 
 def main() -> int:
@@ -50,19 +56,33 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=2800, help="completions, each scored by every reward")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--timeout", type=float, default=math.TIME_LIMIT_S, help="seconds a comparison may take")
     args = parser.parse_args()
+    became, slowest, hung = defaultdict(Counter), Counter(), False
+    threads = ThreadPoolExecutor(THREADS)
     cases = [(reward, hostile) for hostile in draw(args.count, args.seed) for reward in REWARDS]
-    became, slowest = defaultdict(Counter), Counter()
-    with ThreadPoolExecutor(THREADS) as threads:
-        for _, family, what, seconds in track(threads.map(score, cases), "scoring", total=len(cases)):
-            became[family][what] += 1
-            slowest[family] = max(slowest[family], seconds)
-    kinds = sorted({what for counts in became.values() for what in counts})
+    scored = [(hostile.family, threads.submit(score, reward, hostile, args.timeout)) for reward, hostile in cases]
+    for family, future in track(scored, "scoring", total=len(cases)):
+        try:
+            what, seconds = future.result(timeout=HUNG_S)
+        except FutureTimeout:
+            what, seconds, hung = "hung", HUNG_S, True
+        became[family][what] += 1
+        slowest[family] = max(slowest[family], seconds)
+        if hung:
+            break
+    bad = sorted({what for counts in became.values() for what in counts} - set(GOOD))
+    kinds = [*GOOD, *(bad or ["mis-scored, raised, too slow or hung"])]
     table = Table("family", *kinds, "slowest (s)", title=f"{args.count:,} completions, {len(cases):,} scores")
     for family, counts in became.items():
         table.add_row(family, *(str(counts[kind]) for kind in kinds), f"{slowest[family]:.2f}")
+    table.add_section()
+    total = sum(became.values(), Counter())
+    table.add_row("all", *(str(total[kind]) for kind in kinds), f"{max(slowest.values()):.2f}")
     Console().print(table)
-    return int(any(kind not in ("wrong, 0", "gave up, 0") for kind in kinds))
+    sys.stdout.flush()
+    os._exit(int(bool(bad))) if hung else threads.shutdown()  # a thread that hangs would be waited for
+    return int(bool(bad))
 
 
 if __name__ == "__main__":

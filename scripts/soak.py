@@ -3,7 +3,7 @@
 .venv/bin/python scripts/soak.py [--steps 1000] [--out outputs/soak] [key=value ...]
 
 Ends with a table (also soak.md), a plot (soak.png) and the samples (soak.csv); exit code 1 if something grows.
-Run it again to go on from the run's last checkpoint.
+Shared memory is the machine's: nothing else should run. Give another --out for another soak.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ def main() -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     args = parser.parse_args()
     out, console = args.out.absolute(), open_console()
+    if (out / "run").exists():
+        parser.error(f"{out} holds an earlier soak; give another --out")
     toy = out / "toy"
     build(toy, ToySettings(), console)
     prepare(TOY, "", ["--local_dir", str(toy), "--source", str(toy / "raw"), "--no-system-prompt"])
@@ -124,7 +126,8 @@ def sample_all(driver: int, folder: Path) -> list[dict]:
                 rows.append({"what": "files", "role": role, "value": process.num_fds()})
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-    for what, path in (("run folder", folder), ("Ray's session", Path("/tmp/ray/session_latest").resolve())):
+    sessions = Path("/tmp/ray").glob(f"session_*_{driver}")
+    for what, path in (("run folder", folder), *(("Ray's session", session) for session in sessions)):
         rows.append({"what": what, "role": "", "value": size(path) / 2**20})
     rows.append({"what": "shared memory", "role": "", "value": psutil.disk_usage("/dev/shm").used / 2**20})
     return rows
@@ -141,12 +144,18 @@ def size(folder: Path) -> int:
     return total
 
 
+def by_step(part: pd.DataFrame) -> pd.DataFrame:
+    """Of one thing of one role: the sum over its processes at a time, and of a step's times the median."""
+    at_a_time = part.groupby(["step", "seconds"], as_index=False).value.sum()
+    return at_a_time.groupby("step", as_index=False).value.median()
+
+
 def growth(samples: pd.DataFrame) -> pd.DataFrame:
     """The slope of each after the warm-up (Theil-Sen), with its 95 % interval, per 1000 steps."""
     rows = []
     after = samples[samples.step > samples.step.max() * WARM_UP]
     for (what, role), part in after.groupby(["what", "role"], sort=False):
-        part = part.groupby("step", as_index=False).value.sum()
+        part = by_step(part)
         slope, _, low, high = (1000 * number for number in theilslopes(part.value, part.step))
         level = part.value.head(max(len(part) // 10, 1)).median()
         row = {"what": what, "of": role, "unit": UNITS[what], "after warm-up": level, "per 1000 steps": slope}
@@ -159,8 +168,9 @@ def plot(samples: pd.DataFrame, path: Path) -> None:
     kinds = list(dict.fromkeys(samples.what))
     figure, axes = plt.subplots(len(kinds), 1, figsize=(8, 2.6 * len(kinds)), sharex=True, layout="constrained")
     for axis, what in zip(axes, kinds, strict=True):
-        part = samples[samples.what == what].groupby(["role", "step"], as_index=False, sort=False).value.sum()
+        part = samples[samples.what == what]
         for role, line in part.groupby("role", sort=False):
+            line = by_step(line)
             axis.plot(line.step, line.value, label=role, linewidth=1)
         axis.axvspan(0, samples.step.max() * WARM_UP, color="0.93")
         axis.set(ylabel=UNITS[what], title=what)

@@ -23,7 +23,7 @@ def compute_score(
     *,
     timeout: float = TIME_LIMIT_S,
     **_: object,
-) -> dict[str, float]:
+) -> dict[str, float | str]:
     r"""Score one completion; the signature is the one verl calls, from any thread.
 
     The answer is the last `\boxed` of the whole completion, inside `<answer>` or not: layout is the format
@@ -38,19 +38,20 @@ def compute_score(
         timeout: seconds one symbolic comparison may take.
 
     Returns:
-        `score` (format + accuracy, 0 to 3), `acc` (0.0 or 1.0), `format` (0.0 or 1.0) and `verify_failed`
-        (1.0 when the comparison timed out, crashed or met an unreadable gold; its accuracy is then 0);
-        always these keys. Never raises on any text.
+        `score` (format + accuracy, 0 to 3), `acc` (0.0 or 1.0), `format` (0.0 or 1.0), `verify_failed`
+        (1.0 when the comparison timed out, crashed or met an unreadable gold; its accuracy is then 0) and
+        `outcome`, the reason in a word; always these keys. Never raises on any text.
     """
     layout = float(has_format(solution_str))
     answer = last_boxed(solution_str)
-    outcome: Outcome = "unparseable" if answer is None else equivalent(ground_truth, answer, timeout=timeout)
+    outcome: Outcome = "no_answer" if answer is None else equivalent(ground_truth, answer, timeout=timeout)
     accuracy = EQUAL * (outcome == "equal")
     return {
         "score": layout + accuracy,
         "acc": float(accuracy > 0),
         "format": layout,
         "verify_failed": float(outcome in FAILURES),
+        "outcome": outcome,
     }
 
 

@@ -41,7 +41,7 @@ def compute_score(
     *,
     timeout: float = TIME_LIMIT_S,
     **_: object,
-) -> dict[str, float]:
+) -> dict[str, float | str]:
     r"""Score one completion; the signature is the one verl calls, from any thread.
 
     The answer is the last `\boxed` of the whole completion. Several answers match one to one in any order; in
@@ -56,7 +56,8 @@ def compute_score(
         timeout: seconds one symbolic comparison may take; the first that fails is the last.
 
     Returns:
-        `score`, `acc`, `format` and `verify_failed` as `rewards.math`; always these keys. Never raises on any text.
+        `score`, `acc`, `format`, `verify_failed` and `outcome` as `rewards.math`; always these keys. Never raises
+        on any text.
     """
     extra = extra_info or {}
     tolerance, unit = float(extra.get("error") or 0), extra.get("unit") or ""
@@ -69,6 +70,7 @@ def compute_score(
         "acc": float(accuracy > 0),
         "format": layout,
         "verify_failed": float(outcome in FAILURES),
+        "outcome": outcome,
     }
 
 
@@ -86,8 +88,10 @@ def parse_gold(answer: str) -> str:
 
 
 def _judge(gold: str, answer: str | None, compare: _Compare) -> Outcome:
-    if answer is None or len(answer) > MAX_CHARS or not tidy(answer):
-        return "unparseable"
+    if answer is not None and len(answer) > MAX_CHARS:
+        return "too_long"
+    if answer is None or not tidy(answer):
+        return "no_answer"
     listing = parse_listing(gold)
     for reading in readings(answer):
         outcome = _match(listing, reading, compare)

@@ -45,14 +45,14 @@ def equivalent(gold: str, answer: str, *, timeout: float = TIME_LIMIT_S, toleran
         tolerance: how far two numbers may be apart and still be equal.
 
     Returns:
-        `equal`, `different`, `unparseable` (the answer is), or one of `FAILURES`. Identical text after
-        clean-up is `equal` without a worker.
+        `equal`, `different`, `unparseable`, `too_long` or `no_answer` (the answer is), or one of `FAILURES`. Identical
+        text after clean-up is `equal` without a worker.
     """
     if len(answer) > MAX_CHARS:
-        return "unparseable"
+        return "too_long"
     gold, answer = clean(gold), clean(answer)
     if not answer:
-        return "unparseable"
+        return "no_answer"
     return "equal" if gold == answer else _in_worker(gold, answer, timeout, tolerance)
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 from latex2sympy2_extended.latex2sympy2 import NormalizationConfig
 from math_verify import LatexExtractionConfig, parse, verify
 
-Outcome = Literal["equal", "different", "unparseable", "bad_gold", "timed_out", "crashed"]
+Outcome = Literal["equal", "different", "no_answer", "too_long", "unparseable", "bad_gold", "timed_out", "crashed"]
 
 MEMORY_BYTES = 1 << 30  # on top of what a fresh worker maps
 ALARM_MARGIN_S = 2.0  # the pool kills at the limit; the alarm is for when there is no pool any more

@@ -48,8 +48,7 @@ def data_parallel_size(config: DictConfig) -> int:
 
 def refusals(config: DictConfig) -> list[str]:
     """Why CPPO cannot work with this config; empty where it can."""
-    cppo, estimator = CPPOConfig.from_mapping(config.cppo), config.algorithm.adv_estimator
-    drops = cppo.zero_variance == "drop"
+    estimator, drops = config.algorithm.adv_estimator, config.cppo.zero_variance == "drop"
 
     def on(key: str) -> bool:
         return bool(OmegaConf.select(config, key))
@@ -75,6 +74,10 @@ def refusals(config: DictConfig) -> list[str]:
             "written; set it to false",
         ),
         (
+            on("trainer.default_hdfs_dir"),
+            "trainer.default_hdfs_dir: verl 0.9.1 cannot go on from a checkpoint in HDFS; set it to null",
+        ),
+        (
             on("trainer.del_local_ckpt_after_load"),
             "trainer.del_local_ckpt_after_load=true deletes the checkpoint that the next start would need",
         ),
@@ -89,7 +92,7 @@ def refusals(config: DictConfig) -> list[str]:
             "scored while the rollout engine is awake",
         ),
         (
-            on("skip.rollout.enable") and drops and cppo.max_gen_rounds > 1,
+            on("skip.rollout.enable") and drops and config.cppo.max_gen_rounds != 1,
             "skip.rollout.enable=true replays one rollout a step; use cppo.max_gen_rounds=1 with "
             "cppo.zero_variance=drop",
         ),

@@ -48,6 +48,7 @@ def sampled_rows(batch: DataProto) -> SampledRows:
         response_tokens=attention[:, -width:].sum(dim=1),
         accuracy=_column(reported.get("acc")),
         layout=_column(reported.get("format")),
+        outcome=reported.get("outcome"),
     )
 
 

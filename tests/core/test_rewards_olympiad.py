@@ -196,12 +196,14 @@ def test_score_is_format_plus_accuracy() -> None:
     layout = "<think>t</think>\n<answer>{}</answer>".format
     texts = [layout(r"\boxed{2,1}"), layout(r"\boxed{2}"), r"\boxed{2,1}", "2,1"]
     assert [compute_score("", text, "1,2")["score"] for text in texts] == [3.0, 1.0, 2.0, 0.0]
-    assert compute_score("", "", "1,2") == {"score": 0.0, "acc": 0.0, "format": 0.0, "verify_failed": 0.0}
+    found = compute_score("", "", "1,2")
+    assert found == {"score": 0.0, "acc": 0.0, "format": 0.0, "verify_failed": 0.0, "outcome": "no_answer"}
 
 
 def test_the_first_failed_comparison_is_the_last() -> None:
     completion = rf"\boxed{{{', '.join([TOWER] * 9)}}}"
     result = compute_score("", completion, "1,2,3,4,5,6,7,8,9", timeout=0.5)
+    assert result.pop("outcome") == "timed_out"
     assert result == {"score": 0.0, "acc": 0.0, "format": 0.0, "verify_failed": 1.0}
 
 
@@ -260,7 +262,7 @@ pieces = st.lists(
 def test_any_text_gets_a_score(text: str, gold: str, unit: str | None) -> None:
     for completion in (text, rf"\boxed{{{text}}}"):
         result = compute_score("", completion, gold, {"unit": unit, "error": None})
-        assert set(result) == {"score", "acc", "format", "verify_failed"}
+        assert set(result) == {"score", "acc", "format", "verify_failed", "outcome"}
         assert extract_answer(completion) is None or result["format"] == 0.0
 
 

@@ -18,7 +18,7 @@ from verl_rows import write_rows
 
 from cppo_verl.config import ConfigError
 from cppo_verl.dry_run import plan_table
-from cppo_verl.limits import LIMITS
+from cppo_verl.limits import CHOICES, LIMITS
 from cppo_verl.planning import StepPlan
 from cppo_verl.preflight import check, describe, remarks_on_data
 from cppo_verl.sizes import Model
@@ -51,7 +51,7 @@ LIKELY = {
 OPTIONS = st.dictionaries(st.sampled_from(sorted(LIKELY)), st.none(), max_size=5).flatmap(
     lambda chosen: st.fixed_dictionaries({key: LIKELY[key] for key in chosen})
 )
-EDGES = st.dictionaries(st.sampled_from(sorted({*LIMITS, *LIKELY})), ANY, max_size=2)
+EDGES = st.dictionaries(st.sampled_from(sorted({*LIMITS, *CHOICES, *LIKELY})), ANY, max_size=2)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,7 @@ def ready(compose_config, tmp_path_factory):
     rows = write_rows(folder / "rows.parquet", [f"question {i}" for i in range(QUESTIONS)])
     sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
     (folder / "config.json").write_text(json.dumps({"model_type": "qwen2", "vocab_size": 100, **sizes}))
+    (folder / "model.safetensors").touch()
     files = (f"data.train_files={rows}", f"data.val_files={rows}", f"actor_rollout_ref.model.path={folder}")
     config = compose_config("recipe=toy", "device=cpu", *files, "data.filter_overlong_prompts=true")
     OmegaConf.resolve(config)

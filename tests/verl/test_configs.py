@@ -4,15 +4,20 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
+from verl.trainer.ppo.core_algos import agg_loss, kl_penalty_forward
+from verl.utils.tracking import Tracking
+from verl.workers.rollout.base import _ROLLOUT_REGISTRY
 from verl_rows import write_rows
 
 import cppo_verl
 import cppo_verl.train
 from cppo_verl.config import ConfigError
-from cppo_verl.limits import length_faults
+from cppo_verl.limits import CHOICES, LOGGERS, length_faults
 from cppo_verl.overrides import hints
 from cppo_verl.preflight import check
+from cppo_verl.rewards.own import function_fault
 from cppo_verl.trainer.checks import check_micro_batches, plan_from_config, refusals
 
 CONF = str(Path(cppo_verl.__file__).parent / "conf")
@@ -138,6 +143,93 @@ def test_preflight_lists_every_fault_at_once(config, tmp_path):
         assert any(re.search(says, line) for line in lines), f"{says} not in {lines}"
 
 
+def test_wrong_numbers_hide_no_other_faults(config):
+    faulty = (
+        "cppo.pruning_rate=0.9",
+        "cppo.metric=smalest",
+        "cppo.seed=x",
+        "trainer.save_freq=0",
+        "critic.enable=true",
+    )
+    with pytest.raises(ConfigError) as caught:
+        check(config("recipe=gsm8k", *faulty))
+    for says in (
+        "cppo.metric='smalest'",
+        "cppo.seed='x'",
+        "trainer.save_freq=0",
+        "critic.enable=true",
+        "data.train_files",
+    ):
+        assert says in str(caught.value)
+    with pytest.raises(ConfigError, match=r"P=0\.9, G=16"):
+        check(config("recipe=gsm8k", "cppo.pruning_rate=0.9", "trainer.save_freq=0"))
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("actor_rollout_ref.actor.loss_agg_mode=token-men", "did you mean token-mean?"),
+        ("actor_rollout_ref.actor.kl_loss_type=k4", "kl_loss_type='k4' is not one of kl, "),
+        ("actor_rollout_ref.actor.strategy=fsdp3", "actor.strategy='fsdp3' is not one of fsdp, "),
+        ("actor_rollout_ref.rollout.name=vlm", "did you mean vllm?"),
+        ("trainer.logger=[console,fil]", "trainer.logger='fil' is not one of .*; did you mean file?"),
+        ("trainer.resume_mode=autoo", "did you mean auto?"),
+        ("trainer.default_hdfs_dir=hdfs://runs", "cannot go on from a checkpoint in HDFS"),
+        ("actor_rollout_ref.rollout.max_model_len=100", "max_model_len=100 is less than .* = 4096"),
+        ("reward.custom_reward_function.path=nothing.py", "nothing.py is not there; give a Python file"),
+        ("actor_rollout_ref.actor.optim.lr=inf", "optim.lr=inf must be a number above 0"),
+        ("reward.num_workers=0", "reward.num_workers=0 must be a whole number from 1"),
+    ],
+)
+def test_what_verl_would_only_find_after_the_start(config, override, says):
+    with pytest.raises(ConfigError, match=says):
+        check(config("recipe=gsm8k", override))
+
+
+def test_words_are_those_that_verl_knows():
+    """Of verl's tables where it has one."""
+    assert set(LOGGERS) == {*Tracking.supported_backend, "tracking"}
+    assert set(CHOICES["actor_rollout_ref.rollout.name"]) == {
+        name for name, mode in _ROLLOUT_REGISTRY if mode == "async"
+    }
+    for kind in CHOICES["actor_rollout_ref.actor.kl_loss_type"]:
+        kl_penalty_forward(torch.zeros(1), torch.zeros(1), kind.removesuffix("+"))
+    for mode in CHOICES["actor_rollout_ref.actor.loss_agg_mode"]:
+        agg_loss(torch.zeros(1, 1), torch.ones(1, 1), mode, loss_scale_factor=1)
+
+
+def test_a_reward_function_is_looked_for_in_its_file(config, tmp_path):
+    file = tmp_path / "reward.py"
+    options = ("recipe=gsm8k", f"reward.custom_reward_function.path={file}", "reward.custom_reward_function.name=score")
+    for content, says in {
+        "def scor(*args): pass": "name='score' is not one of scor; did you mean scor",
+        "def score(": "cannot be read as Python",
+        "1 + 1": "defines nothing",
+    }.items():
+        file.write_text(content)
+        with pytest.raises(ConfigError, match=says):
+            check(config(*options))
+    for content in ("def score(): pass", "from mine import score", "score = partial(mine)", "from mine import *"):
+        file.write_text(content)
+        assert function_fault(str(file), "score") is None
+
+
+def test_a_sequence_longer_than_the_model_takes_is_refused(config, tmp_path):
+    _empty_model(tmp_path)
+    sizes = '"model_type": "qwen2", "max_position_embeddings": 1024'
+    (tmp_path / "config.json").write_text(f"{{{sizes}}}")
+    short = ("recipe=gsm8k", "data.max_prompt_length=512", f"actor_rollout_ref.model.path={tmp_path}")
+    with pytest.raises(ConfigError, match=r"= 2560 is more than the 1024 positions .* data\.max_response_length=512"):
+        check(config(*short))
+
+
+def test_a_model_without_weights_is_refused(config, tmp_path):
+    model = _empty_model(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ConfigError, match=r"holds a config but no weights"):
+        check(config("recipe=gsm8k", f"actor_rollout_ref.model.path={model}"))
+
+
 def test_a_tokenizer_that_brings_code_is_refused_unless_trusted(config, tmp_path):
     (tmp_path / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": ["own.Tokenizer", null]}}')
     (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
@@ -181,6 +273,7 @@ def test_save_best_refuses_to_choose_on_test_questions(config, tmp_path):
 
 def _empty_model(folder: Path) -> str:
     (folder / "config.json").write_text('{"model_type": "qwen2"}')
+    (folder / "model.safetensors").touch()
     return str(folder)
 
 

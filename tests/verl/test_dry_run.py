@@ -76,6 +76,7 @@ def test_a_checkpoint_of_the_published_run_by_hand(config):
 def test_a_disk_too_small_for_a_checkpoint_is_refused(config, model, tmp_path, monkeypatch):
     rows = write_rows(tmp_path / "rows.parquet", [f"question {i}" for i in range(100)])
     files = (f"data.train_files={rows}", f"data.val_files={rows}", f"actor_rollout_ref.model.path={model}")
+    (model / "model.safetensors").touch()
     run = config("recipe=toy", "device=cpu", *files, f"trainer.default_local_dir={tmp_path}/run")
     run.trainer.save_freq = 1
     needed = 12 * read_model(str(model)).parameters

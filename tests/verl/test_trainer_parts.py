@@ -11,6 +11,7 @@ import pytest
 import torch
 from verl import DataProto
 
+from cppo_verl.metrics import step_metrics
 from cppo_verl.trainer import watchdog
 from cppo_verl.trainer.metrics_log import MetricsLog
 from cppo_verl.trainer.rollout_seed import request_seeds
@@ -48,9 +49,12 @@ def test_sampled_rows():
 def test_sampled_rows_have_what_the_reward_reports():
     batch = batch_of([1, 5], [1.0, -1.0])
     batch.non_tensor_batch |= {"acc": np.array([1.0, 0.0], object), "format": np.array([0.0, 1.0], object)}
+    batch.non_tensor_batch["outcome"] = np.array(["equal", "timed_out"], object)
     rows = sampled_rows(batch)
     assert rows.accuracy.tolist() == [1, 0]
     assert rows.layout.tolist() == [0, 1]
+    counts = step_metrics(rows, torch.tensor([0]), rounds=1, surplus=0)
+    assert (counts["cppo/outcomes/equal"], counts["cppo/outcomes/timed_out"]) == (1, 1)
 
 
 def test_validation_questions_are_counted_by_source_and_not_by_sample():
