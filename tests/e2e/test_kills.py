@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
@@ -19,7 +20,10 @@ from recorded import different, read_metrics, weights
 from runs import Runner, running, trainer
 
 LAST = 11
-STEPS = (f"trainer.total_training_steps={LAST}", "trainer.save_freq=2", "cppo.pruning_rate=0.5")
+STEPS = (
+    f"trainer.total_training_steps={LAST}",
+    *("trainer.total_epochs=2", "trainer.save_freq=2", "cppo.pruning_rate=0.5"),
+)
 CALLS, BEFORE_OPTIMIZER = 7, 3
 """Calls that a worker writes down in a step: old, ref, update, and 2 mini-batches x 2 epochs of optimizer steps."""
 
@@ -113,7 +117,7 @@ class Kill:
     def __call__(self, process: Popen) -> None:
         while process.poll() is None and not self.is_reached(self.folder, self.step, self.since):
             time.sleep(0.005)
-        for found in list(find(self.runner, self.part)):
+        for found in find(self.runner, self.part):
             found.kill()
         start = time.monotonic()
         process.wait(timeout=180)
@@ -121,9 +125,14 @@ class Kill:
         shutil.rmtree(self.folder / "calls")  # a start counts its own
 
 
-def find(runner: Runner, part: str) -> Iterator[psutil.Process]:
+def find(runner: Runner, part: str) -> list[psutil.Process]:
     """The run's processes with `part` in their command line."""
-    return (process for process in runner.processes() if part in " ".join(process.cmdline()))
+    found = []
+    for process in runner.processes():
+        with suppress(psutil.NoSuchProcess):
+            if part in " ".join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 def last_complete(folder: Path) -> int:
