@@ -1,7 +1,8 @@
-"""Parquet files in verl's schema."""
+"""What a run reads, as small as it may be: Parquet files in verl's schema, and a model's folder."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,3 +20,12 @@ def write_rows(path: Path, questions: Sequence[str], split: str = "train", **cha
     columns = {name: column for name, column in (columns | changed).items() if column is not None}
     pd.DataFrame(columns).to_parquet(path)
     return path
+
+
+def write_model(folder: Path, **sizes: int) -> Path:
+    """A folder that passes for a model's before the weights are read: there are none in its file."""
+    small = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    small |= {"intermediate_size": 96, "vocab_size": 100, "tie_word_embeddings": True}
+    (folder / "config.json").write_text(json.dumps({"model_type": "qwen2", **small, **sizes}))
+    (folder / "model.safetensors").touch()
+    return folder

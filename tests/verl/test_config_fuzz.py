@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from fractions import Fraction
@@ -14,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
-from verl_rows import write_rows
+from verl_rows import write_model, write_rows
 
 from cppo_verl.config import ConfigError
 from cppo_verl.dry_run import plan_table
@@ -59,9 +58,7 @@ def ready(compose_config, tmp_path_factory):
     """A config that can be planned: data, and a model without weights."""
     folder = tmp_path_factory.mktemp("fuzz")
     rows = write_rows(folder / "rows.parquet", [f"question {i}" for i in range(QUESTIONS)])
-    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
-    (folder / "config.json").write_text(json.dumps({"model_type": "qwen2", "vocab_size": 100, **sizes}))
-    (folder / "model.safetensors").touch()
+    write_model(folder)
     files = (f"data.train_files={rows}", f"data.val_files={rows}", f"actor_rollout_ref.model.path={folder}")
     config = compose_config("recipe=toy", "device=cpu", *files, "data.filter_overlong_prompts=true")
     OmegaConf.resolve(config)

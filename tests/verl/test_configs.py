@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from verl.trainer.ppo.core_algos import agg_loss, kl_penalty_forward
 from verl.utils.tracking import Tracking
 from verl.workers.rollout.base import _ROLLOUT_REGISTRY
-from verl_rows import write_rows
+from verl_rows import write_model, write_rows
 
 import cppo_verl
 import cppo_verl.train
@@ -215,16 +215,14 @@ def test_a_reward_function_is_looked_for_in_its_file(config, tmp_path):
 
 
 def test_a_sequence_longer_than_the_model_takes_is_refused(config, tmp_path):
-    _empty_model(tmp_path)
-    sizes = '"model_type": "qwen2", "max_position_embeddings": 1024'
-    (tmp_path / "config.json").write_text(f"{{{sizes}}}")
+    write_model(tmp_path, max_position_embeddings=1024)
     short = ("recipe=gsm8k", "data.max_prompt_length=512", f"actor_rollout_ref.model.path={tmp_path}")
     with pytest.raises(ConfigError, match=r"= 2560 is more than the 1024 positions .* data\.max_response_length=512"):
         check(config(*short))
 
 
 def test_a_model_without_weights_is_refused(config, tmp_path):
-    model = _empty_model(tmp_path)
+    model = str(write_model(tmp_path))
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ConfigError, match=r"holds a config but no weights"):
         check(config("recipe=gsm8k", f"actor_rollout_ref.model.path={model}"))
@@ -244,7 +242,7 @@ def test_a_tokenizer_that_brings_code_is_refused_unless_trusted(config, tmp_path
 def test_preflight_of_too_little_data(config, tmp_path):
     few = write_rows(tmp_path / "few.parquet", list("abcde"))
     small = config("recipe=gsm8k", "device=cpu", f"data.train_files={few}", f"data.val_files={few}")
-    small.actor_rollout_ref.model.path = _empty_model(tmp_path)
+    small.actor_rollout_ref.model.path = str(write_model(tmp_path))
     with pytest.raises(ConfigError, match="a step takes 8 questions but the training data hold 5"):
         check(small)
 
@@ -269,12 +267,6 @@ def test_save_best_refuses_to_choose_on_test_questions(config, tmp_path):
     write_rows(tmp_path / "rows.parquet", list("ab"), extra_info=[{"split": "train"}, {"split": "test"}])
     with pytest.raises(ConfigError, match=r"would choose the checkpoint on test questions: .*rows\.parquet"):
         check(config("recipe=gsm8k", "mode=save_best", f"data.val_files={tmp_path}/rows.parquet"))
-
-
-def _empty_model(folder: Path) -> str:
-    (folder / "config.json").write_text('{"model_type": "qwen2"}')
-    (folder / "model.safetensors").touch()
-    return str(folder)
 
 
 def test_bad_data_is_said_before_anything_starts(config, tmp_path):

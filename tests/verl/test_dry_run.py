@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import pytest
-from verl_rows import write_rows
+from verl_rows import write_model, write_rows
 
 from cppo_verl.config import ConfigError
 from cppo_verl.preflight import check
@@ -20,10 +19,7 @@ QWEN = Model(parameters=1_543_714_304, layers=28, hidden=1536, vocabulary=151_93
 @pytest.fixture
 def model(tmp_path):
     """A model's folder, without weights."""
-    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
-    sizes |= {"intermediate_size": 96, "vocab_size": 100, "tie_word_embeddings": True}
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2", **sizes}))
-    return tmp_path
+    return write_model(tmp_path)
 
 
 def test_a_run_is_planned_and_not_started(config, model, tmp_path, capsys):
@@ -76,7 +72,6 @@ def test_a_checkpoint_of_the_published_run_by_hand(config):
 def test_a_disk_too_small_for_a_checkpoint_is_refused(config, model, tmp_path, monkeypatch):
     rows = write_rows(tmp_path / "rows.parquet", [f"question {i}" for i in range(100)])
     files = (f"data.train_files={rows}", f"data.val_files={rows}", f"actor_rollout_ref.model.path={model}")
-    (model / "model.safetensors").touch()
     run = config("recipe=toy", "device=cpu", *files, f"trainer.default_local_dir={tmp_path}/run")
     run.trainer.save_freq = 1
     needed = 12 * read_model(str(model)).parameters

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 from omegaconf import OmegaConf
-from verl_rows import write_rows
+from verl_rows import write_model, write_rows
 
 from cppo_verl.ablate import is_complete
 from cppo_verl.config import ConfigError
@@ -17,7 +17,7 @@ SHIPPED = sorted(path.stem for path in STUDIES.glob("*.yaml"))
 def overrides(tmp_path):
     """Enough of a data set and a model for the checks before a start."""
     write_rows(tmp_path / "rows.parquet", ["q"] * 256)
-    (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
+    write_model(tmp_path)
     rows = f"{tmp_path}/rows.parquet"
     return [
         *("recipe=toy", "device=cpu", f"data.train_files={rows}", f"data.val_files={rows}"),
