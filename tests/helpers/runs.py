@@ -17,6 +17,8 @@ import psutil
 
 MARK = "CPPO_TEST_RUN"
 """Environment variable by which every process of a run is known."""
+GRACE_S = 45
+"""Seconds that the processes of a run may take to end after it: 2 on an idle machine, over 10 beside other tests."""
 INSTRUMENTED = Path(__file__).parents[1] / "e2e/instrumented.py"
 SMALL = (
     "recipe=toy",
@@ -81,8 +83,8 @@ class Runner:
         return [p for p in psutil.process_iter() if p.pid != os.getpid() and self._is_ours(p)]
 
     def end(self) -> list[str]:
-        """Kill every live process that has not ended within ten seconds; returns their command lines."""
-        deadline = time.monotonic() + 10
+        """Kill every live process that has not ended within `GRACE_S`; returns their command lines."""
+        deadline = time.monotonic() + GRACE_S
         while (left := self.processes()) and time.monotonic() < deadline:
             time.sleep(0.5)
         names = [" ".join(process.cmdline()[:4]) for process in left]
@@ -104,7 +106,7 @@ def _hear_ctrl_c() -> None:
 
 @contextmanager
 def running(repo: Path) -> Iterator[Runner]:
-    """A `Runner`; whatever of its runs is still there ten seconds after the last is killed, and an error."""
+    """A `Runner`; whatever of its runs does not end after the last is killed, and an error."""
     runner = Runner(repo)
     try:
         yield runner
