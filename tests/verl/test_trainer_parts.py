@@ -14,6 +14,7 @@ from verl import DataProto
 from cppo_verl.metrics import step_metrics
 from cppo_verl.trainer import watchdog
 from cppo_verl.trainer.metrics_log import MetricsLog
+from cppo_verl.trainer.ray_trainer import STEP_METRICS, RayCPPOTrainer
 from cppo_verl.trainer.rollout_seed import request_seeds
 from cppo_verl.trainer.rows import name_completions, name_questions, num_questions, row_advantages, sampled_rows
 
@@ -156,3 +157,36 @@ def test_gone_engine_ends_work_that_hangs(engine):
     engine.server_close()
     with pytest.raises(watchdog.RolloutEngineDied, match="refused"):
         watchdog.run_watched(threading.Event().wait, [engine.replica])
+
+
+@pytest.mark.parametrize(
+    ("is_logged", "test_freq", "logs", "validates"),
+    [(False, 5, True, False), (False, 2, False, True), (False, -1, True, False), (True, 2, False, False)],
+)
+def test_a_step_that_was_saved_and_not_logged_is_made_up_for(tmp_path, is_logged, test_freq, logs, validates):
+    """A kill came between the checkpoint of step 4 and its line: the line, or with a validation due, both together."""
+    saved, logged = {"cppo/last_step": 0, "actor/grad_norm": 0.5}, []
+    (tmp_path / "global_step_4").mkdir()
+    (tmp_path / "global_step_4" / STEP_METRICS).write_text(json.dumps(saved))
+    options = {
+        "default_local_dir": str(tmp_path),
+        "resume_mode": "auto",
+        "test_freq": test_freq,
+        "val_before_train": True,
+    }
+    trainer = SimpleNamespace(
+        config=SimpleNamespace(trainer=SimpleNamespace(**options)),
+        global_steps=4,
+        unlogged={},
+        logger=SimpleNamespace(log=lambda data, step: logged.append((step, data))),
+    )
+    RayCPPOTrainer._log_saved_step(trainer, is_logged)
+    assert logged == ([(4, saved)] if logs else [])
+    assert trainer.config.trainer.val_before_train == validates
+    assert trainer.unlogged == (saved if validates else {}), "logged with the validation"
+
+
+def test_a_run_at_its_end_is_not_trained_on(capsys):
+    done = SimpleNamespace(global_steps=12, total_training_steps=11)
+    assert RayCPPOTrainer._is_finished(done) and "All 11 steps are done" in capsys.readouterr().out
+    assert not RayCPPOTrainer._is_finished(SimpleNamespace(global_steps=11, total_training_steps=11))
