@@ -7,11 +7,8 @@ from pathlib import Path
 
 def model_fault(path: str, *, trust_remote_code: bool = False) -> str | None:
     """Why there is no model at a folder or hub id; None where there is one."""
-    from transformers import AutoConfig
-
-    local = Path(path).expanduser()
     try:
-        AutoConfig.from_pretrained(local if local.is_dir() else path, trust_remote_code=trust_remote_code)
+        _config(path, trust_remote_code)
     except (OSError, ValueError) as error:
         why = str(error).splitlines()[0]
         return (
@@ -43,13 +40,17 @@ def weights_fault(path: str) -> str | None:
 
 def num_positions(path: str, *, trust_remote_code: bool = False) -> int | None:
     """How long a sequence the model takes; None where its config does not say, or stretches it."""
+    try:
+        text = _config(path, trust_remote_code).get_text_config()
+    except (OSError, ValueError):
+        return None
+    # Its name in transformers 5, and before.
+    rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
+    return None if rope.get("factor") else getattr(text, "max_position_embeddings", None)
+
+
+def _config(path: str, trust_remote_code: bool):
     from transformers import AutoConfig
 
     local = Path(path).expanduser()
-    try:
-        config = AutoConfig.from_pretrained(local if local.is_dir() else path, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError):
-        return None
-    text = config.get_text_config()
-    stretched = (getattr(text, "rope_scaling", None) or {}).get("factor")
-    return None if stretched else getattr(text, "max_position_embeddings", None)
+    return AutoConfig.from_pretrained(local if local.is_dir() else path, trust_remote_code=trust_remote_code)

@@ -22,7 +22,7 @@ def write_rows(path: Path, questions: Sequence[str], split: str = "train", **cha
     return path
 
 
-def write_model(folder: Path, **sizes: int) -> Path:
+def write_model(folder: Path, **sizes: object) -> Path:
     """A folder that passes for a model's before the weights are read: there are none in its file."""
     small = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
     small |= {"intermediate_size": 96, "vocab_size": 100, "tie_word_embeddings": True}

@@ -15,6 +15,7 @@ import cppo_verl
 import cppo_verl.train
 from cppo_verl.config import ConfigError
 from cppo_verl.limits import CHOICES, LOGGERS, length_faults
+from cppo_verl.model_check import num_positions
 from cppo_verl.overrides import hints
 from cppo_verl.preflight import check
 from cppo_verl.rewards.own import function_fault
@@ -219,6 +220,10 @@ def test_a_sequence_longer_than_the_model_takes_is_refused(config, tmp_path):
     short = ("recipe=gsm8k", "data.max_prompt_length=512", f"actor_rollout_ref.model.path={tmp_path}")
     with pytest.raises(ConfigError, match=r"= 2560 is more than the 1024 positions .* data\.max_response_length=512"):
         check(config(*short))
+    stretched = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024}
+    assert num_positions(str(tmp_path)) == 1024
+    write_model(tmp_path, max_position_embeddings=1024, rope_scaling=stretched)
+    assert num_positions(str(tmp_path)) is None, "vLLM reckons with the factor"
 
 
 def test_a_model_without_weights_is_refused(config, tmp_path):
