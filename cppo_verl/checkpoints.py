@@ -2,7 +2,7 @@
 
 verl 0.9.1 takes the folder that its tracker file names as it is, whole or not, trains from scratch where that folder
 is gone, and with a keep-limit deletes the old weights before the new checkpoint's last files are written. Here a
-checkpoint is complete once `complete.json` lists its files, which is written last.
+checkpoint is complete once `complete.json` lists its files, which is written last; until then it holds `unfinished`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ LATEST = "latest_checkpointed_iteration.txt"
 """verl's tracker of the last checkpoint, in a run's folder."""
 COMPLETE = "complete.json"
 """In a checkpoint: its files and their sizes in bytes."""
-SET_ASIDE = "incomplete"
-"""Folder of a run that checkpoints which are not complete are moved to."""
+UNFINISHED = "unfinished"
+"""Stands in a checkpoint until it is complete: verl's tracker names it before."""
+INCOMPLETE, ABANDONED = "incomplete", "abandoned"
+"""Folders of a run that checkpoints are moved to: those that are not complete, and those of later steps than the one
+that it was told to go on from."""
 
 
 class CheckpointError(RuntimeError):
@@ -54,6 +57,8 @@ class Checkpoints:
         folder = self.folder / f"global_step_{step}"
         _remove(folder)
         try:
+            folder.mkdir(parents=True)
+            write_whole(folder / UNFINISHED, "")
             yield folder
             mark_complete(folder)
         except Exception as error:  # whatever the workers, Ray or the disk raised: it is said with the way on
@@ -69,12 +74,25 @@ class Checkpoints:
         tracked = self._tracked()
         for folder in self._latest_first():
             if why := fault(folder, tracked):
-                self._set_aside(folder, why)
+                self._set_aside(folder, INCOMPLETE, f"is not complete ({why})")
             elif tracked is None or step_of(folder) <= tracked:
                 write_whole(self.folder / LATEST, str(step_of(folder)))
                 return folder
         (self.folder / LATEST).unlink(missing_ok=True)
         return None
+
+    def go_back_to(self, step: int) -> None:
+        """Leave behind what the run did after `step`, from which it was told to go on (0: from the beginning).
+
+        Later checkpoints are moved to `abandoned/`, and said; the tracker names `step`, where this run has that one.
+        """
+        for folder in self._latest_first():
+            if step_of(folder) > step:
+                self._set_aside(folder, ABANDONED, f"is of a step after {step}, from which this run goes on")
+        if (self.folder / f"global_step_{step}").is_dir():
+            write_whole(self.folder / LATEST, str(step))
+        else:
+            (self.folder / LATEST).unlink(missing_ok=True)
 
     def last_complete(self) -> Path | None:
         """The checkpoint that `recover` would go on from; nothing is moved."""
@@ -92,15 +110,15 @@ class Checkpoints:
         folders = (path for path in self.folder.glob("global_step_*") if path.name[12:].isdigit())
         return sorted(folders, key=step_of, reverse=True)
 
-    def _set_aside(self, folder: Path, why: str) -> None:
-        target = self.folder / SET_ASIDE / folder.name
+    def _set_aside(self, folder: Path, where: str, why: str) -> None:
+        target = self.folder / where / folder.name
         number = 1
         while target.exists():
             number += 1
             target = target.with_name(f"{folder.name}_{number}")
         target.parent.mkdir(exist_ok=True)
         folder.rename(target)
-        print(f"{folder} is not complete ({why}): moved to {target}, which may be deleted", flush=True)
+        print(f"{folder} {why}: moved to {target}, which may be deleted", flush=True)
 
     def _rotate(self, step: int) -> None:
         upto = [folder for folder in self._latest_first() if step_of(folder) <= step]
@@ -124,9 +142,10 @@ def mark_complete(folder: Path) -> None:
     """Write `complete.json`, when all else is on the disk: older checkpoints go after it, and a machine may stop."""
     for path in (*folder.rglob("*"), folder):
         _sync(path)
-    sizes = {str(file.relative_to(folder)): file.stat().st_size for file in sorted(folder.rglob("*")) if file.is_file()}
+    files = (file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != UNFINISHED)
+    sizes = {str(file.relative_to(folder)): file.stat().st_size for file in files}
     write_whole(folder / COMPLETE, json.dumps(sizes, indent=1))
-    _sync(folder / COMPLETE)
+    (folder / UNFINISHED).unlink(missing_ok=True)
     _sync(folder)
 
 
@@ -140,12 +159,14 @@ def fault(folder: Path, tracked: int | None = None) -> str | None:
     """
     listing = folder / COMPLETE
     if not listing.is_file():
-        of_verl = tracked is not None and step_of(folder) <= tracked
+        of_verl = tracked is not None and step_of(folder) <= tracked and not (folder / UNFINISHED).exists()
         complete = of_verl and (folder / "actor").is_dir() and is_zipfile(folder / "data.pt")
         return None if complete else f"it has no {COMPLETE}"
     try:
         sizes = json.loads(listing.read_text())
     except ValueError:
+        sizes = None
+    if not isinstance(sizes, dict):
         return f"{COMPLETE} cannot be read"
     for name, size in sizes.items():
         if not (folder / name).is_file():

@@ -3,13 +3,45 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+LOCK = ".lock"
+
+
+class InUse(RuntimeError):
+    """Another process writes into the folder."""
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Nobody else who asks for it may write into the folder meanwhile; the lock ends with the process, however it ends.
+
+    Raises:
+        InUse: Somebody else does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InUse(f"another run writes into {folder}: wait for its end, or give another folder") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a whole file or none: under another name first, then renamed."""
+    """Write a whole file or none, also if the machine stops: under another name first, then renamed."""
     partial = path.with_name(f".{path.name}.tmp")
-    partial.write_bytes(content.encode() if isinstance(content, str) else content)
+    with partial.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(partial, path)
 
 

@@ -31,13 +31,18 @@ class BestCheckpoint:
     def __init__(self, run_folder: str | Path):
         self.run_folder, self.folder = Path(run_folder), Path(run_folder) / "best"
         self.step, self.accuracy = 0, float("-inf")
-        if (record := self.folder / BEST).is_file():
-            best = json.loads(record.read_text())
+        if best := self._recorded():
             name = f"global_step_{best['step']}"
             if (replaced := self.folder / f".{name}.old").exists() and not (self.folder / name).exists():
                 replaced.rename(self.folder / name)  # a kill came between the old one's going and the new one's coming
             if (self.folder / name).exists():
                 self.step, self.accuracy = best["step"], best["accuracy"]
+
+    def _recorded(self) -> dict | None:
+        try:
+            return json.loads((self.folder / BEST).read_text())
+        except (OSError, ValueError):  # none, or a machine stopped while an earlier version wrote it
+            return None
 
     def forget_after(self, step: int) -> None:
         """Do not try to beat what a later step once reached that is now trained again, or not at all.

@@ -124,11 +124,15 @@ CAUSES: list[tuple[Callable[[BaseException], bool], str]] = [
         _is_memory,
         "the machine's memory ran out, and Ray ended a process: {}. Lower the batch or the number of workers",
     ),
-    (_is_node, "a node of the Ray cluster is lost: {}"),
+    (_is_node, "a node of the Ray cluster is lost: {}. Bring it back, or start without it"),
     (lambda error: getattr(error, "actor_init_failed", False), "a process of the run could not start: {}"),
-    (_is_process, "a process of the run has died, killed from outside or for want of memory: {}"),
-    (_is_peer, "the worker of another rank, or its whole node, is lost: {}"),
-    (_named("CheckpointError"), "{}"),
+    (
+        _is_process,
+        "a process of the run has died, killed from outside or for want of memory: {}. `dmesg` tells whether by the "
+        "kernel",
+    ),
+    (_is_peer, "the worker of another rank, or its whole node, is lost: {}. The first error in the log is the cause"),
+    (_named("CheckpointError", "SamplingFailed"), "{}"),
 ]
 """What to look for in an error's chain, and what to say around its text; the first that fits."""
 

@@ -8,6 +8,7 @@ server for its health meanwhile.
 from __future__ import annotations
 
 import http.client
+import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -18,6 +19,8 @@ from typing import Any
 POLL_SECONDS = 5.0
 STRIKES = 3
 """Failed polls in a row before an engine is given up: a busy server may miss one."""
+SILENCE_SECONDS = 300.0
+"""Without any answer before an engine is given up: a busy server answers late."""
 
 
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -25,6 +28,24 @@ _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 class RolloutEngineDied(RuntimeError):
     """A rollout engine no longer answers."""
+
+
+class _Engine:
+    """What is known of an engine's health."""
+
+    def __init__(self, address: str):
+        self.address, self.strikes, self.answered = address, 0, time.monotonic()
+
+    def fault(self) -> str | None:
+        """Ask once; why the engine is given up, if it is."""
+        try:
+            why = _fault(self.address)
+        except TimeoutError:
+            silent = time.monotonic() - self.answered
+            return f"no answer for {silent:.0f} s" if silent > SILENCE_SECONDS else None
+        self.answered = time.monotonic()
+        self.strikes = self.strikes + 1 if why else 0
+        return why if self.strikes >= STRIKES else None
 
 
 def run_watched(work: Callable[[], Any], replicas: Sequence[Any]) -> Any:
@@ -35,20 +56,20 @@ def run_watched(work: Callable[[], Any], replicas: Sequence[Any]) -> Any:
         replicas: verl's rollout replicas.
 
     Raises:
-        RolloutEngineDied: An engine failed `STRIKES` polls in a row. `work` is left behind in a daemon
-            thread: what it waits for will not come, and the process is about to end.
+        RolloutEngineDied: An engine failed `STRIKES` polls in a row, or was silent for `SILENCE_SECONDS`. `work` is
+            left behind in a daemon thread: what it waits for will not come, and the process is about to end.
         Exception: Whatever `work` raised.
     """
     done: Future = Future()
     Thread(target=_settle, args=(done, work), daemon=True).start()
-    strikes = dict.fromkeys((replica.server_address for replica in replicas), 0)
+    engines = [_Engine(replica.server_address) for replica in replicas]
     while not _wait(done, POLL_SECONDS):
-        for address in strikes:
-            fault = _fault(address)
-            strikes[address] = strikes[address] + 1 if fault else 0
-            if strikes[address] >= STRIKES and not done.done():
+        for engine in engines:
+            why = engine.fault()
+            if why and not done.done():
                 raise RolloutEngineDied(
-                    f"the rollout engine at {address} has died ({fault}); its own error stands further up in the log"
+                    f"the rollout engine at {engine.address} has died ({why}); its own error, if it gave one, stands "
+                    "further up in the log"
                 )
     return done.result()
 
@@ -69,11 +90,17 @@ def _wait(done: Future, seconds: float) -> bool:
 
 
 def _fault(address: str) -> str | None:
-    """Why a server is dead, or None where it is well or only slow to answer."""
+    """Why a server is not well; None where it is.
+
+    Raises:
+        TimeoutError: It does not answer in time.
+    """
     try:
         _direct.open(f"http://{address}/health", timeout=POLL_SECONDS).close()
     except TimeoutError:
-        return None
+        raise
     except (OSError, http.client.HTTPException) as error:  # URLError, a status of 5xx, a dropped connection
-        return None if isinstance(getattr(error, "reason", None), TimeoutError) else str(error) or repr(error)
+        if isinstance(reason := getattr(error, "reason", None), TimeoutError):
+            raise reason from None
+        return str(error) or repr(error)
     return None

@@ -91,6 +91,7 @@ def test_a_run_that_went_back_goes_on_from_where_the_tracker_says(tmp_path):
         (lambda folder: (folder / FILES[0]).unlink(), "model_world_size_1_rank_0.pt is gone"),
         (lambda folder: (folder / FILES[1]).write_bytes(b"x"), "optim_world_size_1_rank_0.pt has 1 bytes instead of"),
         (lambda folder: (folder / "complete.json").write_text(""), "complete.json cannot be read"),
+        (lambda folder: (folder / "complete.json").write_text("null"), "complete.json cannot be read"),
     ],
 )
 def test_a_checkpoint_that_was_spoiled_later_is_passed_over(tmp_path, capsys, spoil, why):
@@ -107,6 +108,28 @@ def test_a_checkpoint_of_verls_own_trainer_is_taken(tmp_path):
     assert Checkpoints(tmp_path).recover() == tmp_path / "global_step_2"
     (tmp_path / "global_step_2/data.pt").write_bytes(b"PK")
     assert Checkpoints(tmp_path).recover() is None
+
+
+def test_one_that_the_tracker_names_before_it_is_complete_is_passed_over(tmp_path):
+    """The machine stops when verl has written all its files, the tracker too, and they are not all on the disk."""
+    save(tmp_path, 2)
+    save(tmp_path, 4, until=len(FILES))
+    (tmp_path / "global_step_4" / FILES[-1]).write_bytes((tmp_path / "global_step_2" / FILES[-1]).read_bytes())
+    (tmp_path / LATEST).write_text("4")
+    assert Checkpoints(tmp_path).recover() == tmp_path / "global_step_2"
+
+
+@pytest.mark.parametrize(
+    ("step", "left", "tracker"), [(2, [2], "2"), (3, [2], None), (0, [], None), (6, [2, 4, 6], "6")]
+)
+def test_a_run_that_is_told_to_go_back_leaves_the_later_ones_behind(tmp_path, capsys, step, left, tracker):
+    for saved in (2, 4, 6):
+        save(tmp_path, saved)
+    Checkpoints(tmp_path).go_back_to(step)
+    assert steps(tmp_path) == left
+    assert steps(tmp_path / "abandoned") == [saved for saved in (2, 4, 6) if saved not in left]
+    assert ("which may be deleted" in capsys.readouterr().out) == (len(left) < 3)
+    assert ((tmp_path / LATEST).read_text() if (tmp_path / LATEST).exists() else None) == tracker
 
 
 @pytest.mark.parametrize("keep", [None, 1, 2])
