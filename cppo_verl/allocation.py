@@ -53,11 +53,13 @@ class Allocator:
         """Rows that are still free."""
         return max(self.plan.rows - len(self.kept), 0)
 
+    def questions_missing(self) -> int:
+        """Questions whose kept completions would fill the step; 0 when it is full."""
+        return -(-self.room // self.plan.keep)
+
     def questions_needed(self) -> int:
         """Questions to sample in the next round; 0 when the step is full or its rounds are used up."""
-        if self.rounds >= self._max_rounds:
-            return 0
-        return -(-self.room // self.plan.keep)
+        return self.questions_missing() if self.rounds < self._max_rounds else 0
 
     def add(self, advantages: torch.Tensor, groups: Sequence[Hashable], row_ids: Sequence[Hashable]) -> torch.Tensor:
         """Prune one round and collect what is kept.

@@ -1,7 +1,15 @@
 """Entry point `verl.plugins`: verl imports this in the driver and in every Ray worker.
 
-Registering a platform by name changes nothing for anyone who does not ask for it: verl's automatic
-detection never picks it, only `VERL_PLATFORM=cpu` (set by `device=cpu`) does.
+It changes nothing for anyone who does not ask for it: verl's automatic detection never picks the CPU platform, only
+`VERL_PLATFORM=cpu` (set by `device=cpu`) does, and the V1 trainers are registered under names of their own.
 """
 
+import wrapt
+
 from cppo_verl.cpu import platform  # noqa: F401  (registers the platform)
+
+
+@wrapt.when_imported("verl.trainer.ppo.v1")
+def register_trainers(_) -> None:
+    """Register CPPO's trainers beside verl's, in a process that imports those: this one is imported while verl is."""
+    from cppo_verl.trainer.v1 import trainers  # noqa: F401

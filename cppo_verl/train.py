@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from cppo_verl import dry_run
 from cppo_verl.config import ConfigError
 from cppo_verl.console import open_console
+from cppo_verl.files import InUse, alone_in
 from cppo_verl.overrides import run_main
 from cppo_verl.preflight import check, describe, remarks_on_data, save_config
 from cppo_verl.sizes import read_model
@@ -24,6 +25,7 @@ from cppo_verl.trainer import sockets
 from cppo_verl.trainer.checks import plan_from_config
 
 OmegaConf.register_new_resolver("sum", lambda *values: sum(values), replace=True)
+OmegaConf.register_new_resolver("either", lambda choice, yes, no: yes if choice else no, replace=True)
 OmegaConf.register_new_resolver(
     "beside",
     lambda paths, name: os.path.join(os.path.dirname(paths if isinstance(paths, str) else paths[0]), name),
@@ -77,6 +79,7 @@ def launch(config: DictConfig, runner_class: type | None = None) -> None:
     """Train by a prepared config.
 
     Raises:
+        InUse: Another run writes into its folder.
         SystemExit: The run ended before its end; the message says why, and where the next start goes on.
     """
     suffix = f"ray_kwargs.ray_init.runtime_env.env_vars.{sockets.SUFFIX}"
@@ -87,15 +90,16 @@ def launch(config: DictConfig, runner_class: type | None = None) -> None:
         os.environ.setdefault("VLLM_API_KEY", secrets.token_hex(16))  # the engine's server listens on the network
 
     import ray
-    from verl.trainer.main_ppo import run_ppo
+    from verl.trainer.main_ppo import TaskRunnerV1, run_ppo
 
     from cppo_verl.trainer.endings import explained
     from cppo_verl.trainer.task_runner import CPPOTaskRunner
 
     folder = config.trainer.default_local_dir
-    with explained(folder, config.trainer.resume_mode):
+    runner = TaskRunnerV1 if config.trainer.use_v1 else ray.remote(num_cpus=1)(runner_class or CPPOTaskRunner)
+    with alone_in(Path(folder)), explained(folder, config.trainer.resume_mode):
         try:
-            run_ppo(config, ray.remote(num_cpus=1)(runner_class or CPPOTaskRunner))
+            run_ppo(config, runner)
         finally:
             ray.shutdown()
     print(f"Finished. Run folder: {folder}", flush=True)
@@ -117,7 +121,7 @@ def main(config: DictConfig) -> None:
     """Hydra's entry point."""
     try:
         run(config)
-    except ConfigError as error:
+    except (ConfigError, InUse) as error:
         sys.exit(f"error: {error}")
 
 

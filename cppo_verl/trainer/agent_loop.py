@@ -22,21 +22,12 @@ class RewardHung(RuntimeError):
     """No reward has come back for `cppo.reward_timeout` seconds; the message shows a completion without one."""
 
 
-class CPPOAgentLoopWorker(AgentLoopWorker):
-    """Two additions to verl's worker.
-
-    A row's seed, where it has one, goes to the engine as the request's. And verl waits for a reward for ever; this
-    ends the wait when rewards are outstanding and none comes back, however many are queued.
-    """
+class LimitedRewards:
+    """A mixin over verl's agent-loop workers. verl waits for a reward for ever; this ends the wait when rewards are
+    outstanding and none comes back, however many are queued."""
 
     last_reward = 0.0
     """When the last reward came back, by `time.monotonic`."""
-
-    async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs):
-        seed = kwargs.pop(SEED_KEY, None)
-        if seed is not None:
-            sampling_params = {**sampling_params, "seed": int(seed)}
-        return await super()._run_agent_loop(sampling_params, trajectory, **kwargs)
 
     async def _compute_score(self, outputs: list, kwargs: dict) -> None:
         """
@@ -60,8 +51,18 @@ class CPPOAgentLoopWorker(AgentLoopWorker):
         self.last_reward = time.monotonic()
 
 
+class CPPOAgentLoopWorker(LimitedRewards, AgentLoopWorker):
+    """verl's V0 worker; a row's seed, where it has one, goes to the engine as the request's."""
+
+    async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs):
+        seed = kwargs.pop(SEED_KEY, None)
+        if seed is not None:
+            sampling_params = {**sampling_params, "seed": int(seed)}
+        return await super()._run_agent_loop(sampling_params, trajectory, **kwargs)
+
+
 class CPPOAgentLoopManager(AgentLoopManager):
-    """verl's manager with the worker above."""
+    """verl's V0 manager with the worker above."""
 
     def __init__(self, *args, **kwargs):
         self.agent_loop_workers_class = ray.remote(CPPOAgentLoopWorker)

@@ -11,23 +11,37 @@ from cppo_verl.trainer import sockets
 LOG_PROB = "log_prob_"
 OUTCOME_ESTIMATORS = ("grpo", "grpo_vectorized", "rloo")
 """Advantage estimators that give a completion one advantage, from rewards alone."""
+V1_MODES = ("cppo_sync", "cppo_colocate_async", "cppo_separate_async")
+"""`trainer.v1.trainer_mode`s that are CPPO's."""
 
 
 def plan_from_config(config: DictConfig) -> StepPlan:
-    """The plan of a step of this config.
+    """The plan of a step of this config, or of one of its `cycles`.
 
     Raises:
         ConfigError: See `plan_step`.
     """
-    actor = config.actor_rollout_ref.actor
+    actor, cppo, updates = config.actor_rollout_ref.actor, CPPOConfig.from_mapping(config.cppo), cycles(config)
+    if config.data.train_batch_size % updates:
+        raise ConfigError(
+            f"data.train_batch_size={config.data.train_batch_size} is not a multiple of "
+            f"trainer.v1.separate_async.parameter_sync_step={updates}"
+        )
     return plan_step(
-        config.cppo.pruning_rate,
+        cppo.pruning_rate,
         config.actor_rollout_ref.rollout.n,
-        config.data.train_batch_size,
+        config.data.train_batch_size // updates,
         actor.ppo_mini_batch_size,
         data_parallel_size(config),
-        allocation=CPPOConfig.from_mapping(config.cppo).allocation,
+        allocation=cppo.allocation,
     )
+
+
+def cycles(config: DictConfig) -> int:
+    """How often a step samples and trains: more than once only where verl syncs the weights less often than that."""
+    v1 = config.trainer.v1
+    separate = config.trainer.use_v1 and v1.trainer_mode.endswith("separate_async")
+    return v1.separate_async.parameter_sync_step if separate else 1
 
 
 def data_parallel_size(config: DictConfig) -> int:
@@ -65,7 +79,7 @@ def refusals(config: DictConfig) -> list[str]:
             "pruning; use actor_rollout_ref.actor.use_kl_loss=true",
         ),
         (on("critic.enable"), "critic.enable=true: CPPO has no critic; its advantage comes from the group"),
-        (on("trainer.use_v1"), "trainer.use_v1=true: RayCPPOTrainer is a V0 trainer; set trainer.use_v1=false"),
+        *_v1_refusals(config),
         (on("trainer.critic_warmup"), "trainer.critic_warmup must be 0: there is no critic"),
         (on("distillation.enabled"), "distillation.enabled=true is not supported"),
         (
@@ -104,6 +118,31 @@ def refusals(config: DictConfig) -> list[str]:
     ]
     unconnected = sockets.fault(config)
     return [message for is_fault, message in [*faults, (unconnected, unconnected)] if is_fault]
+
+
+def _v1_refusals(config: DictConfig) -> list[tuple[bool, str]]:
+    """Of verl's V1 trainers: whether each is a fault, and the message."""
+    mode, sampler, v1 = config.trainer.v1.trainer_mode, config.trainer.v1.sampler, config.trainer.use_v1
+
+    def on(key: str) -> bool:
+        return bool(OmegaConf.select(config, key))
+
+    return [
+        (
+            v1 and mode not in V1_MODES,
+            f"trainer.v1.trainer_mode={mode} is not one of {', '.join(V1_MODES)}",
+        ),
+        (
+            v1 and on("trainer.v1.sampler.custom_sampler.path"),
+            f"trainer.v1.sampler.custom_sampler.path={sampler.custom_sampler.path}: CPPO takes questions from a queue "
+            "of its own; set it to null",
+        ),
+        (
+            v1 and on("algorithm.filter_groups.enable"),
+            "algorithm.filter_groups.enable=true: use cppo.zero_variance=drop",
+        ),
+        (v1 and on("skip.rollout_tq.enable"), "skip.rollout_tq.enable=true is not supported: it replays whole batches"),
+    ]
 
 
 def check_micro_batches(config: DictConfig, plan: StepPlan) -> None:

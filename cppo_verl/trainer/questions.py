@@ -31,25 +31,36 @@ class QuestionStream:
         """The running epoch, from 0."""
         self.drawn = 0
         """Questions drawn in this epoch."""
-        self._questions: Iterator[dict[str, Any]] = iter(())
+        self._questions: Iterator[dict[str, Any]] | None = None
+        """What is left of the running epoch; None between two epochs."""
 
     def __len__(self) -> int:
         """Steps an epoch (at the most, where steps need further rounds)."""
         return len(self.dataloader) // self.questions_per_step
 
+    def draw(self, count: int) -> list[dict[str, Any]]:
+        """The next `count` questions, from the next epoch where fewer are left in this one.
+
+        For a trainer that asks while it trains and whose epochs end by its count of steps.
+        """
+        questions: list[dict[str, Any]] = []
+        while missing := count - len(questions):
+            part = min(missing, self.questions_per_step)
+            if self._left() < part:
+                self._end_epoch()
+            questions += self.take(part)
+        return questions
+
     def __iter__(self) -> Iterator[QuestionStream]:
         while self.epoch < self.epochs:
-            self._questions = iter(self.dataloader)
             while self._left() >= self.questions_per_step:
                 yield self
-            for _ in self._questions:
-                pass  # to its end, so that the next epoch's order is the same with and without a resume
-            self.epoch, self.drawn = self.epoch + 1, 0
+            self._end_epoch()
 
     def take(self, count: int) -> list[dict[str, Any]]:
         """The next `count` questions; fewer at the end of an epoch."""
         # Not past the end: a dataloader that has raised StopIteration saves its state as that of the next epoch.
-        questions = list(itertools.islice(self._questions, min(count, self._left())))
+        questions = list(itertools.islice(self._rest(), min(count, self._left())))
         self.drawn += len(questions)
         return questions
 
@@ -68,3 +79,13 @@ class QuestionStream:
 
     def _left(self) -> int:
         return len(self.dataloader) - self.drawn
+
+    def _rest(self) -> Iterator[dict[str, Any]]:
+        if self._questions is None:
+            self._questions = iter(self.dataloader)
+        return self._questions
+
+    def _end_epoch(self) -> None:
+        for _ in self._rest():
+            pass  # to its end, so that the next epoch's order is the same with and without a resume
+        self.epoch, self.drawn, self._questions = self.epoch + 1, 0, None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,13 +9,7 @@ from omegaconf import open_dict
 from verl import DataProto
 from verl.experimental.separation.ray_trainer import SeparateRayPPOTrainer
 from verl.protocol import pad_dataproto_to_divisor, unpad_dataproto
-from verl.trainer.ppo.metric_utils import (
-    compute_data_metrics,
-    compute_throughout_metrics,
-    compute_timing_metrics,
-    compute_variance_proxy_metrics,
-)
-from verl.trainer.ppo.ray_trainer import RayPPOTrainer, compute_advantage
+from verl.trainer.ppo.ray_trainer import RayPPOTrainer
 from verl.trainer.ppo.reward import extract_reward
 from verl.trainer.ppo.rollout_corr_helper import compute_rollout_correction_and_add_to_batch
 from verl.utils import tensordict_utils as tu
@@ -27,23 +19,18 @@ from verl.utils.skip.skip_manager import SkipManager
 from verl.workers.utils.padding import left_right_2_no_padding
 
 from cppo_verl.allocation import Allocation, Allocator
-from cppo_verl.checkpoints import Checkpoints
 from cppo_verl.config import CPPOConfig
-from cppo_verl.files import keep_latest, write_whole
 from cppo_verl.metrics import step_metrics
-from cppo_verl.trainer.best import BestCheckpoint
 from cppo_verl.trainer.checks import plan_from_config
-from cppo_verl.trainer.metrics_log import MetricsLog
 from cppo_verl.trainer.padding import padding_metrics
 from cppo_verl.trainer.questions import QuestionStream
 from cppo_verl.trainer.rollout_seed import SEED_KEY, request_seeds
-from cppo_verl.trainer.rows import name_completions, name_questions, num_questions, row_advantages, sampled_rows
+from cppo_verl.trainer.rows import name_completions, name_questions, row_advantages, sampled_rows
+from cppo_verl.trainer.run_folder import RunFolder
+from cppo_verl.trainer.stages import data_metrics, outcome_advantages, timing_metrics, update_settings
 
-STEP_METRICS = "metrics.json"
-"""In a checkpoint: what its step logs, as far as it was known when it was saved."""
 
-
-class RayCPPOTrainer(SeparateRayPPOTrainer):
+class RayCPPOTrainer(RunFolder, SeparateRayPPOTrainer):
     """Completion Pruning Policy Optimization (arXiv 2503.22342) in verl 0.9.1.
 
     Of verl's two V0 trainers, `SeparateRayPPOTrainer` cuts the step into small methods, and
@@ -55,13 +42,7 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
     def __init__(self, config, *args, **kwargs):
         self.cppo = CPPOConfig.from_mapping(config.cppo)
         self.plan = plan_from_config(config)
-        self.metrics_log = MetricsLog(config.trainer.default_local_dir)
-        self.unlogged: dict[str, float] = {}
-        """Metrics of the step that the run goes on from, where a kill came before they were logged."""
-        self.best = BestCheckpoint(config.trainer.default_local_dir)
-        self.checkpoints = Checkpoints(config.trainer.default_local_dir, config.trainer.max_actor_ckpt_to_keep)
-        with open_dict(config):
-            config.trainer.max_actor_ckpt_to_keep = None  # verl deletes the old weights before the new are complete
+        self._open_run_folder(config)
         super().__init__(config, *args, **kwargs)
 
     def init_workers(self) -> None:
@@ -91,7 +72,8 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
                 batch = self._correct_rollout_mismatch(batch)
                 batch = self._fit_compute_ref_log_prob(batch)
                 batch = self._fit_update_actor(batch)
-        self.metrics |= self._data_metrics(sampled, batch) | self._timing_metrics(sampled, batch)
+        self.metrics |= data_metrics(sampled, batch, self.metrics.get("actor/grad_norm"))
+        self.metrics |= self._timing_metrics(sampled, batch)
         self._fit_save_checkpoint()  # while the rollout engine sleeps and its memory is free
         with marked_timer("step", self.timing_raw):
             self._fit_update_weights()
@@ -178,13 +160,7 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
         """A over all G completions of a question (paper Eq. 2), never renormalised after the pruning."""
         with marked_timer("adv", self.timing_raw, color="brown"):
             batch.batch["token_level_scores"] = batch.batch["token_level_rewards"] = self.reward_tensor
-            return compute_advantage(
-                batch,
-                adv_estimator=self.config.algorithm.adv_estimator,
-                num_repeat=self.plan.rollout_n,
-                norm_adv_by_std_in_grpo=self.config.algorithm.norm_adv_by_std_in_grpo,
-                config=self.config.algorithm,
-            )
+            return outcome_advantages(batch, self.config)
 
     def _gather(self, sampled: DataProto, allocation: Allocation) -> DataProto:
         """The rows to train on, balanced over the ranks."""
@@ -217,76 +193,22 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
         return batch
 
     def _update_actor(self, batch: DataProto) -> DataProto:
-        """verl 0.9.1's `RayPPOTrainer._update_actor` with the planned mini-batch.
-
-        verl's mini-batch is always `ppo_mini_batch_size * rollout.n` rows, and divides the loss; there is
-        no seam below this method for another number. Distillation, refused at start, is left out.
-        """
-        actor, rollout = self.config.actor_rollout_ref.actor, self.config.actor_rollout_ref.rollout
-        batch.meta_info["multi_turn"] = rollout.multi_turn.enable
-        batch.meta_info["temperature"] = rollout.temperature
-        mini_batch_rows = batch.meta_info["mini_batch_rows"]
+        """verl 0.9.1's with the planned mini-batch, for which there is no seam below this method."""
+        batch.meta_info["multi_turn"] = self.config.actor_rollout_ref.rollout.multi_turn.enable
+        settings = update_settings(self.config, batch.meta_info["mini_batch_rows"])
+        batch.meta_info["temperature"] = settings["temperature"]
         data = left_right_2_no_padding(batch.to_tensordict())
-        tu.assign_non_tensor(
-            data,
-            calculate_entropy=actor.calculate_entropy or actor.entropy_coeff != 0.0,
-            distillation_use_topk=False,
-            distillation_only=False,
-            global_batch_size=mini_batch_rows,
-            mini_batch_size=mini_batch_rows,
-            epochs=actor.ppo_epochs,
-            seed=actor.data_loader_seed,
-            dataloader_kwargs={"shuffle": actor.shuffle},
-            compute_loss=True,
-        )
+        tu.assign_non_tensor(data, **settings)
         metrics = rename_dict(tu.get(self.actor_rollout_wg.update_actor(data), "metrics"), "actor/")
         metrics["perf/mfu/actor"] = metrics.pop("actor/mfu")
         return DataProto.from_single_dict(data={}, meta_info={"metrics": metrics})
-
-    def _save_checkpoint(self) -> None:
-        with self.checkpoints.saving(self.global_steps) as folder:
-            super()._save_checkpoint()
-            write_whole(folder / STEP_METRICS, json.dumps(self.metrics, default=float))
-
-    def _validate(self, *args, **kwargs) -> dict[str, float]:
-        metrics = self.unlogged | super()._validate(*args, **kwargs)
-        self.unlogged = {}
-        return metrics | self.best.offer(self.global_steps, metrics) if self.cppo.save_best else metrics
 
     def _fit_dump_data(self, batch: DataProto) -> None:
         self.reward_extra_infos_dict = extract_reward(batch)[1]
         super()._fit_dump_data(batch)
 
-    def _dump_generations(self, *args, dump_path: str, **kwargs) -> None:
-        """verl's, and with `cppo.dumps_to_keep` the deletion of the oldest after it."""
-        super()._dump_generations(*args, dump_path=dump_path, **kwargs)
-        if self.cppo.dumps_to_keep:
-            rotated = self._dump_executor.submit(
-                keep_latest, Path(dump_path), self.cppo.dumps_to_keep, self.global_steps
-            )
-            self._dump_futures.append(rotated)
-
-    def _data_metrics(self, sampled: DataProto, trained: DataProto) -> dict[str, float]:
-        """verl's curves describe what was sampled, so that GRPO's and CPPO's can be compared."""
-        metrics = compute_data_metrics(sampled, use_critic=False)
-        if len(trained):
-            metrics |= compute_variance_proxy_metrics(trained, self.metrics.get("actor/grad_norm"))
-        return metrics
-
     def _timing_metrics(self, sampled: DataProto, trained: DataProto) -> dict[str, float]:
-        """Seconds of each stage so far, and time a token over the tokens that a stage really saw: generation the
-        sampled ones, the forwards and the update the kept ones."""
-        timing = compute_timing_metrics(sampled, self.timing_raw)
-        if len(trained):
-            kept_timing = compute_timing_metrics(trained, self.timing_raw)
-            stages = ("ref", "update_actor")
-            timing |= {k: v for k, v in kept_timing.items() if k.rpartition("/")[2] in stages}
-        return timing | compute_throughout_metrics(sampled, self.timing_raw, self.resource_pool_manager.get_n_gpus())
-
-    def _val_metrics_update(self, data_sources, sample_uids, *args) -> dict[str, float]:
-        """verl's validation metrics, and of how many questions each is: no interval without that."""
-        metrics = super()._val_metrics_update(data_sources, sample_uids, *args)
-        return metrics | num_questions(data_sources, sample_uids)
+        return timing_metrics(sampled, trained, self.timing_raw, self.resource_pool_manager.get_n_gpus())
 
     # --- start-up and resume ---
 
@@ -303,36 +225,8 @@ class RayCPPOTrainer(SeparateRayPPOTrainer):
         self.train_dataloader = QuestionStream(self.train_dataloader, self.plan.questions, epochs)
 
     def _load_checkpoint(self) -> None:
-        """As verl, but only what is complete, and the data go on where they stopped also at an epoch's end, where
-        verl starts over."""
-        trainer = self.config.trainer
-        if trainer.resume_mode == "auto":
-            self.checkpoints.recover()
+        """The data go on where they stopped also at an epoch's end, where verl starts over."""
         super()._load_checkpoint()
-        if self.global_steps and not trainer.val_only:
-            folder = Path(trainer.default_local_dir) / f"global_step_{self.global_steps}"
-            if trainer.resume_mode == "resume_path":
-                folder = Path(trainer.resume_from_path)
-            self.train_dataloader.load_state_dict(torch.load(folder / "data.pt", weights_only=False))
-        self.best.forget_after(self.global_steps)
-        is_logged = self.metrics_log.keep_until(self.global_steps, self.logger)
-        if self.global_steps and not trainer.val_only:
-            self._log_saved_step(is_logged)
-
-    def _log_saved_step(self, is_logged: bool) -> None:
-        """Where a kill came between a step's checkpoint and its line: the line, and the validation if one was due.
-
-        The line has the times up to the checkpoint. verl validates before training at every start, which would log
-        the step that a run goes on from once more; it does so here only where that step has no line.
-        """
-        trainer, step = self.config.trainer, self.global_steps
-        saved = Path(trainer.default_local_dir) / f"global_step_{step}" / STEP_METRICS
-        if is_logged or trainer.resume_mode != "auto" or not saved.is_file():
-            trainer.val_before_train = trainer.val_before_train and not is_logged
-            return
-        self.unlogged = json.loads(saved.read_text())
-        is_due = trainer.test_freq > 0 and (step % trainer.test_freq == 0 or self.unlogged["cppo/last_step"])
-        trainer.val_before_train = bool(is_due)
-        if not is_due:
-            self.logger.log(data=self.unlogged, step=step)
-            self.unlogged = {}
+        if self.global_steps and not self.config.trainer.val_only:
+            self.train_dataloader.load_state_dict(torch.load(self._loaded_folder() / "data.pt", weights_only=False))
+        self._continue_log()

@@ -1,9 +1,9 @@
 """`cppo_verl.train` with workers that write down what they are given.
 
 `+cppo_by_step=[{allocation:true},...]` changes CPPO's options from step to step. `+verl_first=N` lets verl's own
-`RayPPOTrainer` train N steps before that, from the same weights on the same start, in `RUN/verl`. Each rank
-writes one file a call to `RUN/calls/rank_N/`: which forward, and the rows it saw; for an update also weights
-and gradients.
+`RayPPOTrainer` train N steps before that, from the same weights on the same start, in `RUN/verl`.
+`trainer.use_v1=true +verls_own=true` trains with verl's own V1 trainer of the mode. Each rank writes one file a call to
+`RUN/calls/rank_N/`: which forward, and the rows it saw; for an update also weights and gradients.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ import hydra
 import ray
 import torch
 from omegaconf import DictConfig, open_dict
+from verl.trainer.main_ppo import TaskRunnerV1
 from verl.trainer.ppo.ray_trainer import RayPPOTrainer
+from verl.trainer.ppo.v1 import get_trainer_cls
+from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY
 from verl.workers.engine_workers import TrainingWorker
 
 import cppo_verl.train
 from cppo_verl.config import CPPOConfig
 from cppo_verl.cpu.worker import CPUActorRolloutRefWorker
-from cppo_verl.trainer.checks import plan_from_config
+from cppo_verl.trainer.checks import cycles, plan_from_config
 from cppo_verl.trainer.ray_trainer import RayCPPOTrainer
 from cppo_verl.trainer.sequence import hand_over, save_initial, start_workers
 from cppo_verl.trainer.task_runner import CPPOTaskRunner
@@ -129,6 +132,34 @@ class ParityRunner(ReplanningRunner):
         self.fit(ours)
 
 
+class RecordingV1:
+    """A mixin over V1 trainers: the worker above, and options by step."""
+
+    def _init_resource_pool_mgr(self) -> None:
+        super()._init_resource_pool_mgr()
+        self.role_worker_mapping = {role: ray.remote(RecordingWorker) for role in self.role_worker_mapping}
+
+    def step(self, *args, **kwargs):
+        if self.config.get("cppo_by_step"):
+            config = self.config.copy()
+            config.cppo.update(config.cppo_by_step[self.global_steps - 1])
+            self.cppo, self.plan = CPPOConfig.from_mapping(config.cppo), plan_from_config(config)
+            self.step_questions = self.plan.questions * cycles(config)
+        return super().step(*args, **kwargs)
+
+
+class InstrumentedV1Runner(TaskRunnerV1.__ray_metadata__.modified_class.__ray_actor_class__):
+    """verl's V1 runner, with the mixin above on CPPO's trainer, or on verl's own."""
+
+    def run(self, config: DictConfig):
+        v1 = config.trainer.v1
+        if config.get("verls_own"):
+            v1.trainer_mode = v1.trainer_mode.removeprefix("cppo_")
+        trainer = get_trainer_cls(v1.trainer_mode)
+        TRAINER_REGISTRY[v1.trainer_mode] = type(f"Recording{trainer.__name__}", (RecordingV1, trainer), {})
+        super().run(config)
+
+
 @hydra.main(config_path=str(CONF), config_name="cppo_trainer", version_base=None)
 def main(config: DictConfig) -> None:
     """Hydra's entry point."""
@@ -136,7 +167,9 @@ def main(config: DictConfig) -> None:
         env_vars, folder = config.ray_kwargs.ray_init.runtime_env.env_vars, config.trainer.default_local_dir
         env_vars[FOLDER] = f"{folder}/calls"
         env_vars["VERL_FILE_LOGGER_PATH"] = f"{folder}/metrics.jsonl"
-    if config.get("verl_first"):
+    if config.trainer.use_v1:
+        runner = InstrumentedV1Runner
+    elif config.get("verl_first"):
         runner = ParityRunner
     else:
         runner = ReplanningRunner if config.get("cppo_by_step") else InstrumentedRunner

@@ -3,6 +3,7 @@
 import http.client
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
@@ -14,9 +15,10 @@ from verl import DataProto
 from cppo_verl.metrics import step_metrics
 from cppo_verl.trainer import watchdog
 from cppo_verl.trainer.metrics_log import MetricsLog
-from cppo_verl.trainer.ray_trainer import STEP_METRICS, RayCPPOTrainer
+from cppo_verl.trainer.ray_trainer import RayCPPOTrainer
 from cppo_verl.trainer.rollout_seed import request_seeds
 from cppo_verl.trainer.rows import name_completions, name_questions, num_questions, row_advantages, sampled_rows
+from cppo_verl.trainer.run_folder import STEP_METRICS, RunFolder
 
 
 def batch_of(lengths: list[int], advantages: list[float], width: int = 5) -> DataProto:
@@ -87,7 +89,8 @@ def test_metrics_log_keeps_the_steps_before_the_resume(tmp_path, monkeypatch):
     path.write_text(path.read_text().replace('{"step": 1, ', "rubbish "))
     log = MetricsLog(str(tmp_path))
     with path.open("wb") as fp:  # as verl's file logger opens it
-        log.keep_until(3, SimpleNamespace(logger={"file": SimpleNamespace(fp=fp)}))
+        assert log.keep_until(3)
+        log.write_back(SimpleNamespace(logger={"file": SimpleNamespace(fp=fp)}))
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [0, 2, 3]
 
 
@@ -99,14 +102,27 @@ def test_metrics_outlive_a_start_that_failed_while_it_loaded(tmp_path, monkeypat
     path.write_bytes(b"")  # verl's file logger opened it, then the start failed
     log = MetricsLog(str(tmp_path))
     with path.open("wb") as fp:
-        log.keep_until(1, SimpleNamespace(logger={"file": SimpleNamespace(fp=fp)}))
+        assert log.keep_until(1)
+        log.write_back(SimpleNamespace(logger={"file": SimpleNamespace(fp=fp)}))
         assert path.read_text() == '{"step": 1, "data": {}}\n', "written out before the copy goes"
     assert [file.name for file in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
+@pytest.mark.parametrize(("step", "is_kept"), [(0, True), (3, True), (4, False)])
+def test_the_log_of_what_a_run_leaves_behind_is_kept(tmp_path, monkeypatch, step, is_kept):
+    monkeypatch.setenv("VERL_FILE_LOGGER_PATH", "")
+    whole = "".join(json.dumps({"step": s, "data": {}}) + "\n" for s in range(5))
+    (tmp_path / "metrics.jsonl").write_text(whole)
+    MetricsLog(str(tmp_path)).keep_until(step, goes_back=True)
+    earlier = tmp_path / "metrics.earlier_1.jsonl"
+    assert (earlier.read_text() if earlier.exists() else None) == (whole if is_kept else None)
+
+
 def test_metrics_log_of_a_new_run_and_of_other_loggers(tmp_path, monkeypatch):
     monkeypatch.setenv("VERL_FILE_LOGGER_PATH", "")
-    MetricsLog(str(tmp_path / "new")).keep_until(0, SimpleNamespace(logger={}))
+    log = MetricsLog(str(tmp_path / "new"))
+    assert not log.keep_until(0)
+    log.write_back(SimpleNamespace(logger={}))
     assert (tmp_path / "new").is_dir()
 
 
@@ -118,8 +134,26 @@ def test_a_dropped_connection_is_a_missed_poll_not_an_error(monkeypatch):
     assert "closed" in watchdog._fault("127.0.0.1:1")
 
 
+def test_an_engine_that_answers_late_is_waited_for_and_one_that_never_does_is_not(engine, monkeypatch):
+    """Its server is stopped, not dead: polls time out."""
+    monkeypatch.setattr(watchdog, "SILENCE_SECONDS", 1)
+    engine.late = 3
+
+    def stall_and_go_on() -> int:
+        time.sleep(0.3)
+        engine.late = 0
+        time.sleep(1)
+        return 42
+
+    assert watchdog.run_watched(stall_and_go_on, [engine.replica]) == 42
+    engine.late = 3
+    with pytest.raises(watchdog.RolloutEngineDied, match=r"no answer for \d s"):
+        watchdog.run_watched(threading.Event().wait, [engine.replica])
+
+
 class _Health(BaseHTTPRequestHandler):
     def do_GET(self):
+        time.sleep(self.server.late)
         self.send_response(self.server.status)
         self.end_headers()
 
@@ -132,7 +166,7 @@ def engine(monkeypatch):
     """A server that answers `/health` with `engine.status`."""
     monkeypatch.setattr(watchdog, "POLL_SECONDS", 0.05)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Health)
-    server.status = 200
+    server.status, server.late = 200, 0
     server.replica = SimpleNamespace(server_address=f"127.0.0.1:{server.server_port}")
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
@@ -165,7 +199,7 @@ def test_gone_engine_ends_work_that_hangs(engine):
 )
 def test_a_step_that_was_saved_and_not_logged_is_made_up_for(tmp_path, is_logged, test_freq, logs, validates):
     """A kill came between the checkpoint of step 4 and its line: the line, or with a validation due, both together."""
-    saved, logged = {"cppo/last_step": 0, "actor/grad_norm": 0.5}, []
+    saved, logged = {"training/global_step": 4, "cppo/last_step": 0, "actor/grad_norm": 0.5}, []
     (tmp_path / "global_step_4").mkdir()
     (tmp_path / "global_step_4" / STEP_METRICS).write_text(json.dumps(saved))
     options = {
@@ -174,13 +208,13 @@ def test_a_step_that_was_saved_and_not_logged_is_made_up_for(tmp_path, is_logged
         "test_freq": test_freq,
         "val_before_train": True,
     }
-    trainer = SimpleNamespace(
-        config=SimpleNamespace(trainer=SimpleNamespace(**options)),
-        global_steps=4,
-        unlogged={},
-        logger=SimpleNamespace(log=lambda data, step: logged.append((step, data))),
-    )
-    RayCPPOTrainer._log_saved_step(trainer, is_logged)
+    trainer = RunFolder()
+    trainer.config = SimpleNamespace(trainer=SimpleNamespace(**options))
+    trainer.global_steps, trainer.unlogged = 4, {}
+    trainer.metrics_log = SimpleNamespace(write_back=lambda _: None)
+    trainer.logger = SimpleNamespace(log=lambda data, step: logged.append((step, data)))
+    trainer._find_unlogged(is_logged)
+    trainer._continue_log()
     assert logged == ([(4, saved)] if logs else [])
     assert trainer.config.trainer.val_before_train == validates
     assert trainer.unlogged == (saved if validates else {}), "logged with the validation"

@@ -1,0 +1,103 @@
+"""What a run's folder keeps, whichever of verl's trainers runs: metrics, checkpoints, the best of them, dumps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from omegaconf import DictConfig, open_dict
+
+from cppo_verl.checkpoints import Checkpoints
+from cppo_verl.files import keep_latest, write_whole
+from cppo_verl.trainer.best import BestCheckpoint
+from cppo_verl.trainer.metrics_log import MetricsLog
+from cppo_verl.trainer.rows import num_questions
+
+STEP_METRICS = "metrics.json"
+"""In a checkpoint: what its step logs, as far as it was known when it was saved."""
+
+
+class RunFolder:
+    """A mixin over verl's trainers, V0 and V1.
+
+    It needs of the trainer `config`, `cppo`, `global_steps`, `logger` and `metrics` (those of the running step), and
+    overrides what reads or writes the run's folder. A trainer calls `_open_run_folder` before verl's `__init__`, and
+    `_continue_log` (again is harmless) when its logger is there and a checkpoint, if any, is loaded.
+    """
+
+    def _open_run_folder(self, config: DictConfig) -> None:
+        trainer = config.trainer
+        self.metrics_log = MetricsLog(trainer.default_local_dir)
+        self.unlogged: dict[str, float] = {}
+        """Metrics of the step that the run goes on from, where a kill came before they were logged."""
+        self.best = BestCheckpoint(trainer.default_local_dir)
+        self.checkpoints = Checkpoints(trainer.default_local_dir, trainer.max_actor_ckpt_to_keep)
+        with open_dict(config):
+            trainer.max_actor_ckpt_to_keep = None  # verl deletes the old weights before the new are complete
+
+    def _save_checkpoint(self) -> None:
+        with self.checkpoints.saving(self.global_steps) as folder:
+            super()._save_checkpoint()
+            write_whole(folder / STEP_METRICS, json.dumps(self.metrics, default=float))
+
+    def _load_checkpoint(self) -> None:
+        """As verl, but only what is complete; what the run did after a step it is told to go on from is kept apart."""
+        trainer = self.config.trainer
+        if trainer.resume_mode == "auto":
+            self.checkpoints.recover()
+        super()._load_checkpoint()
+        goes_back = trainer.resume_mode != "auto" and not trainer.val_only
+        if goes_back:
+            self.checkpoints.go_back_to(self.global_steps)
+        self.best.forget_after(self.global_steps)
+        is_logged = self.metrics_log.keep_until(self.global_steps, goes_back) or "file" not in trainer.logger
+        if self.global_steps and not trainer.val_only:
+            self._find_unlogged(is_logged)
+
+    def _find_unlogged(self, is_logged: bool) -> None:
+        """Where a kill came between a step's checkpoint and its line: the line, and the validation if one was due.
+
+        The line has the times up to the checkpoint. verl validates before training at every start, which would log
+        the step that a run goes on from once more; it does so here only where that step has no line.
+        """
+        trainer, step = self.config.trainer, self.global_steps
+        saved = self._loaded_folder() / STEP_METRICS
+        if is_logged or trainer.resume_mode != "auto" or not saved.is_file():
+            trainer.val_before_train = trainer.val_before_train and not is_logged
+            return
+        self.unlogged = json.loads(saved.read_text())
+        is_due = trainer.test_freq > 0 and (step % trainer.test_freq == 0 or self.unlogged["cppo/last_step"])
+        trainer.val_before_train = bool(is_due)
+
+    def _continue_log(self) -> None:
+        """Put the lines of earlier starts back into the log, and the one that is missing."""
+        self.metrics_log.write_back(self.logger)
+        if self.unlogged and not self.config.trainer.val_before_train:
+            self.logger.log(data=self.unlogged, step=self.unlogged["training/global_step"])
+            self.unlogged = {}
+
+    def _loaded_folder(self) -> Path:
+        """The checkpoint that the run goes on from."""
+        trainer = self.config.trainer
+        if trainer.resume_mode == "resume_path":
+            return Path(trainer.resume_from_path)
+        return Path(trainer.default_local_dir) / f"global_step_{self.global_steps}"
+
+    def _validate(self, *args, **kwargs) -> dict[str, float]:
+        metrics = self.unlogged | super()._validate(*args, **kwargs)
+        self.unlogged = {}
+        return metrics | self.best.offer(self.global_steps, metrics) if self.cppo.save_best else metrics
+
+    def _val_metrics_update(self, data_sources, sample_uids, *args, **kwargs) -> dict[str, float]:
+        """verl's validation metrics, and of how many questions each is: no interval without that."""
+        metrics = super()._val_metrics_update(data_sources, sample_uids, *args, **kwargs)
+        return metrics | num_questions(data_sources, sample_uids)
+
+    def _dump_generations(self, *args, dump_path: str, **kwargs) -> None:
+        """verl's, and with `cppo.dumps_to_keep` the deletion of the oldest after it."""
+        super()._dump_generations(*args, dump_path=dump_path, **kwargs)
+        if self.cppo.dumps_to_keep:
+            rotated = self._dump_executor.submit(
+                keep_latest, Path(dump_path), self.cppo.dumps_to_keep, self.global_steps
+            )
+            self._dump_futures.append(rotated)

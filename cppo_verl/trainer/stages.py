@@ -1,0 +1,74 @@
+"""What the steps of verl's V0 and V1 trainers share: the advantage, the settings of the update, the metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import DictConfig
+from verl import DataProto
+from verl.trainer.ppo.metric_utils import (
+    compute_data_metrics,
+    compute_throughout_metrics,
+    compute_timing_metrics,
+    compute_variance_proxy_metrics,
+)
+from verl.trainer.ppo.ray_trainer import compute_advantage
+
+
+def outcome_advantages(batch: DataProto, config: DictConfig) -> DataProto:
+    """A over all G completions of a question (paper Eq. 2), never renormalised after the pruning."""
+    return compute_advantage(
+        batch,
+        adv_estimator=config.algorithm.adv_estimator,
+        num_repeat=config.actor_rollout_ref.rollout.n,
+        norm_adv_by_std_in_grpo=config.algorithm.norm_adv_by_std_in_grpo,
+        config=config.algorithm,
+    )
+
+
+def update_settings(config: DictConfig, mini_batch_rows: int) -> dict[str, Any]:
+    """What verl 0.9.1 tells its workers about an update, with the planned mini-batch.
+
+    verl's own is always `ppo_mini_batch_size * rollout.n` rows, which also divide the loss. Distillation, refused at
+    start, is left out.
+    """
+    actor = config.actor_rollout_ref.actor
+    return {
+        "calculate_entropy": actor.calculate_entropy or actor.entropy_coeff != 0.0,
+        "distillation_use_topk": False,
+        "distillation_only": False,
+        "global_batch_size": mini_batch_rows,
+        "mini_batch_size": mini_batch_rows,
+        "epochs": actor.ppo_epochs,
+        "seed": actor.data_loader_seed,
+        "dataloader_kwargs": {"shuffle": actor.shuffle},
+        "compute_loss": True,
+        "temperature": config.actor_rollout_ref.rollout.temperature,
+    }
+
+
+def data_metrics(sampled: DataProto, trained: DataProto, gradient_norm: float | None) -> dict[str, float]:
+    """verl's curves describe what was sampled, so that GRPO's and CPPO's can be compared."""
+    metrics = compute_data_metrics(sampled, use_critic=False)
+    return metrics | compute_variance_proxy_metrics(trained, gradient_norm) if len(trained) else metrics
+
+
+def timing_metrics(
+    sampled: DataProto, trained: DataProto, timing_raw: dict[str, float], devices: int
+) -> dict[str, float]:
+    """Seconds of each stage so far, and time a token over the tokens that a stage really saw: generation the
+    sampled ones, the forwards and the update the kept ones.
+
+    Args:
+        sampled: All completions of the step.
+        trained: Those that were trained on.
+        timing_raw: Seconds by stage, `step` among them.
+        devices: By which verl divides its throughput.
+    """
+    for rows in (sampled, trained):
+        rows.meta_info["global_token_num"] = rows.batch["attention_mask"].sum(dim=-1).tolist()
+    timing = compute_timing_metrics(sampled, timing_raw)
+    if len(trained):
+        kept_timing = compute_timing_metrics(trained, timing_raw)
+        timing |= {k: v for k, v in kept_timing.items() if k.rpartition("/")[2] in ("ref", "update_actor")}
+    return timing | compute_throughout_metrics(sampled, timing_raw, devices)

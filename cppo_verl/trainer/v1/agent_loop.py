@@ -1,0 +1,41 @@
+"""The same as `cppo_verl.trainer.agent_loop`, over verl's V1 agent loop, which puts completions into the queue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+import transfer_queue as tq
+from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
+
+from cppo_verl.trainer.agent_loop import LimitedRewards
+from cppo_verl.trainer.rollout_seed import request_seeds
+from cppo_verl.trainer.v1.queue import ERROR, TRAIN
+
+_VERLS_WORKER = AgentLoopWorkerTQ.__ray_metadata__.modified_class.__ray_actor_class__
+"""The class in verl's Ray actor."""
+
+
+class CPPOAgentLoopWorkerTQ(LimitedRewards, _VERLS_WORKER):
+    """verl's V1 worker; each training request has a seed, as in V0, and what went wrong is noted with the question."""
+
+    async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs):
+        seed, is_training = self.config.cppo.rollout_seed, not trajectory["validate"]
+        if seed is not None and is_training:
+            seeds = request_seeds(seed, [f"{kwargs['uid']}:{kwargs['session_id']}"])
+            sampling_params = {**sampling_params, "seed": int(seeds[0])}
+        try:
+            return await super()._run_agent_loop(sampling_params, trajectory, **kwargs)
+        except Exception as error:
+            if is_training:
+                why = f"{type(error).__name__}: {error}"
+                await tq.async_kv_put(key=kwargs["uid"], partition_id=TRAIN, tag={ERROR: why})
+            raise
+
+
+class CPPOAgentLoopManagerTQ(AgentLoopManagerTQ):
+    """verl's V1 manager with the worker above."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.agent_loop_workers_class = ray.remote(CPPOAgentLoopWorkerTQ)

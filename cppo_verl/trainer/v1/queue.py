@@ -1,0 +1,96 @@
+"""The questions that are being sampled, in verl's TransferQueue."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import transfer_queue as tq
+from omegaconf import DictConfig
+from transfer_queue import KVBatchMeta
+from verl.trainer.ppo.v1.replay_buffer import ReplayBufferAsync, _accumulate_eviction_metrics
+
+TRAIN = "train"
+"""verl's name for the part of the queue that holds training questions."""
+ERROR = "error"
+"""Tag of a question: why one of its completions could not be made, where our agent loop is used."""
+
+
+class QuestionQueue(ReplayBufferAsync):
+    """verl's replay buffer, from which questions are taken as they are finished instead of a batch at a time.
+
+    A question is finished when its G completions are scored. One whose sampling failed, or that is older than
+    `max_off_policy_threshold` steps, is deleted and replaced, in every trainer mode; verl's metrics count them.
+
+    Args:
+        config: The run's.
+        replace: Asks for as many further questions.
+        on_failure: Called with what went wrong in the sampling of each failed question.
+    """
+
+    def __init__(
+        self,
+        config: DictConfig,
+        trainer_mode: str,
+        replace: Callable[[int], None],
+        on_failure: Callable[[list[str]], None],
+    ):
+        sampler = config.trainer.v1.sampler
+        super().__init__(
+            trainer_mode=trainer_mode,
+            trainer_config=config.trainer.v1.get(trainer_mode, {}),
+            max_off_policy_threshold=sampler.max_off_policy_threshold,
+            max_off_policy_strategy=sampler.max_off_policy_strategy,
+            sampler_kwargs=sampler.sampler_kwargs,
+            poll_interval=sampler.sampler_kwargs.get("poll_interval", 0.5),
+            refill_fn=replace,
+        )
+        self.on_failure = on_failure
+
+    def take(self, step: int, wanted: int, at_least: int = 1) -> tuple[KVBatchMeta | None, dict[str, float]]:
+        """Wait until `at_least` questions are finished, or all that are asked, and take up to `wanted`, oldest first.
+
+        Returns:
+            Their completions (None where no question is asked), and verl's metrics of what was deleted meanwhile.
+        """
+        said, metrics = time.time(), {}
+        while True:
+            self._sync_metadata_from_transfer_queue()
+            reasons = self._terminal_eviction_reasons(step, TRAIN)
+            deleted, stale, _, of_deleted = self._evict_terminal_groups(step, TRAIN, reasons)
+            if deleted:
+                _accumulate_eviction_metrics(metrics, of_deleted, stale)
+                self.refill_fn(len(deleted))
+                continue
+            asked_for, finished = len(self.prompt_global_steps[TRAIN]), self._sampleable_terminal_keys(TRAIN, reasons)
+            if not asked_for:
+                return None, metrics
+            if self._has_enough_samples(step, TRAIN, min(at_least, asked_for), finished):
+                break
+            said = self._wait_for_next_poll(TRAIN, said)
+        questions, completions, _ = self._select_prompt_uids(TRAIN, finished, wanted)
+        return self._materialize_batch(TRAIN, questions, completions), metrics
+
+    def outstanding(self) -> tuple[int, int]:
+        """Questions that are being sampled, and finished ones that no step has taken."""
+        self._sync_metadata_from_transfer_queue()
+        return len(self.pending_keys[TRAIN] | self.running_keys[TRAIN]), len(self.finished_keys[TRAIN])
+
+    def _select_prompt_uids(self, partition_id: str, sampleable_keys: set[str], batch_size: int) -> tuple:
+        """verl's choice, the oldest, with questions of one step in the order in which they were asked."""
+        uids, *rest = super()._select_prompt_uids(partition_id, sampleable_keys, len(sampleable_keys))
+        if partition_id == TRAIN:
+            uids = sorted(uids, key=asked)
+        return uids[:batch_size], *rest
+
+    def _evict_terminal_groups(self, global_steps: int, partition_id: str, eviction_reasons: tuple) -> tuple:
+        if partition_id == TRAIN and (failed := eviction_reasons[2]):
+            tags = tq.kv_list(TRAIN)[TRAIN]
+            self.on_failure([tags.get(uid, {}).get(ERROR, "see the log above") for uid in sorted(failed)])
+        return super()._evict_terminal_groups(global_steps, partition_id, eviction_reasons)
+
+
+def asked(uid: str) -> tuple[int, int]:
+    """When a question was asked: step and position in the step, from its `uid` (`step:position`)."""
+    step, position = uid.split(":")
+    return int(step), int(position)

@@ -1,0 +1,90 @@
+"""Between verl's TransferQueue and `DataProto`, in which V0's rows come."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import transfer_queue as tq
+from tensordict import TensorDict
+from transfer_queue import KVBatchMeta
+from verl import DataProto
+
+from cppo_verl.trainer.v1.queue import asked
+
+
+def read_scored(batch: KVBatchMeta, prompt_width: int, response_width: int) -> DataProto:
+    """Rewards, masks and what the reward function reported of finished completions.
+
+    The tokens stay in the queue: `prompts` and `responses` are zeros of the right width.
+
+    Args:
+        batch: Keys `UID_SAMPLE_0`, one output a completion.
+        prompt_width: Longest prompt, tokens.
+        response_width: Longest response, tokens.
+
+    Returns:
+        The columns that the V0 trainer has of sampled rows, in the order of the keys.
+
+    Raises:
+        ValueError: The agent loop gave several outputs for one completion.
+    """
+    outputs = [key.rsplit("_", 2) for key in batch.keys]
+    if several := next((uid for uid, _, output in outputs if output != "0"), None):
+        raise ValueError(f"the agent loop gave several outputs for one completion of question {several}: not supported")
+    fields = ["response_mask", "rm_scores", "extra_fields"]
+    data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
+    prompts = torch.tensor([tag["prompt_len"] for tag in batch.tags])
+    responses = torch.tensor([tag["response_len"] for tag in batch.tags])
+    scores = _padded(data["rm_scores"], response_width)
+    size = len(batch.keys)
+    tensors = {
+        "prompts": torch.zeros(1, dtype=torch.long).expand(size, prompt_width),
+        "responses": torch.zeros(1, dtype=torch.long).expand(size, response_width),
+        "attention_mask": torch.cat([_filled(prompts, prompt_width), _filled(responses, response_width)], dim=1),
+        "response_mask": _padded(data["response_mask"], response_width),
+        "token_level_scores": scores,
+        "token_level_rewards": scores,
+    }
+    reported = [fields.get("reward_extra_info", {}) for fields in list(data["extra_fields"])]
+    columns = {name: np.array([row[name] for row in reported], dtype=object) for name in reported[0]}
+    columns |= {
+        "uid": np.array([uid for uid, _, _ in outputs], dtype=object),
+        "row_id": np.array([f"{uid}:{sample}" for uid, sample, _ in outputs], dtype=object),
+        "key": np.array(batch.keys, dtype=object),
+        "tag": np.array([*batch.tags, None], dtype=object)[:-1],
+    }
+    return DataProto(TensorDict(tensors, batch_size=size), columns)
+
+
+def in_order(rows: DataProto, kept: torch.Tensor) -> list[int]:
+    """The kept rows by question, in the order in which they were asked, and by sample within it."""
+
+    def place(row: int) -> tuple:
+        uid, sample = rows.non_tensor_batch["row_id"][row].rsplit(":", 1)
+        return *asked(uid), int(sample)
+
+    return sorted(kept.tolist(), key=place)
+
+
+def write_advantages(batch: KVBatchMeta, rows: DataProto) -> None:
+    """Put the advantages of the rows that are trained on into the queue."""
+    lengths = [tag["response_len"] for tag in batch.tags]
+    nested = {
+        name: torch.nested.as_nested_tensor(
+            [row[:length] for row, length in zip(rows.batch[name], lengths, strict=True)], layout=torch.jagged
+        )
+        for name in ("advantages", "returns")
+    }
+    tq.kv_batch_put(
+        keys=batch.keys, partition_id=batch.partition_id, fields=TensorDict(nested, batch_size=len(batch.keys))
+    )
+
+
+def _padded(ragged: torch.Tensor, width: int) -> torch.Tensor:
+    rows = ragged.to_padded_tensor(padding=0)
+    return torch.nn.functional.pad(rows, (0, width - rows.shape[1]))
+
+
+def _filled(lengths: torch.Tensor, width: int) -> torch.Tensor:
+    """Masks `(num_rows, width)` of the first `lengths` places."""
+    return (torch.arange(width) < lengths[:, None]).long()

@@ -1,0 +1,302 @@
+"""CPPO's step over verl's V1 trainers, which keep completions in a TransferQueue."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+
+import numpy as np
+import torch
+import transfer_queue as tq
+from omegaconf import DictConfig, open_dict
+from tensordict import TensorDict
+from transfer_queue import KVBatchMeta
+from verl import DataProto
+from verl.trainer.ppo.rollout_corr_helper import compute_rollout_correction_and_add_to_batch
+from verl.trainer.ppo.v1.trainer_base import PPOTrainer
+from verl.utils import tensordict_utils as tu
+from verl.utils.debug import marked_timer
+from verl.utils.metric import reduce_metrics
+from verl.utils.py_functional import rename_dict
+
+from cppo_verl.allocation import Allocation, Allocator
+from cppo_verl.config import ConfigError, CPPOConfig
+from cppo_verl.cpu.platform import chosen as on_cpu
+from cppo_verl.metrics import step_metrics
+from cppo_verl.trainer.checks import cycles, plan_from_config, refusals
+from cppo_verl.trainer.padding import padding_metrics
+from cppo_verl.trainer.questions import QuestionStream
+from cppo_verl.trainer.rows import row_advantages, sampled_rows
+from cppo_verl.trainer.run_folder import RunFolder
+from cppo_verl.trainer.stages import data_metrics, outcome_advantages, timing_metrics, update_settings
+from cppo_verl.trainer.v1.queue import TRAIN, QuestionQueue
+from cppo_verl.trainer.v1.rows import in_order, read_scored, write_advantages
+from cppo_verl.trainer.watchdog import run_watched
+
+
+class SamplingFailed(RuntimeError):
+    """More questions failed to be sampled in a step than the step takes."""
+
+
+class CPPOStep(RunFolder, PPOTrainer):
+    """A mixin over verl's V1 trainers: questions are pruned as they are finished, while others are being sampled.
+
+    Overridden are which questions a step takes and what is trained on of them, the size of the mini-batch, and which
+    rows the metrics describe. When engine and trainer take turns, how stale a completion may get, and what a
+    checkpoint holds, is verl's.
+    """
+
+    def __init__(self, config: DictConfig):
+        self.cppo = CPPOConfig.from_mapping(config.get("cppo"))
+        with open_dict(config):  # as started by verl's own `main_ppo`
+            config.cppo = asdict(self.cppo)
+        if faults := refusals(config):
+            raise ConfigError(*faults)
+        self.plan = plan_from_config(config)
+        """Of one cycle."""
+        self.step_questions = self.plan.questions * cycles(config)
+        self.asked: tuple[int, int] = (0, 0)
+        """A step, and the questions that were asked in it."""
+        self.replaced = self.failed = 0
+        """Questions asked in the running cycle in place of others, and those whose sampling failed in it."""
+        self.metrics: dict[str, float] = {}
+        self._open_run_folder(config)
+        super().__init__(config)
+
+    @property
+    def trainer_mode(self) -> str:
+        """verl's name of the mode, by which it looks up its options: without our `cppo_`."""
+        return self._trainer_mode
+
+    @trainer_mode.setter
+    def trainer_mode(self, name: str) -> None:
+        self._trainer_mode = name.removeprefix("cppo_")
+
+    def fit(self, agent_loop_manager) -> None:
+        """Train, watching over the rollout engines.
+
+        Raises:
+            RolloutEngineDied: An engine died; without the watch verl waits for it for ever.
+        """
+        replicas = [replica for manager in self._rollout_server_managers() for replica in manager.get_replicas()]
+        run_watched(lambda: super(CPPOStep, self).fit(agent_loop_manager), replicas)
+
+    def step(self, metrics: dict, timing_raw: dict) -> KVBatchMeta:
+        """verl's step of one or more cycles, and the metrics of all that they sampled."""
+        self.metrics, self.cycles = metrics, []
+        batch = super().step(metrics, timing_raw)
+        metrics |= {
+            "training/global_step": self.global_steps,
+            "cppo/planned_steps": self.total_training_steps,
+            "cppo/last_step": int(self.global_steps >= self.total_training_steps),
+        }
+        metrics |= self._cppo_metrics() | data_metrics(*self._rows(), metrics.get("actor/grad_norm"))
+        return batch
+
+    def _step_once(self, metrics: dict, timing_raw: dict, sample_batch_size: int) -> KVBatchMeta:
+        """One cycle of CPPO (paper Algorithm 1 and §3.3)."""
+        with marked_timer("gen", timing_raw, color="red"):
+            self.on_sample_begin()
+            sampled, allocation = self._sample_and_prune(metrics)
+            self.on_sample_end()
+        batch = self._gather(sampled, allocation, metrics)
+        if len(batch.keys):
+            with marked_timer("old_log_prob", timing_raw, color="blue"):
+                batch = self._compute_old_log_prob(batch, metrics)
+                batch = self._correct_rollout_mismatch(batch, metrics)
+            if self.use_reference_policy:
+                with marked_timer("ref", timing_raw, color="olive"):
+                    batch = self._compute_ref_log_prob(batch, metrics)
+            with marked_timer("update_actor", timing_raw, color="red"):
+                batch = self._update_actor(batch, metrics)
+        return batch
+
+    # --- the stages of the step, in order ---
+
+    def _sample_and_prune(self, metrics: dict) -> tuple[DataProto, Allocation]:
+        """Take questions as they are finished, and prune each, until the step's rows are full."""
+        allocator, rounds, self.replaced, self.failed = Allocator(self.plan, self.cppo), [], 0, 0
+        together = self.cppo.scope == "batch"
+        while wanted := allocator.questions_missing():
+            completions, deleted = self.replay_buffer.take(self.global_steps, wanted, wanted if together else 1)
+            for name, value in deleted.items():
+                metrics[name] = metrics.get(name, 0) + value
+            if completions is None:
+                break
+            rows = self._advantages(completions)
+            ids = rows.non_tensor_batch
+            kept = allocator.add(row_advantages(rows), ids["uid"], ids["row_id"])
+            self._delete(np.delete(ids["key"], kept.numpy()))
+            self._replace(len(set(ids["uid"]) - set(ids["uid"][kept.numpy()])))
+            rounds.append(rows)
+        sampled, allocation = DataProto.concat(rounds), allocator.take()
+        self._delete(sampled.non_tensor_batch["key"][np.setdiff1d(allocator.kept, allocation.rows)])
+        in_flight, unused = self.replay_buffer.outstanding()
+        metrics |= {
+            "cppo/replaced_questions": self.replaced,
+            "cppo/in_flight_questions": in_flight,
+            "cppo/unused_questions": unused,
+        }
+        return sampled, allocation
+
+    def _advantages(self, completions: KVBatchMeta) -> DataProto:
+        """A over all G completions of a question (paper Eq. 2), never renormalised after the pruning."""
+        rollout = self.config.actor_rollout_ref.rollout
+        rows = read_scored(completions, rollout.prompt_length, rollout.response_length)
+        return outcome_advantages(rows, self.config)
+
+    def _gather(self, sampled: DataProto, allocation: Allocation, metrics: dict) -> KVBatchMeta:
+        """The rows to train on, balanced over the ranks."""
+        rows = in_order(sampled, allocation.rows)
+        trained = sampled.select_idxs(rows)
+        ids = trained.non_tensor_batch
+        batch = KVBatchMeta(partition_id=TRAIN, keys=ids["key"].tolist(), tags=ids["tag"].tolist())
+        if len(rows):
+            write_advantages(batch, trained)
+            if self.config.trainer.balance_batch:
+                batch = self._balance_batch(batch, metrics)
+        self.cycles.append((sampled, trained, allocation))
+        lengths = torch.tensor([tag["seq_len"] for tag in batch.tags])
+        metrics |= padding_metrics(lengths, allocation.mini_batch_rows, self.plan.dp_size, self.config)
+        batch.extra_info["temperature"] = self.config.actor_rollout_ref.rollout.temperature
+        self.mini_batch_rows = allocation.mini_batch_rows
+        return batch
+
+    def _get_required_batch_multiple(self, dp_size: int) -> int:
+        """1: the planned rows split over ranks and mini-batches, so that verl adds no rows of padding."""
+        return 1
+
+    def _correct_rollout_mismatch(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
+        """verl's decoupled rollout correction on the kept rows.
+
+        verl 0.9.1 does it inside `_compute_advantage`, which here comes before the old log-probs.
+        """
+        correction = self.config.algorithm.get("rollout_correction")
+        if correction is None or correction.get("bypass_mode"):
+            return batch
+        fields = ["response_mask", "rollout_log_probs", "old_log_probs"]
+        ragged = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
+        if "rollout_log_probs" not in ragged:
+            return batch
+        rows, corrected = compute_rollout_correction_and_add_to_batch(
+            DataProto(batch=ragged.to_padded_tensor()), correction
+        )
+        metrics |= corrected
+        lengths = ragged["response_mask"].offsets().diff().tolist()
+        written = {
+            name: torch.nested.as_nested_tensor(
+                [row[:length] for row, length in zip(rows.batch[name], lengths, strict=True)], layout=torch.jagged
+            )
+            for name in ("response_mask", "rollout_is_weights")
+            if name in rows.batch
+        }
+        put = TensorDict(written, batch_size=len(batch.keys))
+        tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=put)
+        return batch
+
+    def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
+        """verl 0.9.1's with the planned mini-batch, of which it has no seam (see `RayCPPOTrainer._update_actor`)."""
+        batch.extra_info.update(update_settings(self.config, self.mini_batch_rows))
+        output = rename_dict(self.actor_rollout_wg.update_actor(batch)["metrics"], "actor/")
+        output["perf/mfu/actor"] = output.pop("actor/mfu")
+        metrics |= reduce_metrics(output)
+        return batch
+
+    def _delete(self, keys: np.ndarray) -> None:
+        """Completions that are not trained on leave the queue."""
+        if len(keys):
+            tq.kv_clear(keys=list(keys), partition_id=TRAIN)
+
+    # --- asking for questions ---
+
+    def _replace(self, dropped: int) -> None:
+        """Ask for a question for each that is left out, up to `max_gen_rounds` times the questions of a step."""
+        number = min(dropped, self.plan.questions * (self.cppo.max_gen_rounds - 1) - self.replaced)
+        if number > 0:
+            self.replaced += number
+            self._add_prompts_to_generate(number)
+
+    def _next_train_batch(self, num_prompts: int | None = None) -> TensorDict:
+        """The next questions of the data, named by step and position so that the same run asks the same again."""
+        step, first = self.asked if self.asked[0] == self.global_steps else (self.global_steps, 0)
+        count = num_prompts or self.step_questions
+        questions = self.train_dataloader.draw(count)
+        for position, question in enumerate(questions, first):
+            question["uid"] = np.array([f"{step}:{position}"], dtype=object)
+        self.asked = (step, first + count)
+        batch = tu.concat_tensordict([tu.get_tensordict(question) for question in questions])
+        tu.assign_non_tensor_data(batch, "global_steps", self.global_steps)
+        return batch
+
+    def _add_async_warmup_batches(self, num_warmup_batches: int | float) -> None:
+        """verl's prefetch, counted in questions of our step instead of `train_batch_size`."""
+        missing = math.floor(num_warmup_batches * self.step_questions) - self._restored_tq_prompt_count
+        if missing > 0:
+            self._add_prompts_to_generate(missing)
+
+    def _count_failures(self, errors: list[str]) -> None:
+        """
+        Raises:
+            SamplingFailed: See there.
+        """
+        self.failed += len(errors)
+        if self.failed > self.plan.questions:
+            raise SamplingFailed(
+                f"the sampling of {self.failed} questions failed in step {self.global_steps}, which takes "
+                f"{self.plan.questions}; the last one: {errors[-1]}"
+            )
+
+    # --- metrics ---
+
+    def _rows(self) -> tuple[DataProto, DataProto]:
+        """All rows that the step sampled, and those that it trained on."""
+        sampled, trained, _ = zip(*self.cycles, strict=True)
+        return DataProto.concat(list(sampled)), DataProto.concat(list(trained))
+
+    def _cppo_metrics(self) -> dict[str, float]:
+        sampled, _, allocations = zip(*self.cycles, strict=True)
+        starts = np.cumsum([0, *map(len, sampled)])
+        kept = torch.cat([taken.rows + start for taken, start in zip(allocations, starts, strict=False)])
+        surplus = sum(taken.surplus for taken in allocations)
+        return step_metrics(sampled_rows(DataProto.concat(list(sampled))), kept, rounds=1, surplus=surplus)
+
+    def _compute_metrics(self, batch: KVBatchMeta, metrics, timing_raw, global_steps, epoch) -> None:
+        """verl's; the curves describe what was sampled, so that GRPO's and CPPO's can be compared."""
+        if len(batch.keys):
+            super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)
+        rows, devices = self._rows(), self._get_n_gpus_for_throughput()
+        metrics |= data_metrics(*rows, metrics.get("actor/grad_norm")) | timing_metrics(*rows, timing_raw, devices)
+
+    # --- start-up and resume ---
+
+    def _build_replay_buffer(self) -> QuestionQueue:
+        return QuestionQueue(self.config, self.trainer_mode, self._add_prompts_to_generate, self._count_failures)
+
+    def _init_dataloader(self) -> None:
+        """verl's dataloaders, the training one of single questions behind a `QuestionStream`, and the steps in them."""
+        with open_dict(self.config):
+            self.config.data.gen_batch_size = 1  # what verl reads as the training dataloader's batch size
+        super()._init_dataloader()
+        trainer, optimizer = self.config.trainer, self.config.actor_rollout_ref.actor.optim
+        self.train_dataloader = QuestionStream(self.train_dataloader, self.step_questions, trainer.total_epochs)
+        self.steps_per_epoch = len(self.train_dataloader)
+        if trainer.total_training_steps is None:
+            self.total_training_steps = self.steps_per_epoch * trainer.total_epochs
+        optimizer.total_training_steps = self.total_training_steps * self.parameter_sync_step
+
+    def _init_resource_pool_mgr(self) -> None:
+        super()._init_resource_pool_mgr()
+        if on_cpu():
+            from cppo_verl.cpu.worker import cpu_worker
+
+            self.role_worker_mapping = {role: cpu_worker(actor) for role, actor in self.role_worker_mapping.items()}
+
+    def on_validate_begin(self) -> None:
+        """verl's first call after its logger is there, where it validates before training."""
+        self._continue_log()
+        super().on_validate_begin()
+
+    def on_train_begin(self) -> None:
+        """verl's first call after its logger is there, where it does not."""
+        self._continue_log()
+        super().on_train_begin()

@@ -1,0 +1,222 @@
+"""A V1 step's sampling, on a real TransferQueue: what is taken, pruned, deleted and asked for, in whatever order
+questions are finished."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import ray
+import torch
+import transfer_queue as tq
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+from verl.utils.tensordict_utils import list_of_dict_to_tensordict
+
+from cppo_verl.allocation import Allocator
+from cppo_verl.config import CPPOConfig
+from cppo_verl.trainer.checks import plan_from_config
+from cppo_verl.trainer.rows import row_advantages
+from cppo_verl.trainer.v1.queue import ERROR, TRAIN
+from cppo_verl.trainer.v1.step import SamplingFailed
+from cppo_verl.trainer.v1.trainers import CPPOSync
+
+G = 4
+OVERRIDES = (
+    *("recipe=toy", "device=cpu", "trainer.use_v1=true", "data.train_batch_size=4", "actor_rollout_ref.rollout.n=4"),
+    *("actor_rollout_ref.actor.ppo_mini_batch_size=2", "trainer.v1.sampler.sampler_kwargs.poll_interval=0.005"),
+)
+
+
+@pytest.fixture(scope="module")
+def config(compose_config):
+    """The config of V1 runs."""
+    return lambda *overrides: compose_config(*OVERRIDES, *overrides)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def queue(compose_config, tmp_path_factory) -> Iterator[None]:
+    """A TransferQueue on a Ray of its own."""
+    ray.init(address="local", num_cpus=4, include_dashboard=False, logging_level="error")
+    config = compose_config(*OVERRIDES).transfer_queue
+    OmegaConf.resolve(config)
+    tq.init(config)
+    yield
+    tq.close()
+    ray.shutdown()
+
+
+class Sampler:
+    """Stands for agent loops and engine: finishes what it is asked for, in another order, in a thread of its own.
+
+    Args:
+        rewards: Of question 0, 1, ... as they are asked: G numbers, or None where the sampling fails.
+        order: Seed of the order in which questions are finished.
+    """
+
+    def __init__(self, rewards: list[list[float] | None], order: int):
+        self.rewards, self.random, self.asked = rewards, random.Random(order), 0
+        self.unfinished: list[tuple[str, list[float] | None]] = []
+        self.ends = False
+        self.thread = threading.Thread(target=self._finish, daemon=True)
+        self.thread.start()
+
+    def generate_sequences(self, batch) -> None:
+        for uid in list(batch["uid"]):
+            self.unfinished.append((uid, self.rewards[self.asked]))
+            self.asked += 1
+
+    def _finish(self) -> None:
+        while not self.ends:
+            if self.unfinished:
+                place = self.random.randrange(len(self.unfinished))
+                finish(*self.unfinished.pop(place))
+            time.sleep(0.001)
+
+    def end(self) -> None:
+        self.ends = True
+        self.thread.join()
+
+
+def finish(uid: str, rewards: list[float] | None) -> None:
+    """What verl's agent loop puts into the queue for a question."""
+    if rewards is None:
+        tq.kv_put(key=uid, partition_id=TRAIN, tag={ERROR: "RewardHung: no reward"})
+        tq.kv_put(key=uid, partition_id=TRAIN, tag={"status": "failure"})
+        return
+    lengths = [1 + int(10 * reward) % 5 for reward in rewards]
+    fields = [
+        {
+            "response_mask": torch.ones(length, dtype=torch.long),
+            "rm_scores": torch.tensor([0.0] * (length - 1) + [reward]),
+            "extra_fields": {"reward_extra_info": {"acc": float(reward > 0.5)}},
+        }
+        for reward, length in zip(rewards, lengths, strict=True)
+    ]
+    tags = [{"prompt_len": 3, "response_len": n, "seq_len": 3 + n, "global_steps": 1} for n in lengths]
+    keys = [f"{uid}_{sample}_0" for sample in range(len(rewards))]
+    tq.kv_batch_put(keys=keys, fields=list_of_dict_to_tensordict(fields), tags=tags, partition_id=TRAIN)
+    tq.kv_put(key=uid, partition_id=TRAIN, tag={"status": "finished"})
+
+
+class Questions:
+    """Stands for the data."""
+
+    def draw(self, count: int) -> list[dict]:
+        return [{"raw_prompt": np.array(["?"], dtype=object), "index": torch.zeros(1)} for _ in range(count)]
+
+
+def trainer_of(config, sampler: Sampler) -> CPPOSync:
+    """A trainer at its first step, as far as sampling needs one."""
+    trainer = object.__new__(CPPOSync)
+    trainer.config, trainer.cppo, trainer.plan = config, CPPOConfig.from_mapping(config.cppo), plan_from_config(config)
+    trainer.step_questions, trainer.trainer_mode, trainer.global_steps = trainer.plan.questions, "cppo_sync", 1
+    trainer.asked, trainer.train_dataloader, trainer.agent_loop_manager = (0, 0), Questions(), sampler
+    trainer.replay_buffer = trainer._build_replay_buffer()
+    return trainer
+
+
+def sampled_step(config, rewards: list[list[float] | None], order: int):
+    """Trainer, sampler, rows, allocation and metrics of a step; the queue is emptied after it."""
+    sampler = Sampler(rewards, order)
+    trainer = trainer_of(config, sampler)
+    metrics: dict[str, float] = {}
+    try:
+        trainer.prepare_step()
+        rows, allocation = trainer._sample_and_prune(metrics)
+        left = set((tq.kv_list(TRAIN) or {}).get(TRAIN, {}))
+    finally:
+        sampler.end()
+        keys = list((tq.kv_list(TRAIN) or {}).get(TRAIN, {}))
+        if keys:
+            tq.kv_clear(keys=keys, partition_id=TRAIN)
+    return sampler, rows, allocation, metrics, left
+
+
+def chosen_by_rounds(config, rewards: list[list[float]]) -> tuple[set[str], int]:
+    """Row ids that the V0 trainer would train on, and how many questions it would ask."""
+    allocator, asked, ids = Allocator(plan_from_config(config), CPPOConfig.from_mapping(config.cppo)), 0, []
+    while wanted := allocator.questions_needed():
+        scores = torch.tensor(rewards[asked : asked + wanted])
+        groups = [f"1:{asked + i}" for i in range(wanted) for _ in range(G)]
+        advantages = (scores - scores.mean(1, keepdim=True)) / (scores.std(1, keepdim=True) + 1e-6)
+        row_ids = [f"{group}:{i % G}" for i, group in enumerate(groups)]
+        allocator.add(advantages.flatten(), groups, row_ids)
+        ids += row_ids
+        asked += wanted
+    return {ids[i] for i in allocator.take().rows}, asked
+
+
+MANY = 64
+REWARDS = st.lists(
+    st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0]), min_size=G, max_size=G), min_size=MANY, max_size=MANY
+)
+
+
+@pytest.mark.parametrize("zero_variance", ["keep", "drop"])
+@given(rewards=REWARDS, order=st.integers(0, 99))
+@settings(
+    max_examples=8,
+    phases=(Phase.explicit, Phase.generate),  # shrinking takes minutes
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_rows_are_those_of_v0_in_whatever_order_questions_finish(config, zero_variance, rewards, order):
+    """And the rows that are trained on are all that stays in the queue."""
+    c = config("cppo.pruning_rate=0.5", f"cppo.zero_variance={zero_variance}", "cppo.max_gen_rounds=7")
+    expected, asked = chosen_by_rounds(c, rewards)
+    sampler, rows, allocation, metrics, left = sampled_step(c, rewards, order)
+    ids = rows.non_tensor_batch
+    assert set(ids["row_id"][allocation.rows]) == expected
+    assert left == set(ids["key"][allocation.rows])
+    assert sampler.asked == asked == len(set(ids["uid"])), "nothing is sampled that no step uses"
+    assert metrics["cppo/replaced_questions"] == asked - plan_from_config(c).questions
+    assert metrics["cppo/in_flight_questions"] == metrics["cppo/unused_questions"] == 0
+
+
+def test_pooled_pruning_waits_for_all_questions(config):
+    c = config("cppo.pruning_rate=0.5", "cppo.scope=batch")
+    rewards = [[0.0, 0.0, 0.0, 1.0]] * 4 + [[0.0, 1.0, 0.0, 1.0]] * 4
+    expected, _ = chosen_by_rounds(c, rewards)
+    _, rows, allocation, _, left = sampled_step(c, rewards, 3)
+    assert set(rows.non_tensor_batch["row_id"][allocation.rows]) == expected
+    assert len(left) == 16
+
+
+def test_rounds_are_limited(config):
+    """All questions are solved: after twice a step's questions the step ends, with nothing to train on."""
+    c = config("cppo.pruning_rate=0.5", "cppo.zero_variance=drop", "cppo.max_gen_rounds=2")
+    sampler, rows, allocation, _, left = sampled_step(c, [[1.0] * G] * MANY, 0)
+    assert sampler.asked == 16 and len(rows) == 64 and not len(allocation.rows) and not left
+
+
+def test_a_question_that_failed_is_replaced_and_counted(config):
+    c = config("cppo.pruning_rate=0.5")
+    rewards = [None, *[[0.0, 1.0, 0.0, 1.0]] * MANY]
+    sampler, rows, _, metrics, _ = sampled_step(c, rewards, 0)
+    assert sampler.asked == 9 and "1:0" not in set(rows.non_tensor_batch["uid"])
+    assert metrics["training/rollout_failure/evicted_samples"] == 1
+
+
+def test_where_most_questions_fail_the_run_ends_and_says_why(config):
+    with pytest.raises(SamplingFailed, match="takes 8; the last one: RewardHung: no reward"):
+        sampled_step(config("cppo.pruning_rate=0.5"), [None] * MANY, 0)
+
+
+def test_several_outputs_for_a_completion_are_refused(config):
+    sampler = Sampler([], 0)
+    trainer = trainer_of(config("cppo.pruning_rate=0.5"), sampler)
+    sampler.end()
+    with pytest.raises(ValueError, match="several outputs for one completion of question 1:0"):
+        trainer._advantages(tq.KVBatchMeta(partition_id=TRAIN, keys=["1:0_0_0", "1:0_0_1"], tags=[{}, {}]))
+
+
+def test_advantages_do_not_depend_on_padding(config):
+    c = config("cppo.pruning_rate=0.5")
+    _, rows, _, _, _ = sampled_step(c, [[0.0, 1.0, 0.0, 1.0]] * MANY, 0)
+    assert rows.batch["responses"].shape[1] == c.data.max_response_length
+    assert torch.equal(row_advantages(rows).abs(), row_advantages(rows).abs()[:1].expand(len(rows)))
