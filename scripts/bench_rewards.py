@@ -67,7 +67,7 @@ def main() -> None:
     count = parser.parse_args().count
     rng = random.Random(0)
     rows = benign(count, rng)
-    drawn = rng.sample(draw(200), max(1, round(count * HOSTILE_SHARE)))  # of every family
+    drawn = rng.sample(list(draw(200)), max(1, round(count * HOSTILE_SHARE)))  # of every family
     spoiled = [(hostile.text, GOLD) for hostile in drawn]
     mixed = rng.sample(rows, count - len(spoiled)) + spoiled
     rng.shuffle(mixed)

@@ -34,21 +34,25 @@ THREADS = 2
 LAYOUT = 1.0
 """What the layout alone earns: no hostile completion may earn more."""
 GOOD = "wrong", "given up"
+UNREAD = "no_answer", "too_long"
+"""Outcomes of the MATH reward that math-verify is not asked for."""
 
 
-def score(reward: str, hostile: Hostile, timeout: float) -> tuple[str, float]:
-    """What became of it, and seconds."""
+def score(reward: str, hostile: Hostile, timeout: float) -> tuple[str, float, str]:
+    """What became of it, seconds, and the outcome the reward gives."""
     start = time.monotonic()
     try:
         found = REWARDS[reward]("", hostile.text, GOLD, {}, timeout=timeout)
     except Exception as error:  # noqa: BLE001  (a reward must never raise: this is what is looked for)
-        return f"raised {type(error).__name__}", time.monotonic() - start
+        return f"raised {type(error).__name__}", time.monotonic() - start, ""
     seconds = time.monotonic() - start
     if seconds > timeout + REPLACEMENT_S:
-        return "too slow", seconds
-    if found["acc"] or found["score"] != found["format"] * LAYOUT:
-        return "mis-scored", seconds
-    return "given up" if found.get("verify_failed") else "wrong", seconds
+        what = "too slow"
+    elif found["acc"] or found["score"] != found["format"] * LAYOUT:
+        what = "mis-scored"
+    else:
+        what = "given up" if found["verify_failed"] else "wrong"
+    return what, seconds, found["outcome"]
 
 
 def main() -> int:
@@ -58,27 +62,31 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--timeout", type=float, default=math.TIME_LIMIT_S, help="seconds a comparison may take")
     args = parser.parse_args()
-    became, slowest, hung = defaultdict(Counter), Counter(), False
+    became, slowest, parsed, hung = defaultdict(Counter), Counter(), Counter(), False
     threads = ThreadPoolExecutor(THREADS)
     cases = [(reward, hostile) for hostile in draw(args.count, args.seed) for reward in REWARDS]
-    scored = [(hostile.family, threads.submit(score, reward, hostile, args.timeout)) for reward, hostile in cases]
-    for family, future in track(scored, "scoring", total=len(cases)):
+    scored = [(*case, threads.submit(score, *case, args.timeout)) for case in cases]
+    for reward, hostile, future in track(scored, "scoring", total=len(cases)):
+        family, outcome = hostile.family, ""
         try:
-            what, seconds = future.result(timeout=HUNG_S)
+            what, seconds, outcome = future.result(timeout=HUNG_S)
         except FutureTimeout:
             what, seconds, hung = "hung", HUNG_S, True
         became[family][what] += 1
         slowest[family] = max(slowest[family], seconds)
+        parsed[family] += reward == "math" and outcome not in UNREAD
         if hung:
             break
     bad = sorted({what for counts in became.values() for what in counts} - set(GOOD))
     kinds = [*GOOD, *(bad or ["mis-scored, raised, too slow or hung"])]
-    table = Table("family", *kinds, "slowest (s)", title=f"{args.count:,} completions, {len(cases):,} scores")
+    title = f"{args.count:,} different completions, {len(cases):,} scores; {parsed.total():,} reached MATH's parser"
+    table = Table("family", *kinds, "reached the parser", "slowest (s)", title=title)
     for family, counts in became.items():
-        table.add_row(family, *(str(counts[kind]) for kind in kinds), f"{slowest[family]:.2f}")
+        table.add_row(family, *(str(counts[kind]) for kind in kinds), str(parsed[family]), f"{slowest[family]:.2f}")
     table.add_section()
     total = sum(became.values(), Counter())
-    table.add_row("all", *(str(total[kind]) for kind in kinds), f"{max(slowest.values()):.2f}")
+    longest = f"{max(slowest.values()):.2f}"
+    table.add_row("all", *(str(total[kind]) for kind in kinds), str(parsed.total()), longest)
     Console().print(table)
     sys.stdout.flush()
     os._exit(int(bool(bad))) if hung else threads.shutdown()  # a thread that hangs would be waited for

@@ -40,7 +40,8 @@ def read_rows(path: Path, prompt_key: str = "prompt") -> Rows:
     """Read and check a file.
 
     Raises:
-        RowsError: It is no readable parquet file, has no rows, lacks a column, or a row has no prompt or no gold.
+        RowsError: It is no readable parquet file, has no rows, lacks a column, or a row has no prompt or no gold, or
+            one that is no text.
     """
     if path.is_dir():
         inside = ", ".join(sorted(file.name for file in path.glob("*.parquet"))) or "no parquet file in it"
@@ -56,34 +57,40 @@ def read_rows(path: Path, prompt_key: str = "prompt") -> Rows:
         raise RowsError(f"{path} is not a readable parquet file ({str(error).splitlines()[0]})") from error
     if not rows:
         raise RowsError(f"{path} has no rows")
-    for what, is_bad in CHECKS.items():
-        bad = [number for number, row in enumerate(rows, start=1) if is_bad(row, prompt_key)]
-        if bad:
-            raise RowsError(f"{path}: {what} in row {bad[0]}" + (f" and {len(bad) - 1} more" if bad[1:] else ""))
+    for find in CHECKS:
+        faults = {number: fault for number, row in enumerate(rows, start=1) if (fault := find(row, prompt_key))}
+        if faults:
+            first, more = next(iter(faults)), len(faults) - 1
+            raise RowsError(f"{path}: {faults[first]} in row {first}" + (f" and {more} more" if more else ""))
     return Rows(path, [row[prompt_key] for row in rows])
 
 
-def _no_messages(row: dict[str, Any], prompt_key: str) -> bool:
+def _prompt_fault(row: dict[str, Any], prompt_key: str) -> str | None:
     messages = row[prompt_key]
-    return not (
+    if not (
         isinstance(messages, list)
         and messages
         and all(isinstance(m, dict) and isinstance(m.get("content"), str) and m.get("role") for m in messages)
-    )
+    ):
+        return "no chat messages (a list of role and content)"
+    return None if messages[-1]["content"].strip() else "an empty question"
 
 
-CHECKS: dict[str, Callable[[dict[str, Any], str], bool]] = {
-    "no chat messages (a list of role and content)": _no_messages,
-    "an empty question": lambda row, prompt_key: not row[prompt_key][-1]["content"].strip(),
-    "no data_source": lambda row, _: not row["data_source"],
-    "no reward_model.ground_truth": lambda row, _: not _gold(row),
-}
-"""What a row must not have, in order: a later one may rely on the earlier."""
+def _source_fault(row: dict[str, Any], _: str) -> str | None:
+    return None if row["data_source"] else "no data_source"
 
 
-def _gold(row: dict[str, Any]) -> str | None:
+def _gold_fault(row: dict[str, Any], _: str) -> str | None:
     gold = row["reward_model"].get("ground_truth") if isinstance(row["reward_model"], dict) else None
-    return str(gold).strip() if gold is not None else None
+    if gold is None or (isinstance(gold, str) and not gold.strip()):
+        return "no reward_model.ground_truth"
+    if isinstance(gold, str):
+        return None
+    return f"a reward_model.ground_truth that is no text but {str(gold)[:80]} ({type(gold).__name__})"
+
+
+CHECKS = (_prompt_fault, _source_fault, _gold_fault)
+"""What says what is wrong with a row, if anything, in the order in which it is looked for."""
 
 
 def overlong(rows: Rows, limit: int, tokenize: Callable[[list[dict[str, str]]], Sequence[int]]) -> str | None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from decimal import Decimal
+from typing import TYPE_CHECKING
 
-from cppo_verl.rewards.tags import has_format, last_answer
+from cppo_verl.rewards.numbers import drop_thousands_commas, find_numbers, gold_text, only_number, plain_number
+from cppo_verl.rewards.tags import MAX_CHARS, has_format, last_answer
+
+if TYPE_CHECKING:  # its module imports sympy, which takes seconds and is not needed here
+    from cppo_verl.rewards.symbolic import Outcome
 
 EXACT, SAME_NUMBER = 2.0, 1.5
-
-# ASCII digits only: `\d` would also read other scripts' digits. A hyphen inside a word is not a sign.
-_NUMBER = re.compile(r"(?:(?<!\w)[-+\u2212])?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)")
-_GROUPED = re.compile(r"(?<![0-9.])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])")
 
 
 def compute_score(
@@ -22,7 +21,7 @@ def compute_score(
     *,
     credit_last_number: bool = False,
     **_: object,
-) -> dict[str, float]:
+) -> dict[str, float | str]:
     """Score one completion; the signature is the one verl calls.
 
     Args:
@@ -31,53 +30,53 @@ def compute_score(
         ground_truth: the gold number as a string.
         extra_info: not used; verl passes it.
         credit_last_number: also give 1.5 when the last number anywhere in the completion equals the gold,
-            tags or no tags (the authors' verl version). Set it through verl's `reward_kwargs`.
+            tags or no tags (the authors' verl version); of a long completion the last `MAX_CHARS` characters
+            are read. Set it through verl's `reward_kwargs`.
 
     Returns:
-        `score` (format + accuracy, 0 to 3), `acc` (1.0 if the accuracy reward is positive) and
-        `format` (0.0 or 1.0); always these keys. Never raises on any text.
+        `score` (format + accuracy, 0 to 3), `acc` (1.0 if the accuracy reward is positive), `format` (0.0 or 1.0),
+        `verify_failed` (1.0 when the gold is no number to compare with) and `outcome`, the reason in a word;
+        always these keys, which are `rewards.math`'s. Never raises on any text.
+
+    Raises:
+        TypeError: the gold is neither text nor a number.
     """
+    gold = gold_text(ground_truth)
     layout = float(has_format(solution_str))
-    accuracy = accuracy_reward(last_answer(solution_str), ground_truth)
-    if credit_last_number and not accuracy:
-        numbers = find_numbers(solution_str)
-        accuracy = SAME_NUMBER * (bool(numbers) and numbers[-1:] == find_numbers(ground_truth))
-    return {"score": layout + accuracy, "acc": float(accuracy > 0), "format": layout}
+    accuracy, outcome = judge(last_answer(solution_str), gold)
+    if credit_last_number and not accuracy and _last_number_is(gold, solution_str):
+        accuracy, outcome = SAME_NUMBER, "equal"
+    return {
+        "score": layout + accuracy,
+        "acc": float(accuracy > 0),
+        "format": layout,
+        "verify_failed": float(outcome == "bad_gold"),
+        "outcome": outcome,
+    }
 
 
-def accuracy_reward(answer: str | None, gold: str) -> float:
-    """2 for the gold string, 1.5 when each side holds exactly one number and they are equal, else 0."""
-    if answer is None:
-        return 0.0
+def judge(answer: str | None, gold: str) -> tuple[float, Outcome]:
+    """The accuracy reward and its reason: 2 for the gold string, 1.5 when each side holds exactly one number and
+    they are equal, else 0."""
+    if not answer:
+        return 0.0, "no_answer"
+    if len(answer) > MAX_CHARS:
+        return 0.0, "too_long"
     if drop_thousands_commas(answer) == drop_thousands_commas(gold):
-        return EXACT
-    numbers = find_numbers(answer)
-    return SAME_NUMBER * (len(numbers) == 1 and numbers == find_numbers(gold))
-
-
-def find_numbers(text: str) -> list[Decimal]:
-    """Every number in the text, in order, exactly (no float: 100 digits stay 100 digits)."""
-    plain = drop_thousands_commas(text)
-    return [Decimal(found.replace("\u2212", "-")) for found in _NUMBER.findall(plain)]
-
-
-def drop_thousands_commas(text: str) -> str:
-    """Trimmed text with `1,234,567` as `1234567`; a comma that groups no thousands stays (`1,2` is no 12)."""
-    return _GROUPED.sub(lambda found: found[0].replace(",", ""), text).strip()
+        return EXACT, "equal"
+    number, wanted = only_number(answer), only_number(gold)
+    if wanted is None:
+        return 0.0, "bad_gold"
+    if number is None:
+        return 0.0, "unparseable"
+    return (SAME_NUMBER, "equal") if number == wanted else (0.0, "different")
 
 
 def extract_answer(completion: str) -> str | None:
     """The answer as a vote counts it: its only number as `plain_number`, else its text; None without an answer."""
     answer = drop_thousands_commas(last_answer(completion) or "")
-    numbers = find_numbers(answer)
-    return plain_number(numbers[0]) if len(numbers) == 1 else " ".join(answer.split()) or None
-
-
-def plain_number(number: Decimal) -> str:
-    """The shortest way to write it in digits: `18.0`, `018` and `+18` are 18."""
-    whole, _, decimals = f"{number:f}".partition(".")
-    plain = f"{whole}.{decimals.rstrip('0')}".rstrip(".")
-    return "0" if plain == "-0" else plain
+    number = only_number(answer)
+    return " ".join(answer.split()) or None if number is None else plain_number(number)
 
 
 def parse_gold(answer: str) -> str:
@@ -90,6 +89,12 @@ def parse_gold(answer: str) -> str:
     if not marker:
         raise ValueError("the answer has no '####'")
     gold = drop_thousands_commas(gold)
-    if len(find_numbers(gold)) != 1:
+    if only_number(gold) is None:
         raise ValueError(f"the gold after '####' is not one number: {gold[:80]!r}")
     return gold
+
+
+def _last_number_is(gold: str, completion: str) -> bool:
+    read = completion if len(completion) <= MAX_CHARS else completion[-MAX_CHARS:].partition(" ")[2]  # no half a number
+    numbers = find_numbers(read)
+    return bool(numbers) and numbers[-1] is not None and numbers[-1] == only_number(gold)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 
-from cppo_verl.rewards.gsm8k import drop_thousands_commas, find_numbers, plain_number
 from cppo_verl.rewards.latex import clean, last_boxed
+from cppo_verl.rewards.numbers import PLAIN, drop_thousands_commas, gold_text, only_number, plain_number
 from cppo_verl.rewards.symbolic import FAILURES, TIME_LIMIT_S, Outcome, check_gold, equivalent
 from cppo_verl.rewards.tags import has_format
 
 EQUAL = 2.0
 
-_PLAIN = re.compile(r"[-+]?[0-9]*\.?[0-9]+")
 _SHORT_FRACTION = re.compile(r"\\frac([0-9])([0-9])")
 
 
@@ -41,10 +40,14 @@ def compute_score(
         `score` (format + accuracy, 0 to 3), `acc` (0.0 or 1.0), `format` (0.0 or 1.0), `verify_failed`
         (1.0 when the comparison timed out, crashed or met an unreadable gold; its accuracy is then 0) and
         `outcome`, the reason in a word; always these keys. Never raises on any text.
+
+    Raises:
+        TypeError: the gold is neither text nor a number.
     """
+    gold = gold_text(ground_truth)
     layout = float(has_format(solution_str))
     answer = last_boxed(solution_str)
-    outcome: Outcome = "no_answer" if answer is None else equivalent(ground_truth, answer, timeout=timeout)
+    outcome: Outcome = "no_answer" if answer is None else equivalent(gold, answer, timeout=timeout)
     accuracy = EQUAL * (outcome == "equal")
     return {
         "score": layout + accuracy,
@@ -59,9 +62,8 @@ def extract_answer(completion: str) -> str | None:
     r"""The answer as a vote counts it: the cleaned box without white space, a number as `plain_number`, `\frac12`
     with its braces; None without a box, or if it is empty."""
     answer = "".join(drop_thousands_commas(clean(last_boxed(completion) or "")).split())
-    numbers = find_numbers(answer)
-    if len(numbers) == 1 and _PLAIN.fullmatch(answer):
-        return plain_number(numbers[0])
+    if PLAIN.fullmatch(answer) and (number := only_number(answer)) is not None:
+        return plain_number(number)
     return _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", answer) or None
 
 
@@ -96,7 +98,7 @@ def parse_number(answer: str) -> str:
     Raises:
         ValueError: it is not one number.
     """
-    numbers = find_numbers(answer)
-    if len(numbers) != 1:
+    number = only_number(answer)
+    if number is None:
         raise ValueError(f"the gold is not one number: {answer[:80]!r}")
-    return plain_number(numbers[0])
+    return plain_number(number)

@@ -10,8 +10,9 @@ from cppo_verl.rewards.answers import Part, in_variable_of, parse_listing, readi
 from cppo_verl.rewards.latex import last_boxed
 from cppo_verl.rewards.math import EQUAL
 from cppo_verl.rewards.math import extract_answer as extract_answer
-from cppo_verl.rewards.symbolic import FAILURES, MAX_CHARS, TIME_LIMIT_S, Outcome, check_gold, equivalent
-from cppo_verl.rewards.tags import has_format
+from cppo_verl.rewards.numbers import gold_text
+from cppo_verl.rewards.symbolic import FAILURES, TIME_LIMIT_S, Outcome, check_gold, equivalent
+from cppo_verl.rewards.tags import MAX_CHARS, has_format
 
 _UNITS = [
     re.compile(spellings)
@@ -58,12 +59,15 @@ def compute_score(
     Returns:
         `score`, `acc`, `format`, `verify_failed` and `outcome` as `rewards.math`; always these keys. Never raises
         on any text.
+
+    Raises:
+        TypeError: the gold is neither text nor a number.
     """
     extra = extra_info or {}
     tolerance, unit = float(extra.get("error") or 0), extra.get("unit") or ""
     compare = partial(_compare_values, unit=unit, tolerance=tolerance, timeout=timeout)
     layout = float(has_format(solution_str))
-    outcome = _judge(ground_truth, last_boxed(solution_str), compare)
+    outcome = _judge(gold_text(ground_truth), last_boxed(solution_str), compare)
     accuracy = EQUAL * (outcome == "equal")
     return {
         "score": layout + accuracy,

@@ -18,18 +18,20 @@ import multiprocessing
 import threading
 from concurrent.futures import TimeoutError as TaskTimeout  # the builtin only from Python 3.11 on
 from concurrent.futures.process import BrokenProcessPool
+from decimal import Decimal
 
 from pebble import ProcessPool
 
 from cppo_verl.rewards.latex import clean
+from cppo_verl.rewards.numbers import PLAIN, drop_thousands_commas
 from cppo_verl.rewards.symbolic_worker import Outcome, compare, prepare_worker
+from cppo_verl.rewards.tags import MAX_CHARS
 
 FAILURES: frozenset[Outcome] = frozenset({"bad_gold", "timed_out", "crashed"})
 """Outcomes that say nothing about the answer: counted, and worth no reward."""
 
 TIME_LIMIT_S = 5.0
 WORKERS = 2
-MAX_CHARS = 2_000
 
 _pool: ProcessPool | None = None
 _lock = threading.Lock()
@@ -45,15 +47,18 @@ def equivalent(gold: str, answer: str, *, timeout: float = TIME_LIMIT_S, toleran
         tolerance: how far two numbers may be apart and still be equal.
 
     Returns:
-        `equal`, `different`, `unparseable`, `too_long` or `no_answer` (the answer is), or one of `FAILURES`. Identical
-        text after clean-up is `equal` without a worker.
+        `equal`, `different`, `unparseable`, `too_long` or `no_answer` (the answer is), or one of `FAILURES`. Without a
+        worker, identical text after clean-up is `equal`, and `71=72` is `different` (math-verify would read its last
+        side alone).
     """
     if len(answer) > MAX_CHARS:
         return "too_long"
     gold, answer = clean(gold), clean(answer)
     if not answer:
         return "no_answer"
-    return "equal" if gold == answer else _in_worker(gold, answer, timeout, tolerance)
+    if gold == answer:
+        return "equal"
+    return "different" if _contradicts_itself(answer) else _in_worker(gold, answer, timeout, tolerance)
 
 
 def check_gold(gold: str, *, timeout: float = TIME_LIMIT_S) -> Outcome:
@@ -79,6 +84,12 @@ def shutdown() -> None:
 
 
 atexit.register(shutdown)
+
+
+def _contradicts_itself(answer: str) -> bool:
+    """Whether two sides of a chain of equations are plain numbers, and not the same one."""
+    sides = [drop_thousands_commas(side).strip(" {}") for side in answer.split("=")]
+    return len({Decimal(side) for side in sides if PLAIN.fullmatch(side)}) > 1
 
 
 def _in_worker(gold: str, answer: str, timeout: float, tolerance: float = 0.0) -> Outcome:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
+MAX_CHARS = 2_000
+"""A longer answer is not read by any reward."""
+
 
 def has_format(completion: str) -> bool:
     """Whether the completion is `<think>…</think>`, one newline, `<answer>…</answer>`, and no more.

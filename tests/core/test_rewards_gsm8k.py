@@ -1,14 +1,17 @@
 import gzip
 import json
+import time
+from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cppo_verl.rewards.gsm8k import compute_score, extract_answer, parse_gold
-from cppo_verl.rewards.tags import TAGS, has_format, last_answer
+from cppo_verl.rewards.numbers import find_numbers
+from cppo_verl.rewards.tags import MAX_CHARS, TAGS, has_format, last_answer
 
-KEYS = {"score", "acc", "format"}
+KEYS = {"score", "acc", "format", "verify_failed", "outcome"}
 LONG = "x" * 100_000
 
 FORMATS = [
@@ -54,12 +57,26 @@ ANSWERS = [  # text of the answer block, gold, accuracy
     ("0.50", "0.5", 1.5),
     (".5", "0.5", 1.5),
     ("72%", "72", 1.5),
+    *((same, "72", 1.5) for same in (r"\$72", r"72\%", r"\(72\)", "**72**", "x=72", "Answer: 72", '"72"', "+ 72")),
+    ("72 cm²", "72", 1.5),  # the unit's
+    (r"72^{\circ}", "72", 1.5),
+    *((minus, "-72", 1.5) for minus in ("- 72", "\u201372", "\u2014 72", "minus 72", "Negative 72", "-$72", r"-\$72")),
+    *((minus, "-72", 1.5) for minus in (r"\text{-}72", r"-\,72", "- **72**", "-(72)", "$-72", "_-72_", "-\u200b72")),
+    ("-" + "9" * 400 + " eggs", "-" + "9" * 400, 1.5),
+    ("-" + "9" * 400 + " eggs", "-" + "9" * 399 + "8", 0.0),
+    ("Answer\N{EM DASH}72", "72", 1.5),  # as a hyphen in a word
+    ("not 72", "72", 1.5),  # words are not read: docs/rewards.md
     ("\u22125", "-5", 1.5),
     ("x = -5", "-5", 1.5),
     ("covid-19", "19", 1.5),  # a hyphen in a word is no sign
     ("9" * 400 + " eggs", "9" * 400, 1.5),
     ("9" * 400 + " eggs", "9" * 399 + "8", 0.0),  # equal as floats, not as numbers
     ("-72", "72", 0.0),
+    *((signed, "72", 0.0) for signed in ("--72", "-(-72)", "---\n72", "±72", r"\pm 72")),
+    *((signed, "-72", 0.0) for signed in ("--72", "-(-72)")),
+    *((changed, "72", 0.0) for changed in ("√72", "√ 72", r"\sqrt{72}", "sqrt(72)", "72!", "(72)!", "72 !", "≠72")),
+    *((changed, "72", 0.0) for changed in ("72²", "72 ²", "72⁻¹", "72^x", "^72", "72½", "72₈", "72! or 72", "72² 72")),
+    *((mixed, "72", 0.0) for mixed in ("\u066772", "72\u0667", "72.\u0665", "\u0667,72", "\uff1772")),
     ("72.5", "72", 0.0),
     ("1,2", "12", 0.0),
     ("12,34", "1234", 0.0),
@@ -84,7 +101,80 @@ def test_format(completion: str, expected: bool) -> None:
 @pytest.mark.parametrize(("answer", "gold", "accuracy"), ANSWERS)
 def test_accuracy(answer: str, gold: str, accuracy: float) -> None:
     result = score(f"<think>t</think>\n<answer>{answer}</answer>", gold)
-    assert result == {"score": 1.0 + accuracy, "acc": float(accuracy > 0), "format": 1.0}
+    assert (result.pop("outcome") == "equal") is (accuracy > 0)
+    assert result == {"score": 1.0 + accuracy, "acc": float(accuracy > 0), "format": 1.0, "verify_failed": 0.0}
+
+
+numbers = st.decimals(0, 10**12, places=2).map(str) | st.integers(0, 10**60).map(str)
+glue = st.text(" ([{*$_\u200b", max_size=4)
+
+
+@settings(derandomize=True)
+@given(number=numbers, glue=glue, sign=st.sampled_from(["-", "\u2013", "\u2014", "\u2212", "minus ", "negative "]))
+def test_a_sign_counts_across_what_says_nothing(number: str, glue: str, sign: str) -> None:
+    assert find_numbers(f"x = {sign}{glue}{number} dollars") == [Decimal(f"-{number}")]
+
+
+@settings(derandomize=True)
+@given(number=numbers, glue=glue, before=st.sampled_from(["√", "^", "±", "≠", r"\sqrt", "\u0667", "²", "--", "½"]))
+def test_a_number_is_not_read_after_what_changes_it(number: str, glue: str, before: str) -> None:
+    assert find_numbers(f"x = {before}{glue}{number} dollars") == [None]
+
+
+@settings(derandomize=True)
+@given(number=numbers, glue=glue, after=st.sampled_from(["!", "^", "²", "⁻", "\u0667", ".\u0667", "½"]))
+def test_a_number_is_not_read_before_what_changes_it(number: str, glue: str, after: str) -> None:
+    assert find_numbers(f"x = {number}{glue}{after} dollars") == [None]
+
+
+@settings(derandomize=True)
+@given(number=numbers, before=st.sampled_from(["", "$", r"\$", "x = ", "+", "about ", "**", "("]))
+@pytest.mark.parametrize("after", ["", ".", "%", r"\%", " dollars", " dollars!", " m²", ")", "**", "$"])
+def test_a_correct_form_is_read(number: str, before: str, after: str) -> None:
+    assert find_numbers(f"{before}{number}{after}") == find_numbers(number) != [None]
+
+
+@pytest.mark.parametrize(
+    ("completion", "gold", "outcome"),
+    [
+        ("<answer>72</answer>", "72", "equal"),
+        ("<answer>$72</answer>", "72", "equal"),
+        ("<answer>71</answer>", "72", "different"),
+        ("72", "72", "no_answer"),
+        ("<answer> </answer>", "72", "no_answer"),
+        ("<answer>many</answer>", "72", "unparseable"),
+        ("<answer>71 or 72</answer>", "72", "unparseable"),
+        ("<answer>72!</answer>", "72", "unparseable"),
+        (f"<answer>72{' ' * MAX_CHARS}dollars</answer>", "72", "too_long"),
+        ("<answer>72</answer>", "many", "bad_gold"),
+        ("<answer>many</answer>", "many", "equal"),
+    ],
+)
+def test_the_reason_is_told(completion: str, gold: str, outcome: str) -> None:
+    result = score(completion, gold)
+    assert (result["outcome"], result["verify_failed"]) == (outcome, float(outcome == "bad_gold"))
+
+
+@pytest.mark.parametrize(
+    "piece", ["1", "1 ", "1,234,", "- ", "minus ", "(", "√", "!", "72!", "<answer>", "\u0667", ".", "x^"]
+)
+def test_a_megabyte_is_read_in_a_moment(piece: str) -> None:
+    text = piece * (2**20 // len(piece))
+    start = time.process_time()
+    assert score(f"<answer>{text}</answer>", "72", credit_last_number=True)["acc"] == 0
+    assert score(text, "72", credit_last_number=True)["acc"] == 0
+    assert time.process_time() - start < 2.0
+
+
+@pytest.mark.parametrize(("gold", "answer"), [(72, "72"), (72.0, "72"), (0.5, "0.5"), (-3, "-3")])
+def test_a_gold_that_is_a_number_is_read_as_written(gold: float, answer: str) -> None:
+    assert score(f"<answer>{answer}</answer>", gold)["score"] == 2.0
+
+
+@pytest.mark.parametrize("gold", [None, float("nan"), True, ["72"], {"target": "72"}])
+def test_a_gold_that_is_no_text_is_refused_by_value(gold: object) -> None:
+    with pytest.raises(TypeError, match="the gold must be text, not "):
+        score("<answer>72</answer>", gold)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +197,8 @@ def test_the_last_closed_answer_counts(completion: str, answer: str | None) -> N
 
 
 def test_wrong_format_with_right_answer_is_one_of_the_papers_four_kinds() -> None:
-    assert score("Let me see. <answer>72</answer>", "72") == {"score": 2.0, "acc": 1.0, "format": 0.0}
+    result = score("Let me see. <answer>72</answer>", "72")
+    assert (result["score"], result["acc"], result["format"]) == (2.0, 1.0, 0.0)
 
 
 def test_last_number_counts_only_on_request() -> None:
@@ -117,6 +208,9 @@ def test_last_number_counts_only_on_request() -> None:
     assert score("The answer is 72.", "72", credit_last_number=True)["score"] == 1.5
     assert score("72, or rather 73", "72", credit_last_number=True)["acc"] == 0.0
     assert score("<answer>72</answer> 9", "72", credit_last_number=True)["score"] == 2.0
+    assert score("It is 72!", "72", credit_last_number=True)["acc"] == 0.0
+    assert score(f"{LONG} 72", "72", credit_last_number=True)["outcome"] == "equal"
+    assert score(f"172{'x' * (MAX_CHARS - 2)}", "72", credit_last_number=True)["acc"] == 0.0, "no half a number"
 
 
 def test_called_as_verl_calls_it() -> None:

@@ -17,5 +17,10 @@ def test_hostile_completions_are_scored_and_worth_nothing(reward):
         assert 0 <= found["score"] <= 1, "the format's, at the most"
 
 
+def test_no_completion_is_drawn_twice():
+    count = 100 * len(FAMILIES)
+    assert len({hostile.text for hostile in draw(count)}) == count
+
+
 def test_the_corpus_can_be_drawn_again():
     assert list(draw(100, seed=3)) == list(draw(100, seed=3)) != list(draw(100, seed=4))

@@ -80,6 +80,14 @@ def test_last_boxed(text: str, boxed: str | None) -> None:
         ("a + b + c", "a + b", "different"),
         (r"64\%", "0.64", "different"),
         ("5", r"\frac{1}{0}", "different"),
+        ("5", "4=5", "different"),
+        ("5", "1=1=5", "different"),
+        ("5", "x=4=5", "different"),
+        ("5", "{4} = 5", "different"),
+        ("1234", "1,235=1234", "different"),
+        ("5", "5=5.0", "equal"),
+        ("5", "x=5", "equal"),
+        ("5", "2+3=5", "equal"),
         ("5", "", "no_answer"),
         ("5", "((((", "unparseable"),
         ("5", "5" * (MAX_CHARS + 1), "too_long"),
@@ -91,6 +99,12 @@ def test_last_boxed(text: str, boxed: str | None) -> None:
 )
 def test_equivalent(gold: str, answer: str, outcome: str) -> None:
     assert equivalent(gold, answer) == outcome
+
+
+def test_a_gold_that_is_no_text() -> None:
+    assert [score(r"\boxed{\frac{10}{2}}", gold)["acc"] for gold in (5, 5.0)] == [1.0, 1.0]
+    with pytest.raises(TypeError, match=r"the gold must be text, not None \(NoneType\)"):
+        score(r"\boxed{5}", None)
 
 
 def test_gold_and_answer_are_not_swapped() -> None:

@@ -200,6 +200,12 @@ def test_score_is_format_plus_accuracy() -> None:
     assert found == {"score": 0.0, "acc": 0.0, "format": 0.0, "verify_failed": 0.0, "outcome": "no_answer"}
 
 
+def test_a_gold_that_is_no_text() -> None:
+    assert [score("5", gold)["acc"] for gold in (5, 5.0)] == [RIGHT, RIGHT]
+    with pytest.raises(TypeError, match=r"the gold must be text, not None \(NoneType\)"):
+        score("5", None)
+
+
 def test_the_first_failed_comparison_is_the_last() -> None:
     completion = rf"\boxed{{{', '.join([TOWER] * 9)}}}"
     result = compute_score("", completion, "1,2,3,4,5,6,7,8,9", timeout=0.5)

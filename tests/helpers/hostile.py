@@ -19,12 +19,16 @@ class Hostile:
 
 
 def draw(count: int, seed: int = 0) -> Iterator[Hostile]:
-    """`count` completions, the families in turn."""
+    """`count` completions, the families in turn, with as many different answers."""
     rng = random.Random(seed)
     families = list(FAMILIES.items())
+    drawn: set[str] = set()
     for number in range(count):
         name, family = families[number % len(families)]
         answer = family(rng)
+        while answer in drawn:
+            answer = family(rng)
+        drawn.add(answer)
         yield Hostile(
             name, answer if name in WHOLE else f"<think>\n{_noise(rng)}</think>\n<answer>\\boxed{{{answer}}}</answer>"
         )
@@ -41,8 +45,8 @@ def _factorials(rng: random.Random) -> str:
 
 def _brackets(rng: random.Random) -> str:
     left, right = rng.choice(["()", "[]", ("\\left(", "\\right)"), ("{", "}"), ("\\frac{1}{", "}"), ("\\sqrt{", "}")])
-    depth = rng.choice([10, 100, 300, 1_000, 10_000])
-    return left * depth + "1" + right * rng.choice([depth, depth - 1, 0])
+    depth = round(10 ** rng.uniform(1, 4))
+    return left * depth + str(rng.randint(1, 999)) + right * rng.choice([depth, depth - 1, 0])
 
 
 def _matrices(rng: random.Random) -> str:
@@ -54,11 +58,11 @@ def _matrices(rng: random.Random) -> str:
 def _sums(rng: random.Random) -> str:
     what, bound = rng.choice(["\\sum", "\\prod", "\\int"]), rng.choice(["\\infty", "10^{10}", "9^{9^{9}}", "n!"])
     term = rng.choice(["n^n", "1/n", "n!", "\\sin(n)", "2^{2^n}"])
-    return f"{what}_{{n=1}}^{{{bound}}} {term}"
+    return f"{what}_{{n={rng.randint(1, 9_999)}}}^{{{bound}}} {term}"
 
 
 def _long(rng: random.Random) -> str:
-    size = rng.choice([10**3, 10**4, 10**5, 10**6])
+    size = round(10 ** rng.uniform(3, 6))
     return rng.choice(["9", "1+", "x^", "\\frac", ",", " ", "\\text{a}", "-", "."]) * (size // 2)
 
 
@@ -73,7 +77,7 @@ def _bytes(rng: random.Random) -> str:
 
 
 def _code(rng: random.Random) -> str:
-    return rng.choice(
+    lines = rng.sample(
         [
             "__import__('os').system('exit 1')",
             "\\input{/etc/passwd}",
@@ -85,8 +89,10 @@ def _code(rng: random.Random) -> str:
             "%s%n%x",
             "\\def\\a{\\a\\a}\\a",
             "\\newcommand{\\b}{\\b}\\b",
-        ]
-    ) * rng.randint(1, 30)
+        ],
+        2,
+    )
+    return "".join(line * rng.randint(1, 30) for line in lines)
 
 
 def _equations(rng: random.Random) -> str:
