@@ -90,11 +90,12 @@ def _run(study: Study, arm: str, seed: int, overrides: Sequence[str], out: Path)
 def share_starts(runs: Sequence[Run]) -> list[list[Run]]:
     """Runs grouped so that each group needs one start of the stack.
 
-    Runs that save checkpoints start by themselves, as they go on by themselves after a kill.
+    Runs that save checkpoints start by themselves, as they go on by themselves after a kill; so do those of verl's V1
+    trainers, which start their engine themselves.
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        alone = run.config.trainer.save_freq > 0
+        alone = run.config.trainer.save_freq > 0 or run.config.trainer.use_v1
         groups.setdefault(run.name if alone else engine_side(run.config), []).append(run)
     return list(groups.values())
 

@@ -53,7 +53,7 @@ class FileCheckpointEngine(CheckpointEngine):
     async def send_weights(
         self, weights: Generator[tuple[str, torch.Tensor], None, None], global_steps: int | None = None
     ) -> None:
-        """Write the file under its name when it is whole. Every rank walks the weights: they are gathered on the way."""
+        """Write the file whole, then name it. Every rank walks the weights: they are gathered on the way."""
         if not self.is_master:
             for _ in weights:
                 pass

@@ -69,6 +69,10 @@ def hand_over(workers: dict, trainer: RayPPOTrainer, initial: Path) -> None:
 def main(folders: list[str]) -> None:
     """Train the runs of these folders; each holds the config of its run."""
     config = OmegaConf.load(Path(folders[0]) / CONFIG_FILE)
+    if config.trainer.use_v1:  # whose runs start by themselves
+        launch(config)
+        (Path(folders[0]) / DONE).write_text(inputs(config))
+        return
     config.sequence = folders
     launch(config, SequenceRunner)
 

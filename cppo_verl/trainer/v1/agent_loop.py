@@ -19,6 +19,9 @@ _VERLS_WORKER = AgentLoopWorkerTQ.__ray_metadata__.modified_class.__ray_actor_cl
 class CPPOAgentLoopWorkerTQ(LimitedRewards, _VERLS_WORKER):
     """verl's V1 worker; each training request has a seed, as in V0, and what went wrong is noted with the question."""
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)  # Ray would else send a copy of verl's, whose `super()` is of another class
+
     async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs):
         seed, is_training = self.config.cppo.rollout_seed, not trajectory["validate"]
         if seed is not None and is_training:

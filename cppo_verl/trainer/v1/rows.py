@@ -56,6 +56,18 @@ def read_scored(batch: KVBatchMeta, prompt_width: int, response_width: int) -> D
     return DataProto(TensorDict(tensors, batch_size=size), columns)
 
 
+def read_texts(batch: KVBatchMeta, tokenizer) -> dict[str, np.ndarray]:
+    """Columns `input`, `output` and `gts` of finished completions, for a dump."""
+    fields = ["prompts", "responses", "reward_model"]
+    data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
+    texts = {
+        "input": [tokenizer.decode(ids, skip_special_tokens=True) for ids in data["prompts"].unbind()],
+        "output": [tokenizer.decode(ids, skip_special_tokens=True) for ids in data["responses"].unbind()],
+        "gts": [question.get("ground_truth") for question in data["reward_model"]],
+    }
+    return {name: np.array(column, dtype=object) for name, column in texts.items()}
+
+
 def in_order(rows: DataProto, kept: torch.Tensor) -> list[int]:
     """The kept rows by question, in the order in which they were asked, and by sample within it."""
 

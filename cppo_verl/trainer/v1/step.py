@@ -30,7 +30,7 @@ from cppo_verl.trainer.rows import row_advantages, sampled_rows
 from cppo_verl.trainer.run_folder import RunFolder
 from cppo_verl.trainer.stages import data_metrics, outcome_advantages, timing_metrics, update_settings
 from cppo_verl.trainer.v1.queue import TRAIN, QuestionQueue
-from cppo_verl.trainer.v1.rows import in_order, read_scored, write_advantages
+from cppo_verl.trainer.v1.rows import in_order, read_scored, read_texts, write_advantages
 from cppo_verl.trainer.watchdog import run_watched
 
 
@@ -143,6 +143,8 @@ class CPPOStep(RunFolder, PPOTrainer):
         """A over all G completions of a question (paper Eq. 2), never renormalised after the pruning."""
         rollout = self.config.actor_rollout_ref.rollout
         rows = read_scored(completions, rollout.prompt_length, rollout.response_length)
+        if self.config.trainer.rollout_data_dir:
+            rows.non_tensor_batch |= read_texts(completions, self.tokenizer)
         return outcome_advantages(rows, self.config)
 
     def _gather(self, sampled: DataProto, allocation: Allocation, metrics: dict) -> KVBatchMeta:
@@ -196,6 +198,7 @@ class CPPOStep(RunFolder, PPOTrainer):
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """verl 0.9.1's with the planned mini-batch, of which it has no seam (see `RayCPPOTrainer._update_actor`)."""
+        batch.fields = None  # all there are: verl's list is of before the reference's were put
         batch.extra_info.update(update_settings(self.config, self.mini_batch_rows))
         output = rename_dict(self.actor_rollout_wg.update_actor(batch)["metrics"], "actor/")
         output["perf/mfu/actor"] = output.pop("actor/mfu")
@@ -266,6 +269,21 @@ class CPPOStep(RunFolder, PPOTrainer):
             super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)
         rows, devices = self._rows(), self._get_n_gpus_for_throughput()
         metrics |= data_metrics(*rows, metrics.get("actor/grad_norm")) | timing_metrics(*rows, timing_raw, devices)
+
+    def _log_rollout_data(self, batch: KVBatchMeta, timing_raw: dict, rollout_data_dir: str) -> None:
+        """All that was sampled, as in V0; verl's would dump what is left in the queue."""
+        with marked_timer("dump_rollout_generations", timing_raw, color="green"):
+            sampled, _ = self._rows()
+            sampled = sampled.select_idxs(in_order(sampled, torch.arange(len(sampled))))
+            told = {k: v.tolist() for k, v in sampled.non_tensor_batch.items() if k not in ("key", "tag", "uid")}
+            self._dump_generations(
+                inputs=told.pop("input"),
+                outputs=told.pop("output"),
+                gts=told.pop("gts"),
+                scores=sampled.batch["token_level_scores"].sum(dim=1).tolist(),
+                reward_extra_infos_dict=told,
+                dump_path=rollout_data_dir,
+            )
 
     # --- start-up and resume ---
 
