@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,6 +13,8 @@ from typing import Any, Literal, get_args
 Metric = Literal["smallest", "largest", "smallest_raw", "largest_raw", "random", "max_variance"]
 Scope = Literal["question", "batch"]
 ZeroVariance = Literal["keep", "drop"]
+MOST_DIGITS = 150
+"""Of P, and in its exponent: 1e99999999 as a fraction would fill the memory."""
 
 
 class ConfigError(ValueError):
@@ -108,36 +111,49 @@ class CPPOConfig:
         """Build from a `cppo:` block.
 
         Raises:
-            ConfigError: An unknown key (the nearest known one is named) or a value out of range.
+            ConfigError: Every unknown key (the nearest known one is named) and value out of range.
         """
         known = [field.name for field in dataclasses.fields(cls)]
         options = options or {}
-        for key in options:
-            if key not in known:
-                near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
-                raise ConfigError(f"unknown option cppo.{key}; did you mean cppo.{near}?")
-        return cls(**options)
+        faults = [
+            f"unknown option cppo.{key}; did you mean cppo.{nearest_word(key, known)}?"
+            for key in options
+            if key not in known
+        ]
+        try:
+            made = cls(**{key: options[key] for key in options if key in known})
+        except ConfigError as error:
+            faults += error.args
+        if faults:
+            raise ConfigError(*faults)
+        return made
 
 
 def as_written(number: float | str | Fraction) -> Fraction:
     """The exact value of a decimal or fraction as a person wrote it (0.9 -> 9/10, "1/3" -> 1/3).
 
     Raises:
-        ConfigError: Not a finite number.
+        ConfigError: Not a finite number, or one of hundreds of digits.
     """
-    if isinstance(number, bool):
-        raise ConfigError(f"cppo.pruning_rate={number!r} is not a number")
+    written = str(number)
     try:
-        return Fraction(str(number))
+        exponent = int(written.lower().partition("e")[2] or 0)
+        if isinstance(number, bool) or len(written) > MOST_DIGITS or abs(exponent) > MOST_DIGITS:
+            raise ValueError
+        return Fraction(written)
     except (ValueError, ZeroDivisionError):
-        raise ConfigError(f"cppo.pruning_rate={number!r} is not a number") from None
+        raise ConfigError(f"cppo.pruning_rate={reprlib.repr(number)} is not a number") from None
 
 
 def not_one_of(key: str, value: object, choices: Sequence[str]) -> Iterator[str]:
     """What to say of a value that is none of the choices; nothing where it is one."""
     if value not in choices:
-        near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.0)[0]
-        yield f"{key}={value!r} is not one of {', '.join(choices)}; did you mean {near}?"
+        yield f"{key}={value!r} is not one of {', '.join(choices)}; did you mean {nearest_word(value, choices)}?"
+
+
+def nearest_word(value: object, words: Sequence[str]) -> str:
+    """The word that looks most like a value."""
+    return difflib.get_close_matches(str(value), words, n=1, cutoff=0.0)[0]
 
 
 def _is_int(value: object) -> bool:

@@ -8,7 +8,7 @@ from rich.table import Table
 from cppo_verl.config import CPPOConfig
 from cppo_verl.planning import StepPlan
 from cppo_verl.preflight import num_train_rows, planned_steps
-from cppo_verl.sizes import GIB, Model, checkpoint_bytes, checkpoints_kept, estimate_memory
+from cppo_verl.sizes import GIB, Model, checkpoint_bytes, checkpoints_at_most, estimate_memory
 
 
 def plan_table(config: DictConfig, plan: StepPlan, model: Model) -> Table:
@@ -44,11 +44,11 @@ def plan_table(config: DictConfig, plan: StepPlan, model: Model) -> Table:
 
 
 def _checkpoints(config: DictConfig, steps: int, model: Model) -> str:
-    kept = checkpoints_kept(config, steps)
-    if not kept:
+    at_most = checkpoints_at_most(config, steps)
+    if not at_most:
         return "none (trainer.save_freq=-1)"
-    disk = _gib(kept * checkpoint_bytes(config, model))
-    return f"every {config.trainer.save_freq} steps, {kept} kept at the most: about {disk} GiB of disk"
+    disk = _gib(at_most * checkpoint_bytes(config, model))
+    return f"every {config.trainer.save_freq} steps, {at_most} at a time at the most: about {disk} GiB of disk"
 
 
 def _gib(size: int) -> str:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import reprlib
+import sys
 from dataclasses import dataclass
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationResolutionError
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from cppo_verl.config import not_one_of
+ABSENT = object()
+MOST = 10**9
+"""Of what is counted; more would overflow somewhere."""
 
 
 @dataclass(frozen=True)
 class Number:
     """What a number may be."""
 
-    low: float = -math.inf
-    high: float = math.inf
+    low: float
+    high: float = MOST
     whole: bool = True
     above_low: bool = False
     """The lowest value itself is not allowed."""
@@ -31,50 +34,83 @@ class Number:
         if (
             isinstance(value, bool)
             or not isinstance(value, int if self.whole else int | float)
-            or not math.isfinite(value)
+            or not abs(value) <= sys.float_info.max  # neither nan, nor infinite, nor an integer that no float holds
         ):
             return f"must be {self}"
         within = self.low <= value <= self.high and not (self.above_low and value == self.low)
         return None if within else f"must be {self}{self._nearest(value)}"
 
     def _nearest(self, value: float) -> str:
-        if not self.whole:
-            return ""
-        return f"; nearest: {min(max(value, self.low), self.high):g}"
+        return f"; nearest: {min(max(value, self.low), self.high)}" if self.whole else ""
 
     def __str__(self) -> str:
         kind = "a whole number" if self.whole else "a number"
-        low = "" if self.low == -math.inf else f" {'above' if self.above_low else 'from'} {self.low:g}"
-        high = "" if self.high == math.inf else f" to {self.high:g}"
+        low = f" {'above' if self.above_low else 'from'} {self.low}"
+        high = "" if self.high in (MOST, math.inf) else f" to {self.high}"
         special = "".join(f", or {'null' if value is None else value}" for value in self.also)
         return kind + low + high + special
+
+
+@dataclass(frozen=True)
+class Text:
+    """What a word or path may be."""
+
+    null: bool = False
+    many: bool = False
+    """A list of such is allowed too."""
+    one: bool = True
+    """A single one is allowed."""
+
+    def fault(self, value: object) -> str | None:
+        """What the value must be; None where it is."""
+        if value is None and self.null:
+            return None
+        if isinstance(value, ListConfig | list):
+            is_right = self.many and len(value) and all(isinstance(item, str) and item for item in value)
+        else:
+            is_right = self.one and isinstance(value, str) and value
+        return None if is_right else f"must be {self}"
+
+    def __str__(self) -> str:
+        kinds = ["a text"] * self.one + ["a list of texts, not empty"] * self.many + ["null"] * self.null
+        return ", or ".join(kinds)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """True or false."""
+
+    def fault(self, value: object) -> str | None:
+        """What the value must be; None where it is."""
+        return None if isinstance(value, bool) else "must be true or false"
 
 
 COUNT = Number(1)
 OPTIONAL_COUNT = Number(1, also=(None,))
 EVERY = Number(1, also=(-1,))
 SHARE = Number(0, 1, whole=False, above_low=True)
-POSITIVE = Number(0, whole=False, above_low=True)
-NOT_NEGATIVE = Number(0, whole=False)
+POSITIVE = Number(0, math.inf, whole=False, above_low=True)
+NOT_NEGATIVE = Number(0, math.inf, whole=False)
 
 LIMITS = {
-    "trainer.n_gpus_per_node": COUNT,
-    "trainer.nnodes": COUNT,
+    "trainer.n_gpus_per_node": Number(1, 1024),
+    "trainer.nnodes": Number(1, 10**5),
     "trainer.total_epochs": COUNT,
     "trainer.total_training_steps": OPTIONAL_COUNT,
     "trainer.save_freq": EVERY,
     "trainer.test_freq": EVERY,
     "trainer.max_actor_ckpt_to_keep": OPTIONAL_COUNT,
+    "trainer.v1.separate_async.parameter_sync_step": COUNT,
     "data.train_batch_size": COUNT,
     "data.max_prompt_length": COUNT,
     "data.max_response_length": COUNT,
     "data.train_max_samples": EVERY,
     "data.val_max_samples": EVERY,
-    "data.seed": Number(also=(None,)),
+    "data.seed": Number(-(2**63), 2**63 - 1, also=(None,)),
     "data.dataloader_num_workers": Number(0),
     "reward.num_workers": COUNT,
     "actor_rollout_ref.model.lora_rank": Number(0),
-    "actor_rollout_ref.rollout.n": COUNT,
+    "actor_rollout_ref.rollout.n": Number(1, 10**4),
     "actor_rollout_ref.rollout.temperature": POSITIVE,
     "actor_rollout_ref.rollout.top_p": SHARE,
     "actor_rollout_ref.rollout.top_k": Number(0, also=(-1,)),
@@ -99,7 +135,7 @@ LIMITS = {
     "actor_rollout_ref.actor.ulysses_sequence_parallel_size": COUNT,
     "actor_rollout_ref.actor.clip_ratio_low": NOT_NEGATIVE,
     "actor_rollout_ref.actor.clip_ratio_high": NOT_NEGATIVE,
-    "actor_rollout_ref.actor.clip_ratio_c": Number(1, whole=False, above_low=True),
+    "actor_rollout_ref.actor.clip_ratio_c": Number(1, math.inf, whole=False, above_low=True),
     "actor_rollout_ref.actor.entropy_coeff": NOT_NEGATIVE,
     "actor_rollout_ref.actor.kl_loss_coef": NOT_NEGATIVE,
     "actor_rollout_ref.actor.grad_clip": POSITIVE,
@@ -110,83 +146,65 @@ LIMITS = {
 }
 """Key to what its number may be."""
 
-CHOICES = {
-    "trainer.resume_mode": ("auto", "resume_path", "disable"),
-    "actor_rollout_ref.rollout.name": ("vllm", "sglang", "trtllm"),
-    "actor_rollout_ref.actor.strategy": (
-        *("fsdp", "fsdp2", "fsdp_turbo", "megatron"),
-        *("veomni", "torchtitan", "automodel", "mindspeed"),
-    ),
-    "actor_rollout_ref.actor.loss_agg_mode": (
-        *("token-mean", "token-sum", "seq-mean-token-sum"),
-        *("seq-mean-token-sum-norm", "seq-mean-token-mean"),
-    ),
-    "actor_rollout_ref.actor.kl_loss_type": tuple(
-        kind + straight_through
-        for kind in ("kl", "k1", "abs", "mse", "k2", "low_var_kl", "k3")
-        for straight_through in ("", "+")
-    ),
+
+TEXT, OPTIONAL_TEXT, TEXTS = Text(), Text(null=True), Text(many=True)
+KINDS = {
+    "trainer.default_local_dir": TEXT,
+    "trainer.device": TEXT,
+    "trainer.logger": TEXTS,
+    "trainer.resume_mode": TEXT,
+    "trainer.resume_from_path": OPTIONAL_TEXT,
+    "trainer.rollout_data_dir": OPTIONAL_TEXT,
+    "trainer.validation_data_dir": OPTIONAL_TEXT,
+    "trainer.use_v1": Flag(),
+    "trainer.v1.trainer_mode": TEXT,
+    "data.train_files": TEXTS,
+    "data.val_files": TEXTS,
+    "data.prompt_key": TEXT,
+    "data.filter_overlong_prompts": Flag(),
+    "reward.custom_reward_function.path": OPTIONAL_TEXT,
+    "reward.custom_reward_function.name": OPTIONAL_TEXT,
+    "reward.reward_model.enable": Flag(),
+    "reward.reward_model.model_path": OPTIONAL_TEXT,
+    "algorithm.adv_estimator": TEXT,
+    "actor_rollout_ref.model.path": TEXT,
+    "actor_rollout_ref.model.tokenizer_path": OPTIONAL_TEXT,
+    "actor_rollout_ref.model.external_lib": Text(null=True, many=True),
+    "actor_rollout_ref.model.trust_remote_code": Flag(),
+    "actor_rollout_ref.rollout.log_prob_use_dynamic_bsz": Flag(),
+    "actor_rollout_ref.ref.log_prob_use_dynamic_bsz": Flag(),
+    "actor_rollout_ref.actor.use_dynamic_bsz": Flag(),
+    "actor_rollout_ref.actor.use_kl_loss": Flag(),
+    "actor_rollout_ref.actor.checkpoint.save_contents": Text(many=True, one=False),
+    "actor_rollout_ref.actor.checkpoint.load_contents": Text(many=True, one=False),
 }
-"""Key to what its word may be, in verl 0.9.1."""
-LOGGERS = (
-    *("wandb", "mlflow", "swanlab", "vemlp_wandb", "tensorboard", "console", "clearml", "trackio", "file"),
-    *("rl_insight", "tracking"),
-)
-"""What `trainer.logger` may list, in verl 0.9.1."""
+"""Key to what else its value may be."""
 
 
-def number_faults(config: DictConfig) -> dict[str, str]:
-    """Every number out of its range, or of another type: key to message."""
+def block_faults(config: DictConfig) -> list[str]:
+    """Every block of options that is none; nothing else can be checked then."""
+    paths = (key.split(".")[:-1] for key in (*LIMITS, *KINDS, "cppo."))
+    faults: dict[str, str] = {}
+    for block in dict.fromkeys(".".join(path[:end]) for path in paths for end in range(1, len(path) + 1)):
+        value = value_at(config, block)
+        if not isinstance(value, DictConfig) and not block.startswith(tuple(f"{none}." for none in faults)):
+            faults[block] = f"{block}={None if value is ABSENT else value!r} must be a block of options"
+    return list(faults.values())
+
+
+def value_faults(config: DictConfig) -> dict[str, str]:
+    """Every number out of its range, and every value of another type: key to message."""
     faults = {}
-    for key, number in LIMITS.items():
-        try:
-            value = OmegaConf.select(config, key, throw_on_missing=False)
-        except InterpolationResolutionError:  # of a number that is named itself
-            continue
-        if why := number.fault(value):
-            faults[key] = f"{key}={value!r} {why}"
+    for key, kind in (LIMITS | KINDS).items():
+        value = value_at(config, key)
+        if value is not ABSENT and (why := kind.fault(value)):
+            faults[key] = f"{key}={reprlib.repr(value) if key in LIMITS else repr(value)} {why}"
     return faults
 
 
-def word_faults(config: DictConfig) -> Iterator[str]:
-    """Every word that verl does not know."""
-    for key, choices in CHOICES.items():
-        yield from not_one_of(key, OmegaConf.select(config, key), choices)
-    loggers = config.trainer.logger
-    for logger in [loggers] if isinstance(loggers, str) else loggers or []:
-        yield from not_one_of("trainer.logger", logger, LOGGERS)
-
-
-def length_faults(config: DictConfig) -> Iterator[str]:
-    """Micro-batches too small for the longest sequence: verl would stop when the first one of that length comes.
-
-    Only of a config that `number_faults` finds nothing in.
-    """
-    parts, longest = config.actor_rollout_ref, config.data.max_prompt_length + config.data.max_response_length
-    shards = parts.actor.ulysses_sequence_parallel_size
-    for key, is_dynamic in (
-        ("actor.ppo_max_token_len_per_gpu", parts.actor.use_dynamic_bsz),
-        ("rollout.log_prob_max_token_len_per_gpu", parts.rollout.log_prob_use_dynamic_bsz),
-        ("ref.log_prob_max_token_len_per_gpu", parts.ref.log_prob_use_dynamic_bsz),
-    ):
-        size = OmegaConf.select(parts, key)
-        if is_dynamic and size * shards < longest:
-            yield (
-                f"actor_rollout_ref.{key}={size} is less than the longest sequence, data.max_prompt_length + "
-                f"data.max_response_length = {longest}"
-                + (f" over {shards} shards" if shards > 1 else "")
-                + f"; set it to {-(-longest // shards)} or more"
-            )
-    room = parts.rollout.max_model_len
-    if room is not None and room < longest:
-        yield (
-            f"actor_rollout_ref.rollout.max_model_len={room} is less than data.max_prompt_length + "
-            f"data.max_response_length = {longest}; set it to {longest}, or to null"
-        )
-    ranks, shards = config.trainer.n_gpus_per_node * config.trainer.nnodes, parts.rollout.tensor_model_parallel_size
-    if ranks % shards:
-        fits = max(size for size in range(1, min(shards, ranks) + 1) if ranks % size == 0)
-        yield (
-            f"actor_rollout_ref.rollout.tensor_model_parallel_size={shards} does not divide the {ranks} devices; "
-            f"nearest that works: {fits}"
-        )
+def value_at(config: DictConfig, key: str) -> object:
+    """A key's value; `ABSENT` of one that the config does not have, or that is derived from a wrong one."""
+    try:
+        return OmegaConf.select(config, key, default=ABSENT)
+    except OmegaConfBaseException:
+        return ABSENT

@@ -2,55 +2,152 @@
 
 from __future__ import annotations
 
+import json
+from functools import cache
 from pathlib import Path
+from typing import Any
+
+CONFIGS = ("config.json", "tokenizer_config.json")
+TOKENIZERS = ("tokenizer*", "vocab*", "*.model", "*.tiktoken", "tekken.json")
+"""Files of which a tokenizer has one at least."""
 
 
 def model_fault(path: str, *, trust_remote_code: bool = False) -> str | None:
     """Why there is no model at a folder or hub id; None where there is one."""
     try:
-        _config(path, trust_remote_code)
-    except (OSError, ValueError) as error:
-        why = str(error).splitlines()[0]
+        read_config(path, trust_remote_code=trust_remote_code)
+    except ValueError as error:
         return (
-            f"no model at {path} ({why}); give a folder that holds a model, or a hub id that can be reached or was "
+            f"no model at {path} ({error}); give a folder that holds a model, or a hub id that can be reached or was "
             "downloaded with: hf download ID"
         )
     return None
 
 
-def tokenizer_fault(path: str, *, trust_remote_code: bool = False) -> str | None:
-    """Why a tokenizer would run code of the model's; verl 0.9.1's reward workers do not ask whether they may."""
-    from transformers.models.auto.tokenization_auto import get_tokenizer_config
-
-    if trust_remote_code or "auto_map" not in get_tokenizer_config(Path(path).expanduser()):
+def code_fault(path: str, *, trust_remote_code: bool = False) -> str | None:
+    """Why a model would run code of its own; verl 0.9.1's reward workers do not ask whether they may."""
+    try:
+        contents = {name: _read_json(_folder(path) / name) for name in CONFIGS}
+    except FileNotFoundError:  # said by `model_fault`
+        return None
+    except ValueError as error:
+        return str(error)
+    with_code = ", ".join(name for name, content in contents.items() if "auto_map" in content)
+    if trust_remote_code or not with_code:
         return None
     return (
-        f"the tokenizer of {path} brings code of its own (auto_map in tokenizer_config.json), which would be run; look "
-        "at it, and allow it with actor_rollout_ref.model.trust_remote_code=true"
+        f"{path} brings code of its own (auto_map in {with_code}), which would be run; look at it, and allow it with "
+        "actor_rollout_ref.model.trust_remote_code=true"
     )
 
 
 def weights_fault(path: str) -> str | None:
     """Why a folder's model cannot be loaded; None of one that can, and of a hub id."""
     folder = Path(path).expanduser()
-    if not folder.is_dir() or any(file for kind in ("safetensors", "bin") for file in folder.glob(f"*.{kind}")):
+    if not folder.is_dir():
         return None
+    for kind in ("safetensors", "bin"):
+        if any(folder.glob(f"*.{kind}")):
+            return _shards_fault(folder, kind)
     return f"{folder} holds a config but no weights (*.safetensors or *.bin)"
+
+
+def tokenizer_fault(path: str) -> str | None:
+    """Why there is no tokenizer in a folder, or no such hub id; None where there is."""
+    try:
+        folder = _folder(path)
+    except FileNotFoundError as error:
+        return f"no tokenizer at {path} ({error})"
+    is_of_hub = not Path(path).expanduser().is_dir()  # of which only the configs are looked at
+    if is_of_hub or any(file for pattern in TOKENIZERS for file in folder.glob(pattern)):
+        return None
+    return f"{folder} holds no tokenizer ({', '.join(TOKENIZERS)})"
 
 
 def num_positions(path: str, *, trust_remote_code: bool = False) -> int | None:
     """How long a sequence the model takes; None where its config does not say, or stretches it."""
     try:
-        text = _config(path, trust_remote_code).get_text_config()
-    except (OSError, ValueError):
+        text = read_config(path, trust_remote_code=trust_remote_code).get_text_config()
+    except ValueError:
         return None
     # Its name in transformers 5, and before.
     rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
     return None if rope.get("factor") else getattr(text, "max_position_embeddings", None)
 
 
-def _config(path: str, trust_remote_code: bool):
+def read_config(path: str, *, trust_remote_code: bool = False) -> Any:
+    """transformers' config of a folder or hub id.
+
+    Raises:
+        ValueError: Why there is none.
+    """
     from transformers import AutoConfig
 
-    local = Path(path).expanduser()
-    return AutoConfig.from_pretrained(local if local.is_dir() else path, trust_remote_code=trust_remote_code)
+    try:
+        folder = _folder(path)
+        _read_json(folder / "config.json")
+        return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except Exception as error:  # a broken config leads transformers to errors of any kind
+        kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
+        raise ValueError(f"{kind}{_first_line(error)}") from error
+
+
+def _folder(path: str) -> Path:
+    """Where a model's configs are.
+
+    Raises:
+        FileNotFoundError: Nowhere.
+    """
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return folder
+    found = _in_cache(path)
+    if isinstance(found, str):
+        raise FileNotFoundError(found)
+    return found
+
+
+@cache
+def _in_cache(repo: str) -> Path | str:
+    """The folder that a hub id's configs were downloaded to, or why not. Asked once: silence takes a minute."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repo, allow_patterns=[*CONFIGS, "*.py"]))
+    except Exception as error:  # noqa: BLE001 - also those of its HTTP library
+        return _first_line(error)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    """An object; an empty one of a file that is not there.
+
+    Raises:
+        ValueError: It holds something else.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{file} cannot be read as JSON: {_first_line(error)}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} is not a JSON object")
+    return content
+
+
+def _shards_fault(folder: Path, kind: str) -> str | None:
+    """Which files an index names that are not there."""
+    for index in folder.glob(f"*.{kind}.index.json"):
+        try:
+            shards = _read_json(index).get("weight_map")
+        except ValueError as error:
+            return str(error)
+        if not isinstance(shards, dict):
+            return f"{index} has no weight_map"
+        gone = sorted({name for name in map(str, shards.values()) if not (folder / name).is_file()})
+        if gone and not (folder / index.name.removesuffix(".index.json")).is_file():
+            more = f" and {len(gone) - 1} more" if gone[1:] else ""
+            return f"{folder} lacks {gone[0]}{more}, which {index.name} names"
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -17,11 +17,16 @@ rows = questions * keep; rows and mini_batch_rows divide by dp_size; mini_batch_
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from heapq import merge
 from itertools import islice
+from math import floor, isqrt
 
 from cppo_verl.config import ConfigError, as_written
+
+TRIES = 4096
+"""Values of an option that are tried at the most for one that works."""
 
 
 @dataclass(frozen=True)
@@ -150,30 +155,42 @@ class _Request:
         return StepPlan(self.n, keep, rows // keep, rows, self.mini * per_question, self.dp)
 
 
+def largest_divisor(number: int, most: int) -> int:
+    """The largest divisor of a number that is at most so large; found in about sqrt(number) tries."""
+    small = [d for d in range(1, isqrt(number) + 1) if number % d == 0]
+    return max(d for pair in ((d, number // d) for d in small) for d in pair if d <= max(most, 1))
+
+
 def _advice(asked: _Request) -> str:
     """One working change for each of P, G and the batch size, where there is one near."""
     tries = {
-        "cppo.pruning_rate": (_rates(asked), _decimal),
-        "actor_rollout_ref.rollout.n": (_sizes(asked, "n", asked.n), str),
-        "data.train_batch_size": (_sizes(asked, "batch", asked.batch), str),
-        "actor_rollout_ref.actor.ppo_mini_batch_size": (_sizes(asked, "mini", asked.mini), str),
+        "cppo.pruning_rate": ("rate", _rates(asked), _decimal),
+        "actor_rollout_ref.rollout.n": ("n", _multiples(asked.n, (1 - asked.rate).denominator), str),
+        "data.train_batch_size": ("batch", _multiples(asked.batch, asked.mini), str),
+        "actor_rollout_ref.actor.ppo_mini_batch_size": ("mini", _nearest(asked.mini, asked.batch), str),
     }
-    found = [f"{name}={show(value)}" for name, (values, show) in tries.items() for value in islice(values, 1)]
+    found = []
+    for name, (field, values, show) in tries.items():
+        works = (value for value in islice(values, TRIES) if not replace(asked, **{field: value}).fault())
+        found += [f"{name}={show(value)}" for value in islice(works, 1)]
     return "Nearest that works: " + ", or ".join(found) if found else "No single nearby change works"
 
 
 def _rates(asked: _Request) -> Iterator[Fraction]:
-    rates = sorted((1 - Fraction(k, asked.n) for k in range(1, asked.n + 1)), key=lambda p: abs(p - asked.rate))
-    return (rate for rate in rates if not _with(asked, rate=rate).fault())
+    """P of which k is whole, the nearest first."""
+    return (1 - Fraction(k, asked.n) for k in _nearest(asked.n * (1 - asked.rate), asked.n))
 
 
-def _sizes(asked: _Request, field: str, value: int) -> Iterator[int]:
-    near = (value + sign * step for step in range(1, 4 * value + 65) for sign in (-1, 1))
-    return (size for size in near if size >= 1 and not _with(asked, **{field: size}).fault())
+def _multiples(value: int, unit: int) -> Iterator[int]:
+    """Multiples of a unit, those nearest to a value first."""
+    return (unit * times for times in _nearest(Fraction(value, unit), (5 * value + 64) // unit))
 
 
-def _with(asked: _Request, **changes) -> _Request:
-    return _Request(**{**asked.__dict__, **changes})
+def _nearest(value: int | Fraction, most: int) -> Iterator[int]:
+    """Whole numbers from 1, those nearest to a value first."""
+    below = floor(value)
+    sides = range(min(below, most), 0, -1), range(max(below + 1, 1), most + 1)
+    return merge(*sides, key=lambda number: abs(number - value))
 
 
 def _decimal(value: Fraction) -> str:

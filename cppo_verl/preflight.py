@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable, Container, Iterable, Iterator
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from cppo_verl.checkpoints import fault, step_of
+from cppo_verl import on_disk
 from cppo_verl.config import ConfigError, CPPOConfig
-from cppo_verl.data.check import MissingFile, RowsError, overlong, read_rows, remarks
-from cppo_verl.limits import length_faults, number_faults, word_faults
-from cppo_verl.model_check import model_fault, num_positions, tokenizer_fault, weights_fault
+from cppo_verl.data.check import read_rows, remarks
+from cppo_verl.lengths import DEVICES, LENGTHS, length_faults, position_faults
+from cppo_verl.limits import block_faults, value_faults
 from cppo_verl.planning import StepPlan
-from cppo_verl.rewards.own import function_fault
-from cppo_verl.sizes import GIB, checkpoint_bytes, read_model
-from cppo_verl.trainer.checks import check_micro_batches, plan_from_config, refusals
+from cppo_verl.trainer.checks import micro_batch_faults, plan_from_config, refusals, resume_refusals
+from cppo_verl.words import word_faults
 
 CONFIG_FILE = "config.yaml"
-SPLITS = "train", "val"
-DEVICES = "trainer.n_gpus_per_node", "trainer.nnodes"
-LENGTHS = "data.max_prompt_length", "data.max_response_length"
+FREQUENCIES = "trainer.save_freq", "trainer.test_freq"
+FILES = "data.train_files", "data.val_files"
+MODEL = "actor_rollout_ref.model.path", "actor_rollout_ref.model.trust_remote_code"
+TOKENIZER = "actor_rollout_ref.model.tokenizer_path"
+REWARD = tuple(f"reward.custom_reward_function.{option}" for option in ("path", "name"))
+REWARD_MODEL = tuple(f"reward.reward_model.{option}" for option in ("enable", "model_path"))
+CONTENTS = tuple(f"actor_rollout_ref.actor.checkpoint.{option}" for option in ("save_contents", "load_contents"))
 PLANNED = (
     *("actor_rollout_ref.rollout.n", "data.train_batch_size", "actor_rollout_ref.actor.ppo_mini_batch_size"),
     *("actor_rollout_ref.actor.ulysses_sequence_parallel_size", "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu"),
     *(f"actor_rollout_ref.{part}.log_prob_micro_batch_size_per_gpu" for part in ("rollout", "ref")),
+    *("trainer.use_v1", "trainer.v1.trainer_mode", "trainer.v1.separate_async.parameter_sync_step"),
 )
-"""Numbers that a plan is made of."""
+"""What a plan is made of, besides the devices."""
+ENGINES = {"vllm": "vllm", "sglang": "sglang", "trtllm": "tensorrt_llm"}
+"""`actor_rollout_ref.rollout.name` to the package that it takes."""
+Faults = Iterable[str]
 
 
 def check(config: DictConfig) -> StepPlan:
@@ -42,34 +49,59 @@ def check(config: DictConfig) -> StepPlan:
     Raises:
         ConfigError: Everything that was found wrong, a line each.
     """
-    numbers, plan = number_faults(config), None
-    faults = [*numbers.values(), *word_faults(config)]
-
-    def right(*keys: str) -> bool:
-        """Whether a check may reckon with these numbers."""
-        return not any(key in numbers for key in keys)
-
-    _caught(lambda: CPPOConfig.from_mapping(config.cppo), faults)
-    if right(*DEVICES):
-        faults += _device_faults(config)
-    if right("trainer.save_freq", "trainer.test_freq"):
-        faults += _best_faults(config)
-    if right("data.max_prompt_length"):
-        faults += _prompt_faults(config)
-    if not numbers:
-        faults += length_faults(config)
-    if right(*LENGTHS):
-        faults += _position_faults(config)
-    if right(*DEVICES, *PLANNED):
-        plan = _caught(lambda: _plan(config), faults)
-    faults += [*refusals(config), *_data_faults(config), *_model_faults(config), *_reward_faults(config)]
-    faults += _resume_faults(config)
-    if plan and not faults:
-        _caught(lambda: plan.steps_per_epoch(num_train_rows(config)), faults)
-        faults += _disk_faults(config)
+    if faults := block_faults(config):
+        raise ConfigError(*faults)
+    wrong = value_faults(config)
+    faults = [*wrong.values()]
+    for what, (ask, *needs) in _checks(wrong).items():
+        if not any(key in wrong for key in needs):
+            faults += _answers(what, ask, config)
+    if not faults:
+        faults += _answers("the steps of an epoch", _epoch_faults, config)
+        faults += _answers("the room for checkpoints", lambda c: on_disk.room_faults(c, planned_steps(c)), config)
     if faults:
         raise ConfigError(*dict.fromkeys(faults))
-    return plan
+    return plan_from_config(config)
+
+
+def _checks(wrong: Container[str]) -> dict[str, tuple]:
+    """What is checked: a function from config to faults, and the keys whose values it reckons with."""
+    data = {
+        f"data.{split}_files": (partial(on_disk.data_faults, split=split), f"data.{split}_files", "data.prompt_key")
+        for split in on_disk.SPLITS
+    }
+    return {
+        "the words": (partial(word_faults, wrong=wrong),),
+        "the options of cppo": (_cppo_faults,),
+        "the devices": (_device_faults, *DEVICES),
+        "the rollout engine": (_engine_faults,),
+        "cppo.save_best": (_best_faults, *FREQUENCIES),
+        "the validation questions": (on_disk.held_out_faults, "data.val_files"),
+        "the prompts": (
+            on_disk.prompt_faults,
+            *("data.max_prompt_length", "data.prompt_key", "data.filter_overlong_prompts"),
+            *(*FILES, *MODEL, TOKENIZER),
+        ),
+        "the lengths": (partial(length_faults, wrong=wrong),),
+        "the positions of the model": (position_faults, *LENGTHS, *MODEL),
+        "the plan of a step": (_plan_faults, *DEVICES, *PLANNED),
+        "what CPPO refuses": (refusals, "actor_rollout_ref.model.external_lib"),
+        "what a resume needs": (resume_refusals, "trainer.save_freq", *CONTENTS),
+        **data,
+        "the model": (on_disk.model_faults, *MODEL, TOKENIZER, *REWARD_MODEL),
+        "the reward function": (on_disk.reward_faults, *REWARD),
+        "trainer.resume_from_path": (on_disk.resume_faults, "trainer.resume_from_path"),
+        "the run folder": (on_disk.folder_faults, "trainer.default_local_dir"),
+    }
+
+
+def _answers(what: str, ask: Callable[[DictConfig], Faults], config: DictConfig) -> list[str]:
+    try:
+        return list(ask(config))
+    except ConfigError as error:
+        return [*map(str, error.args)]
+    except Exception as error:  # noqa: BLE001 - of a file or value that nobody thought of: better said than a traceback
+        return [f"could not check {what}: {type(error).__name__}: {error}"]
 
 
 def describe(config: DictConfig, plan: StepPlan) -> str:
@@ -93,7 +125,7 @@ def save_config(config: DictConfig) -> None:
 
 def num_train_rows(config: DictConfig) -> int:
     """Questions in the training data, as verl will take them."""
-    rows = sum(pq.read_metadata(path).num_rows for path in _paths(config.data.train_files))
+    rows = sum(pq.read_metadata(path).num_rows for path in on_disk.paths(config.data.train_files))
     limit = config.data.train_max_samples
     return rows if limit < 0 else min(rows, limit)
 
@@ -104,88 +136,27 @@ def planned_steps(config: DictConfig) -> int:
     return min(config.trainer.total_training_steps or of_data, of_data)
 
 
-def _plan(config: DictConfig) -> StepPlan:
-    plan = plan_from_config(config)
-    check_micro_batches(config, plan)
-    return plan
-
-
-def _caught(question: Callable, faults: list[str]):
-    try:
-        return question()
-    except ConfigError as error:
-        faults.extend(map(str, error.args))
-        return None
-
-
-def _paths(files: str | ListConfig) -> list[Path]:
-    return [Path(path).expanduser() for path in ([files] if isinstance(files, str) else files)]
-
-
-def _data_faults(config: DictConfig) -> Iterator[str]:
-    for key in (f"{split}_files" for split in SPLITS):
-        for path in _paths(config.data[key]):
-            try:
-                read_rows(path, config.data.prompt_key)
-            except MissingFile as error:
-                hold_out = " --validation 500" if path.name == "validation.parquet" else ""
-                yield f"data.{key}: {error}; {config.data_hint}{hold_out}"
-            except RowsError as error:
-                yield f"data.{key}: {error}"
-
-
-def _prompt_faults(config: DictConfig) -> Iterator[str]:
-    if config.data.filter_overlong_prompts:
-        return
-
-    @cache
-    def tokenizer():
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(Path(config.actor_rollout_ref.model.path).expanduser())
-
-    def tokenize(messages: list[dict[str, str]]) -> list[int]:
-        return tokenizer().apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-
-    for path in (path for split in SPLITS for path in _paths(config.data[f"{split}_files"])):
-        try:
-            why = overlong(read_rows(path, config.data.prompt_key), config.data.max_prompt_length, tokenize)
-        except (OSError, ValueError):  # no such file, model or chat template: said elsewhere, or verl's to say
-            continue
-        if why:
-            yield why
-
-
 def remarks_on_data(config: DictConfig) -> list[str]:
     """What should be known of a run's data, which `check` has found no fault in."""
     data = config.data
-    train, val = ([read_rows(path, data.prompt_key) for path in _paths(data[f"{split}_files"])] for split in SPLITS)
+    train, val = (
+        [read_rows(path, data.prompt_key) for path in on_disk.paths(data[f"{split}_files"])] for split in on_disk.SPLITS
+    )
     return list(remarks(train, val))
 
 
-def _model_faults(config: DictConfig) -> Iterator[str]:
-    model = config.actor_rollout_ref.model
-    given = {"path": model.path, "trust_remote_code": model.trust_remote_code}
-    why = model_fault(**given) or tokenizer_fault(**given) or (None if config.dry_run else weights_fault(model.path))
-    if why:
-        yield f"actor_rollout_ref.model.path: {why}"
+def _cppo_faults(config: DictConfig) -> Faults:
+    CPPOConfig.from_mapping(config.cppo)
+    return ()
 
 
-def _position_faults(config: DictConfig) -> Iterator[str]:
-    model, prompt = config.actor_rollout_ref.model, config.data.max_prompt_length
-    longest = prompt + config.data.max_response_length
-    positions = num_positions(model.path, trust_remote_code=model.trust_remote_code)
-    if positions and longest > positions:
-        yield (
-            f"data.max_prompt_length + data.max_response_length = {longest} is more than the {positions} positions of "
-            f"the model; the nearest that works: data.max_response_length={positions - prompt}"
-        )
+def _plan_faults(config: DictConfig) -> Faults:
+    return micro_batch_faults(config, plan_from_config(config))
 
 
-def _reward_faults(config: DictConfig) -> Iterator[str]:
-    given = config.reward.custom_reward_function
-    if given.path and (why := function_fault(given.path, given.name)):
-        yield f"reward.custom_reward_function: {why}"
+def _epoch_faults(config: DictConfig) -> Faults:
+    plan_from_config(config).steps_per_epoch(num_train_rows(config))
+    return ()
 
 
 def _device_faults(config: DictConfig) -> Iterator[str]:
@@ -203,49 +174,22 @@ def _device_faults(config: DictConfig) -> Iterator[str]:
         )
 
 
-def _disk_faults(config: DictConfig) -> Iterator[str]:
-    if config.trainer.save_freq <= 0 or config.dry_run:
-        return
-    model, folder = config.actor_rollout_ref.model, Path(config.trainer.default_local_dir)
-    there = next(path for path in (folder, *folder.parents) if path.is_dir())
-    try:
-        needed = checkpoint_bytes(config, read_model(model.path, trust_remote_code=model.trust_remote_code))
-    except ValueError:  # a model of a kind that transformers cannot lay out without its weights
-        return
-    if (free := shutil.disk_usage(there).free) < needed:
+def _engine_faults(config: DictConfig) -> Iterator[str]:
+    name = config.actor_rollout_ref.rollout.name
+    package = ENGINES.get(name) if isinstance(name, str) else None
+    if package and not config.dry_run and find_spec(package) is None:
+        there = [name for name, package in ENGINES.items() if find_spec(package)]
         yield (
-            f"a checkpoint of this run takes about {needed / GIB:.1f} GiB, and {there} has {free / GIB:.1f} GiB free; "
-            "make room, give another trainer.default_local_dir, or save none: trainer.save_freq=-1"
+            f"actor_rollout_ref.rollout.name={name}, but {package} is not installed; "
+            f"{f'there is {there[0]}' if there else 'nor is another engine'}"
         )
 
 
 def _best_faults(config: DictConfig) -> Iterator[str]:
-    if not config.cppo.get("save_best"):
-        return
     save, test = config.trainer.save_freq, config.trainer.test_freq
-    if save <= 0 or test <= 0 or test % save:
+    if config.cppo.get("save_best") and (save <= 0 or test <= 0 or test % save):
         nearest = save if save > 0 else max(test, 1)
         yield (
             f"cppo.save_best=true keeps a checkpoint of a validated step: trainer.save_freq={save} must divide "
             f"trainer.test_freq={test}; set both to {nearest}"
         )
-    for path in filter(Path.is_file, _paths(config.data.val_files)):
-        rows = pq.read_table(path, columns=["extra_info"]).column("extra_info").to_pylist()
-        if any(row.get("split") == "test" for row in rows):
-            yield (
-                f"cppo.save_best=true would choose the checkpoint on test questions: data.val_files={path} holds "
-                "some; prepare the data with --validation 500 and validate on validation.parquet (mode=save_best)"
-            )
-
-
-def _resume_faults(config: DictConfig) -> Iterator[str]:
-    trainer = config.trainer
-    if trainer.resume_mode != "resume_path":
-        return
-    folder = Path(trainer.resume_from_path or "")
-    if not folder.name.removeprefix("global_step_").isdigit():
-        yield f"trainer.resume_from_path={trainer.resume_from_path} is no checkpoint; give the path of a global_step_N"
-    elif not folder.is_dir():
-        yield f"trainer.resume_from_path={folder} is not there; trainer.resume_mode=auto takes the run's latest"
-    elif why := fault(folder, tracked=step_of(folder)):
-        yield f"trainer.resume_from_path={folder} is not complete ({why}); trainer.resume_mode=auto takes the last one"

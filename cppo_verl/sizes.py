@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+
+from cppo_verl.config import ConfigError
+from cppo_verl.model_check import read_config
 
 GIB = 2**30
 
@@ -46,9 +49,11 @@ def estimate_memory(config: DictConfig, model: Model) -> Memory:
     actor, ranks = parts.actor, config.trainer.n_gpus_per_node * config.trainer.nnodes
     longest = config.data.max_prompt_length + config.data.max_response_length
     tokens = actor.ppo_max_token_len_per_gpu if actor.use_dynamic_bsz else longest * actor.ppo_micro_batch_size_per_gpu
-    offloaded = actor.fsdp_config.param_offload, actor.fsdp_config.optimizer_offload
+    # Another engine than FSDP has its options elsewhere.
+    offloaded = [OmegaConf.select(actor, f"fsdp_config.{part}_offload") for part in ("param", "optimizer")]
     bytes_each = (0 if offloaded[0] else 4 + 4) + (0 if offloaded[1] else 8)
-    has_reference = actor.use_kl_loss and not parts.ref.fsdp_config.param_offload and not parts.model.lora_rank
+    has_reference = actor.use_kl_loss and not parts.model.lora_rank
+    has_reference = has_reference and not OmegaConf.select(parts.ref, "fsdp_config.param_offload")
     return Memory(
         policy=bytes_each * model.parameters // ranks,
         reference=4 * model.parameters // ranks if has_reference else 0,
@@ -59,13 +64,25 @@ def estimate_memory(config: DictConfig, model: Model) -> Memory:
 
 @cache
 def read_model(path: str, *, trust_remote_code: bool = False) -> Model:
-    """Sizes of a model, from its config alone: no weights are read."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    """Sizes of a model, from its config alone: no weights are read.
 
-    config = AutoConfig.from_pretrained(os.path.expanduser(path), trust_remote_code=trust_remote_code)
-    with torch.device("meta"):
-        network = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    Raises:
+        ConfigError: Its config makes no model.
+        ValueError: It is of a kind that transformers cannot lay out without its weights.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    config = read_config(path, trust_remote_code=trust_remote_code)
+    try:
+        with torch.device("meta"):
+            network = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    except ValueError:
+        raise
+    except Exception as error:  # a broken config leads transformers to errors of any kind
+        raise ConfigError(
+            f"actor_rollout_ref.model.path: the config of {path} makes no model: {type(error).__name__}: {error}"
+        ) from error
     text = config.get_text_config()
     return Model(network.num_parameters(), text.num_hidden_layers, text.hidden_size, text.vocab_size)
 
@@ -77,9 +94,17 @@ def checkpoint_bytes(config: DictConfig, model: Model) -> int:
     return sum(each.get(part, 0) for part in actor.checkpoint.save_contents) * model.parameters
 
 
-def checkpoints_kept(config: DictConfig, steps: int) -> int:
-    """How many checkpoints a run of so many steps has at its end."""
+def checkpoints_at_most(config: DictConfig, steps: int) -> int:
+    """How many checkpoints a run of so many steps has at a time: an old one goes when the new one is complete."""
     every, keep = config.trainer.save_freq, config.trainer.max_actor_ckpt_to_keep
     if every <= 0:
         return 0
-    return min(-(-steps // every), keep or steps) + bool(config.cppo.save_best)
+    written = -(-steps // every)
+    return (min(written, keep + 1) if keep else written) + bool(config.cppo.save_best)
+
+
+def bytes_of_checkpoints(folder: Path) -> int:
+    """Bytes that a run's checkpoints take; `best` shares files with them."""
+    files = (file for kind in ("", "best/") for file in folder.glob(f"{kind}global_step_*/**/*"))
+    stats = (file.stat() for file in files if file.is_file())
+    return sum({(stat.st_dev, stat.st_ino): stat.st_size for stat in stats}.values())

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from cppo_verl import dry_run
 from cppo_verl.config import ConfigError
@@ -38,7 +39,7 @@ def run(config: DictConfig, runner_class: type | None = None) -> None:
 
     Args:
         config: As composed by Hydra.
-        runner_class: Another task runner than `CPPOTaskRunner`.
+        runner_class: Another task runner than `CPPOTaskRunner`, or than verl's for its V1 trainers.
 
     Raises:
         ConfigError: Something is wrong that can be known before Ray starts; the message lists all of it.
@@ -56,11 +57,17 @@ def prepare(config: DictConfig) -> str:
     Raises:
         ConfigError: As `run`.
     """
-    OmegaConf.resolve(config)
-    # Ray's workers may run in another folder.
-    config.trainer.default_local_dir = os.path.abspath(config.trainer.default_local_dir)
+    unresolved = None
+    try:
+        OmegaConf.resolve(config)
+    except OmegaConfBaseException as error:  # from a value that `check` names, most likely
+        unresolved = ConfigError(f"the config cannot be resolved: {error}")
     set_environment(config)
     plan = check(config)
+    if unresolved:
+        raise unresolved
+    # Ray's workers may run in another folder.
+    config.trainer.default_local_dir = os.path.abspath(config.trainer.default_local_dir)
     notes = [f"\nnote: {remark}" for remark in remarks_on_data(config)]
     return describe(config, plan) + "".join(notes)
 
@@ -70,6 +77,8 @@ def show_plan(config: DictConfig) -> None:
     model = config.actor_rollout_ref.model
     try:
         sizes = read_model(model.path, trust_remote_code=model.trust_remote_code)
+    except ConfigError:
+        raise
     except ValueError as error:
         raise ConfigError(f"actor_rollout_ref.model.path: transformers cannot lay out {model.path}: {error}") from error
     open_console().print(dry_run.plan_table(config, plan_from_config(config), sizes))
@@ -92,14 +101,17 @@ def launch(config: DictConfig, runner_class: type | None = None) -> None:
     import ray
     from verl.trainer.main_ppo import TaskRunnerV1, run_ppo
 
-    from cppo_verl.trainer.endings import explained
+    from cppo_verl.trainer.endings import Terminable, explained
     from cppo_verl.trainer.task_runner import CPPOTaskRunner
 
     folder = config.trainer.default_local_dir
-    runner = TaskRunnerV1 if config.trainer.use_v1 else ray.remote(num_cpus=1)(runner_class or CPPOTaskRunner)
+    if runner_class or not config.trainer.use_v1:
+        runner = ray.remote(num_cpus=1)(runner_class or CPPOTaskRunner)
+    else:
+        runner = TaskRunnerV1
     with alone_in(Path(folder)), explained(folder, config.trainer.resume_mode):
         try:
-            run_ppo(config, runner)
+            run_ppo(config, Terminable(runner))
         finally:
             ray.shutdown()
     print(f"Finished. Run folder: {folder}", flush=True)

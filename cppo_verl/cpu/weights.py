@@ -62,9 +62,7 @@ class FileCheckpointEngine(CheckpointEngine):
         save_file({name: weight.detach().cpu().contiguous().clone() for name, weight in weights}, partial)
         partial.rename(self.folder / WEIGHTS)
 
-    async def receive_weights(
-        self, global_steps: int | None = None
-    ) -> AsyncGenerator[tuple[str, torch.Tensor], None]:
+    async def receive_weights(self, global_steps: int | None = None) -> AsyncGenerator[tuple[str, torch.Tensor], None]:
         """Name and tensor of each weight, when the file is there."""
         while not (self.folder / WEIGHTS).exists():
             await asyncio.sleep(POLL_SECONDS)

@@ -3,24 +3,50 @@
 from __future__ import annotations
 
 import ast
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 
 from cppo_verl.config import not_one_of
 
+PACKAGE, FILE = "pkg://", "file://"
+
 
 def function_fault(path: str, name: str) -> str | None:
-    """Why there is no function of this name in a Python file; None where there is, and for `pkg://a.module`."""
-    if path.startswith("pkg://"):
-        return None
-    if not Path(path).is_file():
-        return f"{path} is not there; give a Python file, or pkg://a.module"
+    """Why there is no function of this name in a Python file or `pkg://a.module`; None where there is."""
+    if path.startswith(PACKAGE):
+        module = path.removeprefix(PACKAGE).replace("/", ".")
+        if (spec := _spec(module)) is None:
+            return f"there is no module {module} to import; give one that is installed, or a Python file"
+        file = Path(spec.origin or "")
+        if file.suffix != ".py":  # compiled, or a folder without code
+            return None
+    else:
+        file = Path(path.removeprefix(FILE))
+    if not file.is_file():
+        return f"{file} is not there; give a Python file, or pkg://a.module"
     try:
-        names = _names_in(ast.parse(Path(path).read_text(encoding="utf-8")))
-    except (SyntaxError, UnicodeDecodeError) as error:
-        return f"{path} cannot be read as Python: {error}"
-    if "*" in names:
+        names = _names_in(ast.parse(file.read_text(encoding="utf-8")))
+    except (SyntaxError, ValueError, RecursionError) as error:
+        return f"{file} cannot be read as Python: {error}"
+    if names & {"*", "__getattr__"}:
         return None
-    return next(not_one_of("name", name, sorted(names)), None) if names else f"{path} defines nothing"
+    return next(not_one_of("name", name, sorted(names)), None) if names else f"{file} defines nothing"
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    """Where a module is; `importlib.util.find_spec` would import the packages above it."""
+    top, *below = module.split(".")
+    try:
+        spec = find_spec(top)
+        for end in range(len(below)):
+            if spec is None or spec.submodule_search_locations is None:
+                return None
+            full = ".".join([top, *below[: end + 1]])
+            spec = PathFinder.find_spec(full, list(spec.submodule_search_locations))
+    except (ImportError, ValueError):  # no name that a module may have
+        return None
+    return spec
 
 
 def _names_in(module: ast.Module) -> set[str]:

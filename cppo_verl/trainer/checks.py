@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from omegaconf import DictConfig, OmegaConf
 
 from cppo_verl.config import ConfigError, CPPOConfig
-from cppo_verl.planning import StepPlan, plan_step
+from cppo_verl.planning import StepPlan, largest_divisor, plan_step
 from cppo_verl.trainer import sockets
 
 LOG_PROB = "log_prob_"
 OUTCOME_ESTIMATORS = ("grpo", "grpo_vectorized", "rloo")
 """Advantage estimators that give a completion one advantage, from rewards alone."""
+ENGINES = {
+    **dict.fromkeys(("fsdp", "fsdp2", "fsdp_turbo"), ("dp", "fsdp_config")),
+    **{engine: (engine, engine) for engine in ("megatron", "veomni", "torchtitan")},
+}
+"""`actor_rollout_ref.actor.strategy` to verl's `model_engine` for it, and to the options that this gives the actor."""
+RESUMED = ("model", "optimizer", "extra")
+"""What of a checkpoint a run goes on with; `extra` is the schedule and the random state."""
 V1_MODES = ("cppo_sync", "cppo_colocate_async", "cppo_separate_async")
 """`trainer.v1.trainer_mode`s that are CPPO's."""
 
@@ -46,16 +55,17 @@ def cycles(config: DictConfig) -> int:
 
 def data_parallel_size(config: DictConfig) -> int:
     """Ranks that share a batch's rows: the devices over the model-parallel size of the actor."""
-    actor = config.actor_rollout_ref.actor
-    if actor.strategy == "megatron":
-        sizes = ("tensor_model_parallel_size", "pipeline_model_parallel_size", "context_parallel_size")
-        shards = [actor.megatron[size] for size in sizes]
-    else:
-        shards = [actor.ulysses_sequence_parallel_size]
+    keys = {
+        "megatron": (
+            *("megatron.tensor_model_parallel_size", "megatron.pipeline_model_parallel_size"),
+            "megatron.context_parallel_size",
+        )
+    }.get(config.actor_rollout_ref.actor.strategy, ("ulysses_sequence_parallel_size",))
     ranks = config.trainer.n_gpus_per_node * config.trainer.nnodes
-    for size in shards:
+    for key in keys:
+        size = OmegaConf.select(config.actor_rollout_ref.actor, key) or 1  # none in another engine's config
         if ranks % size:
-            raise ConfigError(f"{ranks} devices do not split into shards of {size}")
+            raise ConfigError(f"{ranks} devices do not split into shards of {size} (actor_rollout_ref.actor.{key})")
         ranks //= size
     return ranks
 
@@ -80,6 +90,7 @@ def refusals(config: DictConfig) -> list[str]:
         ),
         (on("critic.enable"), "critic.enable=true: CPPO has no critic; its advantage comes from the group"),
         *_v1_refusals(config),
+        _engine_refusal(config),
         (on("trainer.critic_warmup"), "trainer.critic_warmup must be 0: there is no critic"),
         (on("distillation.enabled"), "distillation.enabled=true is not supported"),
         (
@@ -145,12 +156,32 @@ def _v1_refusals(config: DictConfig) -> list[tuple[bool, str]]:
     ]
 
 
-def check_micro_batches(config: DictConfig, plan: StepPlan) -> None:
-    """Refuse fixed micro-batches that are not given, or do not divide a rank's rows.
+def resume_refusals(config: DictConfig) -> Iterator[str]:
+    """Checkpoints that do not hold, or give back, all that a run goes on with."""
+    for key in ("save_contents", "load_contents"):
+        contents = list(config.actor_rollout_ref.actor.checkpoint[key])
+        lacks = [part for part in RESUMED if part not in contents]
+        if config.trainer.save_freq > 0 and lacks:
+            yield (
+                f"actor_rollout_ref.actor.checkpoint.{key}=[{','.join(contents)}] leaves out {', '.join(lacks)} "
+                "(extra: schedule and random state), which a resume would silently start afresh; set it to "
+                f"[{','.join([*contents, *lacks])}], or save none: trainer.save_freq=-1"
+            )
 
-    Raises:
-        ConfigError: Names the option, and the nearest smaller size that works.
-    """
+
+def _engine_refusal(config: DictConfig) -> tuple[bool, str]:
+    """Of a strategy whose options verl's config for another one lacks."""
+    strategy = config.actor_rollout_ref.actor.strategy
+    engine, block = ENGINES.get(strategy, (None, None))
+    return (
+        engine is not None and OmegaConf.select(config.actor_rollout_ref.actor, block) is None,
+        f"actor_rollout_ref.actor.strategy={strategy} needs actor_rollout_ref.actor.{block}, which this config, of "
+        f"another engine of verl's, lacks; give model_engine={engine} too",
+    )
+
+
+def micro_batch_faults(config: DictConfig, plan: StepPlan) -> Iterator[str]:
+    """Fixed micro-batches that are not given, or do not divide a rank's rows; the nearest smaller size that works."""
     for part, prefix, rows in (
         ("actor", "ppo_", plan.mini_batch_rows),
         ("rollout", LOG_PROB, plan.rows),
@@ -159,11 +190,8 @@ def check_micro_batches(config: DictConfig, plan: StepPlan) -> None:
         options, dynamic = config.actor_rollout_ref[part], f"{prefix}use_dynamic_bsz".removeprefix("ppo_")
         key, share = f"{prefix}micro_batch_size_per_gpu", rows // plan.dp_size
         size = options[key]
-        if options[dynamic]:
-            continue
-        if size is None or share % size:
-            nearest = max(divisor for divisor in range(1, min(size or 1, share) + 1) if share % divisor == 0)
-            raise ConfigError(
+        if not options[dynamic] and (size is None or share % size):
+            yield (
                 f"actor_rollout_ref.{part}.{key}={size} does not divide the {share} rows of a rank; nearest that "
-                f"works: {nearest}, or actor_rollout_ref.{part}.{dynamic}=true"
+                f"works: {largest_divisor(share, size or 1)}, or actor_rollout_ref.{part}.{dynamic}=true"
             )

@@ -6,6 +6,7 @@ import errno
 import re
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ def explained(run_folder: str | Path, resume_mode: str = "auto") -> Iterator[Non
     """Around a run: an error ends the process with its traceback and, as the last line, `explain`'s sentence.
 
     Raises:
-        SystemExit: Code 1; `INTERRUPTED` after Ctrl-C, `TERMINATED` after SIGTERM (which Ray turns into an exit).
+        SystemExit: Code 1; `INTERRUPTED` after Ctrl-C, `TERMINATED` after SIGTERM (see `Terminable`).
     """
     try:
         yield
@@ -42,6 +43,26 @@ def explained(run_folder: str | Path, resume_mode: str = "auto") -> Iterator[Non
     except Exception as error:  # noqa: BLE001  (whatever ended the run is said, and the process fails)
         traceback.print_exc()
         _end(1, f"error: {explain(error)}. {_way_on(run_folder, resume_mode)}")
+
+
+class Terminable:
+    """A Ray actor class for verl's `run_ppo`, which starts Ray and then it: from then on SIGTERM ends the driver.
+
+    Ray 2.60 sets a handler when it starts, over which its own core then sets one that aborts the process.
+    """
+
+    def __init__(self, actor):
+        self.actor = actor
+
+    def options(self, **options) -> Terminable:
+        """Ray's."""
+        return Terminable(self.actor.options(**options))
+
+    def remote(self, *args):
+        """Ray's."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))
+        return self.actor.remote(*args)
 
 
 def _end(code: int, message: str) -> None:
@@ -126,6 +147,7 @@ CAUSES: list[tuple[Callable[[BaseException], bool], str]] = [
     ),
     (_is_node, "a node of the Ray cluster is lost: {}. Bring it back, or start without it"),
     (lambda error: getattr(error, "actor_init_failed", False), "a process of the run could not start: {}"),
+    (_named("ActorUnavailableError"), "a process of the run, or the node that it ran on, is lost: {}"),
     (
         _is_process,
         "a process of the run has died, killed from outside or for want of memory: {}. `dmesg` tells whether by the "

@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from cppo_verl.config import ConfigError, CPPOConfig, Metric, Scope, ZeroVariance, as_written
 
 NAN, INF = float("nan"), float("inf")
-NOT_NUMBERS = [NAN, INF, -INF, "nan", "inf", "half", "50%", "", "1/0", None, True, [0.5]]
+HUGE = ["1e99999999", "1e-99999999", 10**400, "1" * 400, "1e" + "9" * 5000]
+NOT_NUMBERS = [NAN, INF, -INF, "nan", "inf", "half", "50%", "", "1/0", None, True, [0.5], *HUGE]
 ACCEPTED = {
     "pruning_rate": [0, 0.0, 0.5, "0.5", "7/8", "1e-1", "0.999", Fraction(1, 3)],
     "metric": get_args(Metric),
@@ -73,6 +74,14 @@ def test_refused_by_name(option, value):
 def test_unknown_option_names_the_nearest(wrong, right):
     with pytest.raises(ConfigError, match=rf"cppo\.{wrong}; did you mean cppo\.{right}\?"):
         CPPOConfig.from_mapping({wrong: 0.5})
+
+
+def test_all_faults_at_once():
+    with pytest.raises(ConfigError) as caught:
+        CPPOConfig.from_mapping({"prunning_rate": 0.5, "metrics": "x", "seed": "x", "scope": "group"})
+    unknown, also_unknown, scope, seed = caught.value.args
+    assert "cppo.prunning_rate" in unknown and "cppo.metrics" in also_unknown
+    assert "cppo.scope='group'" in scope and "cppo.seed='x'" in seed
 
 
 def test_misspelt_choice_names_the_nearest():

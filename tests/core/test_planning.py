@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cppo_verl.config import ConfigError, as_written
-from cppo_verl.planning import StepPlan, plan_step
+from cppo_verl.planning import StepPlan, largest_divisor, plan_step
 
 OPTION_OF = {
     "rate": "cppo.pruning_rate",
@@ -197,3 +197,30 @@ def test_steps_per_epoch(asked, steps, data):
 def test_allocation_shortens_the_epoch():
     steps = {rate: plan_step(rate, 16, 8, 8).steps_per_epoch(7473) for rate in (0, 0.5, 0.75, 0.875, 0.9375)}
     assert steps == {0: 934, 0.5: 467, 0.75: 233, 0.875: 116, 0.9375: 58}
+
+
+@pytest.mark.parametrize(
+    "asked, nearest",
+    [
+        ((0, 16, 4, 10**9), "ppo_mini_batch_size=4"),
+        ((0.9, 16, 10**5, 8), "cppo.pruning_rate=0.875"),
+        ((0, 10**5, 6, 4), "data.train_batch_size=4, or .*ppo_mini_batch_size=3"),
+        ((0.3, 10**9, 10**9, 10**9 - 1, 7), "Nearest|No single nearby change works"),
+        (("1/3", 10**9, 8, 8), "rollout.n=999999999"),
+    ],
+)
+def test_large_numbers_are_refused_without_long_search(asked, nearest):
+    with pytest.raises(ConfigError, match=nearest):
+        plan_step(*asked)
+
+
+@given(st.integers(1, 10**4), st.integers(-1, 10**4))
+def test_the_largest_divisor(number, most):
+    assert largest_divisor(number, most) == max(
+        d for d in range(1, number + 1) if number % d == 0 and d <= max(most, 1)
+    )
+
+
+def test_the_largest_divisor_of_large_numbers():
+    assert largest_divisor(16 * 10**9, 10**8 + 7) == 10**8
+    assert largest_divisor(10**9 + 7, 10**9) == 1, "a prime"

@@ -2,7 +2,8 @@
 
 `+cppo_by_step=[{allocation:true},...]` changes CPPO's options from step to step. `+verl_first=N` lets verl's own
 `RayPPOTrainer` train N steps before that, from the same weights on the same start, in `RUN/verl`.
-`trainer.use_v1=true +verls_own=true` trains with verl's own V1 trainer of the mode. Each rank writes one file a call to
+`trainer.use_v1=true +verls_own=true` trains with verl's own V1 trainer of the mode. `+completions=FOLDER` is for the
+agent loop of `replaying`. Each rank writes one file a call to
 `RUN/calls/rank_N/`: which forward, and the rows it saw; for an update also weights and gradients.
 """
 
@@ -17,6 +18,7 @@ os.environ["VERL_PLATFORM"] = "cpu"  # before verl is imported
 
 import hydra
 import ray
+import replaying
 import torch
 from omegaconf import DictConfig, open_dict
 from verl.trainer.main_ppo import TaskRunnerV1
@@ -167,6 +169,8 @@ def main(config: DictConfig) -> None:
         env_vars, folder = config.ray_kwargs.ray_init.runtime_env.env_vars, config.trainer.default_local_dir
         env_vars[FOLDER] = f"{folder}/calls"
         env_vars["VERL_FILE_LOGGER_PATH"] = f"{folder}/metrics.jsonl"
+        if config.get("completions"):
+            env_vars[replaying.FOLDER] = config.completions
     if config.trainer.use_v1:
         runner = InstrumentedV1Runner
     elif config.get("verl_first"):

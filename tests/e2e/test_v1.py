@@ -9,7 +9,6 @@ import pytest
 import torch
 from eq_9 import OVERRIDES, STEPS, assert_steps_follow_eq_9
 from recorded import different, of_kind, read_calls, read_metrics, weights
-from replaying import FOLDER
 from runs import running, trainer
 
 GRPO = "{pruning_rate:0,allocation:false}"
@@ -34,7 +33,7 @@ def start(repo, toy, tmp_path_factory) -> Callable:
         train = trainer(runner, toy, base)
         replay = (
             f"actor_rollout_ref.rollout.agent.agent_loop_config_path={loops}",
-            f"+ray_kwargs.ray_init.runtime_env.env_vars.{FOLDER}={base}/completions",
+            f"+completions={base}/completions",
         )
         yield lambda name, *overrides: train(name, *SAME, *replay, *overrides).folder
 

@@ -6,20 +6,22 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
-from verl.trainer.ppo.core_algos import agg_loss, kl_penalty_forward
+from verl.trainer.ppo.core_algos import POLICY_LOSS_REGISTRY, agg_loss, kl_penalty_forward
 from verl.utils.tracking import Tracking
+from verl.workers.config import FSDPOptimizerConfig
 from verl.workers.rollout.base import _ROLLOUT_REGISTRY
 from verl_rows import write_model, write_rows
 
 import cppo_verl
 import cppo_verl.train
 from cppo_verl.config import ConfigError
-from cppo_verl.limits import CHOICES, LOGGERS, length_faults
+from cppo_verl.lengths import length_faults
 from cppo_verl.model_check import num_positions
 from cppo_verl.overrides import hints
 from cppo_verl.preflight import check
 from cppo_verl.rewards.own import function_fault
-from cppo_verl.trainer.checks import check_micro_batches, plan_from_config, refusals
+from cppo_verl.trainer.checks import micro_batch_faults, plan_from_config, refusals
+from cppo_verl.words import CHOICES
 
 CONF = str(Path(cppo_verl.__file__).parent / "conf")
 
@@ -82,7 +84,13 @@ def test_published_settings(config):
         ("algorithm.adv_estimator=gae", "adv_estimator=gae: CPPO prunes by an advantage that is known before"),
         ("algorithm.use_kl_in_reward=true", "use actor_rollout_ref.actor.use_kl_loss=true"),
         ("critic.enable=true", "CPPO has no critic"),
-        ("trainer.use_v1=true", "set trainer.use_v1=false"),
+        ("trainer.use_v1=true trainer.v1.trainer_mode=sync", "is not one of cppo_sync, cppo_colocate_async"),
+        (
+            "trainer.use_v1=true trainer.v1.sampler.custom_sampler.path=mine.py",
+            "takes questions from a queue of its own",
+        ),
+        ("trainer.use_v1=true ++algorithm.filter_groups.enable=true", "use cppo.zero_variance=drop"),
+        ("trainer.use_v1=true skip.rollout_tq.enable=true", "replays whole batches"),
         ("trainer.critic_warmup=3", "critic_warmup must be 0"),
         ("actor_rollout_ref.actor.checkpoint.async_save=true", "taken for complete while it is written"),
         ("trainer.del_local_ckpt_after_load=true", "the checkpoint that the next start would need"),
@@ -92,7 +100,7 @@ def test_published_settings(config):
     ],
 )
 def test_refusals(config, override, says):
-    (message,) = refusals(config("recipe=gsm8k", override))
+    (message,) = refusals(config("recipe=gsm8k", *override.split()))
     assert says in message
 
 
@@ -100,10 +108,19 @@ def test_fixed_micro_batches_must_divide_the_rows(config):
     fixed = ("actor_rollout_ref.actor.use_dynamic_bsz=false", "cppo.pruning_rate=0.75", "cppo.allocation=false")
     size = "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu"
     fine = config("recipe=gsm8k", *fixed, f"{size}=8")
-    check_micro_batches(fine, plan_from_config(fine))
-    faulty = config("recipe=gsm8k", *fixed, f"{size}=12")
-    with pytest.raises(ConfigError, match="=12 does not divide the 16 rows of a rank; nearest that works: 8"):
-        check_micro_batches(faulty, plan_from_config(faulty))
+    assert not list(micro_batch_faults(fine, plan_from_config(fine)))
+    faulty = config(
+        "recipe=gsm8k",
+        *fixed,
+        f"{size}=12",
+        "actor_rollout_ref.ref.log_prob_use_dynamic_bsz=false",
+        "actor_rollout_ref.rollout.log_prob_use_dynamic_bsz=false",
+        "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=7",
+    )
+    actor, rollout, ref = micro_batch_faults(faulty, plan_from_config(faulty))
+    assert "=12 does not divide the 16 rows of a rank; nearest that works: 8" in actor
+    assert "=7 does not divide the 16 rows of a rank; nearest that works: 4" in rollout
+    assert "=None does not divide the 16 rows of a rank; nearest that works: 1" in ref
     (message,) = refusals(config("recipe=gsm8k", fixed[0], "cppo.zero_variance=drop"))
     assert "use_dynamic_bsz=true" in message
 
@@ -130,14 +147,26 @@ def test_preflight_lists_every_fault_at_once(config, tmp_path):
         "algorithm.use_kl_in_reward=true",
         "trainer.n_gpus_per_node=64",
         f"actor_rollout_ref.model.path={tmp_path}/nowhere",
+        "trainer.total_epochs=0",
+        "trainer.resume_from_path=5",
+        "actor_rollout_ref.rollout.max_model_len=100",
+        "actor_rollout_ref.rollout.tensor_model_parallel_size=48",
+        "reward.custom_reward_function.path=pkg://no.such.module",
+        f"trainer.default_local_dir={__file__}/run",
     )
     with pytest.raises(ConfigError) as caught:
         check(faulty)
     lines = str(caught.value).splitlines()
     for says in (
-        r"P=0\.9, G=16: .* Nearest that works: cppo\.pruning_rate=0\.875",
         r"algorithm\.use_kl_in_reward=true",
+        r"P=0\.9, G=16: .* Nearest that works: cppo\.pruning_rate=0\.875",
         r"data\.train_files: .* is not there; run: python examples/data_preprocess/gsm8k\.py",
+        r"trainer\.total_epochs=0 must be",
+        r"trainer\.resume_from_path=5 must be a text, or null",
+        r"max_model_len=100 is less than .* = 4096",
+        r"tensor_model_parallel_size=48 does not divide the 64 devices; nearest that works: 32",
+        r"reward\.custom_reward_function: there is no module no\.such\.module",
+        r"trainer\.default_local_dir=.* is a file",
         r"actor_rollout_ref\.model\.path: no model at .*nowhere",
         r"trainer\.n_gpus_per_node=64 but this machine has",
     ):
@@ -149,6 +178,7 @@ def test_wrong_numbers_hide_no_other_faults(config):
         "cppo.pruning_rate=0.9",
         "cppo.metric=smalest",
         "cppo.seed=x",
+        "+cppo.metrics=random",
         "trainer.save_freq=0",
         "critic.enable=true",
     )
@@ -157,6 +187,7 @@ def test_wrong_numbers_hide_no_other_faults(config):
     for says in (
         "cppo.metric='smalest'",
         "cppo.seed='x'",
+        "unknown option cppo.metrics; did you mean cppo.metric?",
         "trainer.save_freq=0",
         "critic.enable=true",
         "data.train_files",
@@ -180,6 +211,20 @@ def test_wrong_numbers_hide_no_other_faults(config):
         ("reward.custom_reward_function.path=nothing.py", "nothing.py is not there; give a Python file"),
         ("actor_rollout_ref.actor.optim.lr=inf", "optim.lr=inf must be a number above 0"),
         ("reward.num_workers=0", "reward.num_workers=0 must be a whole number from 1"),
+        ("actor_rollout_ref.actor.optim.lr_scheduler_type=linear", "='linear' is not one of constant, cosine"),
+        ("actor_rollout_ref.actor.policy_loss.loss_mode=gpso", "did you mean gspo?"),
+        ("actor_rollout_ref.actor.checkpoint.save_contents=[model,optimiser,extra]", "did you mean optimizer?"),
+        ("actor_rollout_ref.rollout.dtype=bf16", "rollout.dtype='bf16' is not one of auto, .*; did you mean bfloat16?"),
+        ("actor_rollout_ref.rollout.name=trtllm", "rollout.name=trtllm, but tensorrt_llm is not installed"),
+        ("actor_rollout_ref.actor.strategy=megatron", "needs actor_rollout_ref.actor.megatron.*model_engine=megatron"),
+        (
+            "actor_rollout_ref.actor.checkpoint.save_contents=[model]",
+            "save_contents=.model. leaves out optimizer, extra",
+        ),
+        (
+            "actor_rollout_ref.actor.checkpoint.load_contents=[model,extra]",
+            r"load_contents=\[model,extra\] leaves out optimizer .*; set it to \[model,extra,optimizer\]",
+        ),
     ],
 )
 def test_what_verl_would_only_find_after_the_start(config, override, says):
@@ -189,7 +234,10 @@ def test_what_verl_would_only_find_after_the_start(config, override, says):
 
 def test_words_are_those_that_verl_knows():
     """Of verl's tables where it has one."""
-    assert set(LOGGERS) == {*Tracking.supported_backend, "tracking"}
+    assert set(CHOICES["trainer.logger"]) == {*Tracking.supported_backend, "tracking"}
+    assert set(CHOICES["actor_rollout_ref.actor.policy_loss.loss_mode"]) == set(POLICY_LOSS_REGISTRY)
+    for kind in CHOICES["actor_rollout_ref.actor.optim.lr_scheduler_type"]:
+        FSDPOptimizerConfig(lr=1e-6, lr_scheduler_type=kind)
     assert set(CHOICES["actor_rollout_ref.rollout.name"]) == {
         name for name, mode in _ROLLOUT_REGISTRY if mode == "async"
     }
@@ -310,7 +358,7 @@ def test_the_nearest_key_is_named_for_one_that_is_not_there(repo):
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("trainer.n_gpus_per_node=0", "trainer.n_gpus_per_node=0 must be a whole number from 1; nearest: 1"),
+        ("trainer.n_gpus_per_node=0", "trainer.n_gpus_per_node=0 must be a whole number from 1 to 1024; nearest: 1"),
         ("trainer.n_gpus_per_node=two", "trainer.n_gpus_per_node='two' must be a whole number from 1"),
         ("trainer.test_freq=0", "trainer.test_freq=0 must be a whole number from 1, or -1"),
         ("actor_rollout_ref.rollout.n=1.5", "actor_rollout_ref.rollout.n=1.5 must be a whole number from 1"),

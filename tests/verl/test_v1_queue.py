@@ -192,6 +192,7 @@ def test_rounds_are_limited(config):
     c = config("cppo.pruning_rate=0.5", "cppo.zero_variance=drop", "cppo.max_gen_rounds=2")
     sampler, rows, allocation, _, left = sampled_step(c, [[1.0] * G] * MANY, 0)
     assert sampler.asked == 16 and len(rows) == 64 and not len(allocation.rows) and not left
+    tq.kv_clear(keys=[], partition_id=TRAIN)  # what verl does at the end of such a step
 
 
 def test_a_question_that_failed_is_replaced_and_counted(config):

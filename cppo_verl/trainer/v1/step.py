@@ -90,7 +90,8 @@ class CPPOStep(RunFolder, PPOTrainer):
             "cppo/planned_steps": self.total_training_steps,
             "cppo/last_step": int(self.global_steps >= self.total_training_steps),
         }
-        metrics |= self._cppo_metrics() | data_metrics(*self._rows(), metrics.get("actor/grad_norm"))
+        self.of_rows = self._cppo_metrics() | data_metrics(*self._rows(), metrics.get("actor/grad_norm"))
+        metrics |= self.of_rows
         return batch
 
     def _step_once(self, metrics: dict, timing_raw: dict, sample_batch_size: int) -> KVBatchMeta:
@@ -267,8 +268,7 @@ class CPPOStep(RunFolder, PPOTrainer):
         """verl's; the curves describe what was sampled, so that GRPO's and CPPO's can be compared."""
         if len(batch.keys):
             super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)
-        rows, devices = self._rows(), self._get_n_gpus_for_throughput()
-        metrics |= data_metrics(*rows, metrics.get("actor/grad_norm")) | timing_metrics(*rows, timing_raw, devices)
+        metrics |= self.of_rows | timing_metrics(*self._rows(), timing_raw, self._get_n_gpus_for_throughput())
 
     def _log_rollout_data(self, batch: KVBatchMeta, timing_raw: dict, rollout_data_dir: str) -> None:
         """All that was sampled, as in V0; verl's would dump what is left in the queue."""
@@ -298,8 +298,8 @@ class CPPOStep(RunFolder, PPOTrainer):
         trainer, optimizer = self.config.trainer, self.config.actor_rollout_ref.actor.optim
         self.train_dataloader = QuestionStream(self.train_dataloader, self.step_questions, trainer.total_epochs)
         self.steps_per_epoch = len(self.train_dataloader)
-        if trainer.total_training_steps is None:
-            self.total_training_steps = self.steps_per_epoch * trainer.total_epochs
+        in_data = self.steps_per_epoch * trainer.total_epochs
+        self.total_training_steps = min(trainer.total_training_steps or in_data, in_data)
         optimizer.total_training_steps = self.total_training_steps * self.parameter_sync_step
 
     def _init_resource_pool_mgr(self) -> None:
