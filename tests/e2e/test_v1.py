@@ -55,6 +55,7 @@ def test_sync_is_v0(sync, start):
     assert not different(weights(v0, 4), weights(sync, 4))
     expected, found = read_metrics(v0), read_metrics(sync)
     assert list(expected) == list(found)
+    assert expected[4]["cppo/rounds"] > 1 and found[4]["cppo/replaced_questions"] > 0, "questions were dropped"
     for step in expected:
         assert described(found[step]) == pytest.approx(described(expected[step])), f"step {step}"
 
@@ -79,6 +80,6 @@ def update_rows(run: Path) -> dict[tuple, dict[str, torch.Tensor]]:
 
 def described(step: dict) -> dict:
     """What both generations of trainers log of the data and of the update."""
-    own = ("cppo/rounds",)
-    kinds = ("cppo/", "actor/", "critic/", "response_length/", "prompt_length/", "val-core/", "val-aux/")
-    return {name: value for name, value in step.items() if name.startswith(kinds) and name not in own}
+    kinds = ("cppo/", "actor/", "critic/", "response_length/", "prompt_length/", "val-core/")
+    own = ("cppo/rounds", "cppo/replaced_questions", "cppo/in_flight_questions", "cppo/unused_questions", "actor/perf/")
+    return {name: value for name, value in step.items() if name.startswith(kinds) and not name.startswith(own)}
