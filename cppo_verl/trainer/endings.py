@@ -35,21 +35,22 @@ def explained(run_folder: str | Path, resume_mode: str = "auto") -> Iterator[Non
     try:
         yield
     except KeyboardInterrupt:
-        _end(INTERRUPTED, f"interrupted. {_way_on(run_folder, resume_mode)}")
-    except SystemExit as error:
-        if error.code != signal.SIGTERM:
-            raise
-        _end(TERMINATED, f"ended by SIGTERM. {_way_on(run_folder, resume_mode)}")
+        code, what = (TERMINATED, "ended by SIGTERM") if Terminable.is_terminated else (INTERRUPTED, "interrupted")
+        _end(code, f"{what}. {_way_on(run_folder, resume_mode)}")
     except Exception as error:  # noqa: BLE001  (whatever ended the run is said, and the process fails)
         traceback.print_exc()
         _end(1, f"error: {explain(error)}. {_way_on(run_folder, resume_mode)}")
 
 
 class Terminable:
-    """A Ray actor class for verl's `run_ppo`, which starts Ray and then it: from then on SIGTERM ends the driver.
+    """A Ray actor class for verl's `run_ppo`, which starts Ray and then it: from then on SIGTERM interrupts the driver.
 
-    Ray 2.60 sets a handler when it starts, over which its own core then sets one that aborts the process.
+    Ray 2.60 sets a handler when it starts, over which its own core then sets one that aborts the process. Of what a
+    handler raises while the driver waits for Ray, only KeyboardInterrupt comes out as it was.
     """
+
+    is_terminated = False
+    """Whether SIGTERM has come."""
 
     def __init__(self, actor):
         self.actor = actor
@@ -61,8 +62,13 @@ class Terminable:
     def remote(self, *args):
         """Ray's."""
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))
+            signal.signal(signal.SIGTERM, self._interrupt)
         return self.actor.remote(*args)
+
+    @staticmethod
+    def _interrupt(*_) -> None:
+        Terminable.is_terminated = True
+        raise KeyboardInterrupt
 
 
 def _end(code: int, message: str) -> None:
