@@ -20,37 +20,25 @@ ENGINES = {
 """`actor_rollout_ref.actor.strategy` to verl's `model_engine` for it, and to the options that this gives the actor."""
 RESUMED = ("model", "optimizer", "extra")
 """What of a checkpoint a run goes on with; `extra` is the schedule and the random state."""
-V1_MODES = ("cppo_sync", "cppo_colocate_async", "cppo_separate_async")
+V1_MODES = ("cppo_sync", "cppo_colocate_async")
 """`trainer.v1.trainer_mode`s that are CPPO's."""
 
 
 def plan_from_config(config: DictConfig) -> StepPlan:
-    """The plan of a step of this config, or of one of its `cycles`.
+    """The plan of a step of this config.
 
     Raises:
         ConfigError: See `plan_step`.
     """
-    actor, cppo, updates = config.actor_rollout_ref.actor, CPPOConfig.from_mapping(config.cppo), cycles(config)
-    if config.data.train_batch_size % updates:
-        raise ConfigError(
-            f"data.train_batch_size={config.data.train_batch_size} is not a multiple of "
-            f"trainer.v1.separate_async.parameter_sync_step={updates}"
-        )
+    actor, cppo = config.actor_rollout_ref.actor, CPPOConfig.from_mapping(config.cppo)
     return plan_step(
         cppo.pruning_rate,
         config.actor_rollout_ref.rollout.n,
-        config.data.train_batch_size // updates,
+        config.data.train_batch_size,
         actor.ppo_mini_batch_size,
         data_parallel_size(config),
         allocation=cppo.allocation,
     )
-
-
-def cycles(config: DictConfig) -> int:
-    """How often a step samples and trains: more than once only where verl syncs the weights less often than that."""
-    v1 = config.trainer.v1
-    separate = config.trainer.use_v1 and v1.trainer_mode.endswith("separate_async")
-    return v1.separate_async.parameter_sync_step if separate else 1
 
 
 def data_parallel_size(config: DictConfig) -> int:

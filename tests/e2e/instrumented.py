@@ -30,7 +30,7 @@ from verl.workers.engine_workers import TrainingWorker
 import cppo_verl.train
 from cppo_verl.config import CPPOConfig
 from cppo_verl.cpu.worker import CPUActorRolloutRefWorker
-from cppo_verl.trainer.checks import cycles, plan_from_config
+from cppo_verl.trainer.checks import plan_from_config
 from cppo_verl.trainer.ray_trainer import RayCPPOTrainer
 from cppo_verl.trainer.sequence import hand_over, save_initial, start_workers
 from cppo_verl.trainer.task_runner import CPPOTaskRunner
@@ -146,7 +146,6 @@ class RecordingV1:
             config = self.config.copy()
             config.cppo.update(config.cppo_by_step[self.global_steps - 1])
             self.cppo, self.plan = CPPOConfig.from_mapping(config.cppo), plan_from_config(config)
-            self.step_questions = self.plan.questions * cycles(config)
         return super().step(*args, **kwargs)
 
 

@@ -23,10 +23,12 @@ from cppo_verl.config import CPPOConfig
 from cppo_verl.trainer.checks import plan_from_config
 from cppo_verl.trainer.rows import row_advantages
 from cppo_verl.trainer.v1.queue import ERROR, TRAIN
+from cppo_verl.trainer.v1.rows import nothing_to_delete
 from cppo_verl.trainer.v1.step import SamplingFailed
 from cppo_verl.trainer.v1.trainers import CPPOSync
 
 G = 4
+FAILED = "ValueError: no tokens"
 OVERRIDES = (
     *("recipe=toy", "device=cpu", "trainer.use_v1=true", "data.train_batch_size=4", "actor_rollout_ref.rollout.n=4"),
     *("actor_rollout_ref.actor.ppo_mini_batch_size=2", "trainer.v1.sampler.sampler_kwargs.poll_interval=0.005"),
@@ -55,13 +57,13 @@ class Sampler:
     """Stands for agent loops and engine: finishes what it is asked for, in another order, in a thread of its own.
 
     Args:
-        rewards: Of question 0, 1, ... as they are asked: G numbers, or None where the sampling fails.
+        rewards: Of question 0, 1, ... as they are asked: G numbers, or why the sampling fails.
         order: Seed of the order in which questions are finished.
     """
 
-    def __init__(self, rewards: list[list[float] | None], order: int):
+    def __init__(self, rewards: list[list[float] | str], order: int):
         self.rewards, self.random, self.asked = rewards, random.Random(order), 0
-        self.unfinished: list[tuple[str, list[float] | None]] = []
+        self.unfinished: list[tuple[str, list[float] | str]] = []
         self.ends = False
         self.thread = threading.Thread(target=self._finish, daemon=True)
         self.thread.start()
@@ -83,10 +85,10 @@ class Sampler:
         self.thread.join()
 
 
-def finish(uid: str, rewards: list[float] | None) -> None:
+def finish(uid: str, rewards: list[float] | str) -> None:
     """What verl's agent loop puts into the queue for a question."""
-    if rewards is None:
-        tq.kv_put(key=uid, partition_id=TRAIN, tag={ERROR: "RewardHung: no reward"})
+    if isinstance(rewards, str):
+        tq.kv_put(key=uid, partition_id=TRAIN, tag={ERROR: rewards})
         tq.kv_put(key=uid, partition_id=TRAIN, tag={"status": "failure"})
         return
     lengths = [1 + int(10 * reward) % 5 for reward in rewards]
@@ -115,13 +117,13 @@ def trainer_of(config, sampler: Sampler) -> CPPOSync:
     """A trainer at its first step, as far as sampling needs one."""
     trainer = object.__new__(CPPOSync)
     trainer.config, trainer.cppo, trainer.plan = config, CPPOConfig.from_mapping(config.cppo), plan_from_config(config)
-    trainer.step_questions, trainer.trainer_mode, trainer.global_steps = trainer.plan.questions, "cppo_sync", 1
+    trainer.trainer_mode, trainer.global_steps = "cppo_sync", 1
     trainer.asked, trainer.train_dataloader, trainer.agent_loop_manager = (0, 0), Questions(), sampler
     trainer.replay_buffer = trainer._build_replay_buffer()
     return trainer
 
 
-def sampled_step(config, rewards: list[list[float] | None], order: int):
+def sampled_step(config, rewards: list[list[float] | str], order: int):
     """Trainer, sampler, rows, allocation and metrics of a step; the queue is emptied after it."""
     sampler = Sampler(rewards, order)
     trainer = trainer_of(config, sampler)
@@ -180,11 +182,11 @@ def test_rows_are_those_of_v0_in_whatever_order_questions_finish(config, zero_va
 
 def test_pooled_pruning_waits_for_all_questions(config):
     c = config("cppo.pruning_rate=0.5", "cppo.scope=batch")
-    rewards = [[0.0, 0.0, 0.0, 1.0]] * 4 + [[0.0, 1.0, 0.0, 1.0]] * 4
+    rewards = [[0.0, 0.0, 0.0, 1.0]] * 4 + [[0.0, 1.0, 0.0, 1.0]] * 3 + [[1.0] * G]
     expected, _ = chosen_by_rounds(c, rewards)
-    _, rows, allocation, _, left = sampled_step(c, rewards, 3)
+    sampler, rows, allocation, _, left = sampled_step(c, rewards, 3)
     assert set(rows.non_tensor_batch["row_id"][allocation.rows]) == expected
-    assert len(left) == 16
+    assert len(left) == 16 and sampler.asked == 8, "nothing is asked in place of a question that the pool left out"
 
 
 def test_rounds_are_limited(config):
@@ -192,20 +194,26 @@ def test_rounds_are_limited(config):
     c = config("cppo.pruning_rate=0.5", "cppo.zero_variance=drop", "cppo.max_gen_rounds=2")
     sampler, rows, allocation, _, left = sampled_step(c, [[1.0] * G] * MANY, 0)
     assert sampler.asked == 16 and len(rows) == 64 and not len(allocation.rows) and not left
-    tq.kv_clear(keys=[], partition_id=TRAIN)  # what verl does at the end of such a step
+    batch = nothing_to_delete()
+    tq.kv_clear(keys=batch.keys, partition_id=TRAIN)  # what verl does at the end of such a step
 
 
 def test_a_question_that_failed_is_replaced_and_counted(config):
     c = config("cppo.pruning_rate=0.5")
-    rewards = [None, *[[0.0, 1.0, 0.0, 1.0]] * MANY]
+    rewards = [FAILED, *[[0.0, 1.0, 0.0, 1.0]] * MANY]
     sampler, rows, _, metrics, _ = sampled_step(c, rewards, 0)
     assert sampler.asked == 9 and "1:0" not in set(rows.non_tensor_batch["uid"])
     assert metrics["training/rollout_failure/evicted_samples"] == 1
 
 
 def test_where_most_questions_fail_the_run_ends_and_says_why(config):
-    with pytest.raises(SamplingFailed, match="takes 8; the last one: RewardHung: no reward"):
-        sampled_step(config("cppo.pruning_rate=0.5"), [None] * MANY, 0)
+    with pytest.raises(SamplingFailed, match="takes 8; the last one: ValueError: no tokens"):
+        sampled_step(config("cppo.pruning_rate=0.5"), [FAILED] * MANY, 0)
+
+
+def test_where_a_reward_hangs_the_run_ends_at_once(config):
+    with pytest.raises(SamplingFailed, match="of 1 questions failed in step 1.*RewardHung: no reward"):
+        sampled_step(config("cppo.pruning_rate=0.5"), [[0.0] * G, "RewardHung: no reward", *[[1.0] * G] * MANY], 0)
 
 
 def test_several_outputs_for_a_completion_are_refused(config):

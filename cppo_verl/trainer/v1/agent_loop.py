@@ -24,7 +24,8 @@ class CPPOAgentLoopWorkerTQ(LimitedRewards, _VERLS_WORKER):
 
     async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs):
         seed, is_training = self.config.cppo.rollout_seed, not trajectory["validate"]
-        if seed is not None and is_training:
+        # A completion that goes on under newer weights would start its seed's random numbers again.
+        if seed is not None and is_training and self.config.trainer.v1.trainer_mode == "cppo_sync":
             seeds = request_seeds(seed, [f"{kwargs['uid']}:{kwargs['session_id']}"])
             sampling_params = {**sampling_params, "seed": int(seeds[0])}
         try:

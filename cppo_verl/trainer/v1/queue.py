@@ -15,6 +15,8 @@ TRAIN = "train"
 ERROR = "error"
 """Tag of a question: why one of its completions could not be made, where our agent loop is used."""
 
+CHECK_SECONDS = 5.0
+
 
 class QuestionQueue(ReplayBufferAsync):
     """verl's replay buffer, from which questions are taken as they are finished instead of a batch at a time.
@@ -26,6 +28,7 @@ class QuestionQueue(ReplayBufferAsync):
         config: The run's.
         replace: Asks for as many further questions.
         on_failure: Called with what went wrong in the sampling of each failed question.
+        check: Called while questions are waited for, every `CHECK_SECONDS`.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class QuestionQueue(ReplayBufferAsync):
         trainer_mode: str,
         replace: Callable[[int], None],
         on_failure: Callable[[list[str]], None],
+        check: Callable[[], None],
     ):
         sampler = config.trainer.v1.sampler
         super().__init__(
@@ -45,15 +49,21 @@ class QuestionQueue(ReplayBufferAsync):
             poll_interval=sampler.sampler_kwargs.get("poll_interval", 0.5),
             refill_fn=replace,
         )
-        self.on_failure = on_failure
+        self.on_failure, self.check, self.checked = on_failure, check, time.monotonic()
 
-    def take(self, step: int, wanted: int, at_least: int = 1) -> tuple[KVBatchMeta | None, dict[str, float]]:
+    def take(self, step: int, wanted: int, at_least: int, metrics: dict[str, float]) -> KVBatchMeta | None:
         """Wait until `at_least` questions are finished, or all that are asked, and take up to `wanted`, oldest first.
 
+        Args:
+            step: The running one.
+            wanted: Questions at the most.
+            at_least: Questions at the least.
+            metrics: Of the step; verl's, of what was deleted meanwhile, are added.
+
         Returns:
-            Their completions (None where no question is asked), and verl's metrics of what was deleted meanwhile.
+            Their completions; None where no question is asked.
         """
-        said, metrics = time.time(), {}
+        said = time.time()
         while True:
             self._sync_metadata_from_transfer_queue()
             reasons = self._terminal_eviction_reasons(step, TRAIN)
@@ -64,17 +74,23 @@ class QuestionQueue(ReplayBufferAsync):
                 continue
             asked_for, finished = len(self.prompt_global_steps[TRAIN]), self._sampleable_terminal_keys(TRAIN, reasons)
             if not asked_for:
-                return None, metrics
+                return None
             if self._has_enough_samples(step, TRAIN, min(at_least, asked_for), finished):
                 break
             said = self._wait_for_next_poll(TRAIN, said)
         questions, completions, _ = self._select_prompt_uids(TRAIN, finished, wanted)
-        return self._materialize_batch(TRAIN, questions, completions), metrics
+        return self._materialize_batch(TRAIN, questions, completions)
 
     def outstanding(self) -> tuple[int, int]:
         """Questions that are being sampled, and finished ones that no step has taken."""
         self._sync_metadata_from_transfer_queue()
         return len(self.pending_keys[TRAIN] | self.running_keys[TRAIN]), len(self.finished_keys[TRAIN])
+
+    def _wait_for_next_poll(self, partition_id: str, last_debug_time: float) -> float:
+        if time.monotonic() - self.checked > CHECK_SECONDS:
+            self.check()
+            self.checked = time.monotonic()
+        return super()._wait_for_next_poll(partition_id, last_debug_time)
 
     def _select_prompt_uids(self, partition_id: str, sampleable_keys: set[str], batch_size: int) -> tuple:
         """verl's choice, the oldest, with questions of one step in the order in which they were asked."""

@@ -9,7 +9,7 @@ from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
 from verl import DataProto
 
-from cppo_verl.trainer.v1.queue import asked
+from cppo_verl.trainer.v1.queue import TRAIN, asked
 
 
 def read_scored(batch: KVBatchMeta, prompt_width: int, response_width: int) -> DataProto:
@@ -90,6 +90,11 @@ def write_advantages(batch: KVBatchMeta, rows: DataProto) -> None:
     tq.kv_batch_put(
         keys=batch.keys, partition_id=batch.partition_id, fields=TensorDict(nested, batch_size=len(batch.keys))
     )
+
+
+def nothing_to_delete() -> KVBatchMeta:
+    """A key without data, for verl to delete after a step that trained on nothing: the queue takes no empty list."""
+    return tq.kv_batch_put(keys=["nothing"], partition_id=TRAIN, tags=[{}])
 
 
 def _padded(ragged: torch.Tensor, width: int) -> torch.Tensor:

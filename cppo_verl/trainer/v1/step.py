@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict
 
 import numpy as np
+import ray
 import torch
 import transfer_queue as tq
 from omegaconf import DictConfig, open_dict
@@ -23,15 +24,18 @@ from cppo_verl.allocation import Allocation, Allocator
 from cppo_verl.config import ConfigError, CPPOConfig
 from cppo_verl.cpu.platform import chosen as on_cpu
 from cppo_verl.metrics import step_metrics
-from cppo_verl.trainer.checks import cycles, plan_from_config, refusals
+from cppo_verl.trainer.agent_loop import RewardHung
+from cppo_verl.trainer.checks import micro_batch_faults, plan_from_config, refusals, resume_refusals
 from cppo_verl.trainer.padding import padding_metrics
 from cppo_verl.trainer.questions import QuestionStream
 from cppo_verl.trainer.rows import row_advantages, sampled_rows
 from cppo_verl.trainer.run_folder import RunFolder
 from cppo_verl.trainer.stages import data_metrics, outcome_advantages, timing_metrics, update_settings
 from cppo_verl.trainer.v1.queue import TRAIN, QuestionQueue
-from cppo_verl.trainer.v1.rows import in_order, read_scored, read_texts, write_advantages
+from cppo_verl.trainer.v1.rows import in_order, nothing_to_delete, read_scored, read_texts, write_advantages
 from cppo_verl.trainer.watchdog import run_watched
+
+MANAGER = "cppo_verl.trainer.v1.agent_loop.CPPOAgentLoopManagerTQ"
 
 
 class SamplingFailed(RuntimeError):
@@ -48,17 +52,17 @@ class CPPOStep(RunFolder, PPOTrainer):
 
     def __init__(self, config: DictConfig):
         self.cppo = CPPOConfig.from_mapping(config.get("cppo"))
-        with open_dict(config):  # as started by verl's own `main_ppo`
+        with open_dict(config):  # what verl's own `main_ppo` does not bring
             config.cppo = asdict(self.cppo)
-        if faults := refusals(config):
-            raise ConfigError(*faults)
+            agent = config.actor_rollout_ref.rollout.agent
+            agent.agent_loop_manager_class = agent.get("agent_loop_manager_class") or MANAGER
         self.plan = plan_from_config(config)
-        """Of one cycle."""
-        self.step_questions = self.plan.questions * cycles(config)
+        if faults := [*refusals(config), *micro_batch_faults(config, self.plan), *resume_refusals(config)]:
+            raise ConfigError(*faults)
         self.asked: tuple[int, int] = (0, 0)
         """A step, and the questions that were asked in it."""
         self.replaced = self.failed = 0
-        """Questions asked in the running cycle in place of others, and those whose sampling failed in it."""
+        """Questions asked in the running step in place of others, and those whose sampling failed in it."""
         self.metrics: dict[str, float] = {}
         self._open_run_folder(config)
         super().__init__(config)
@@ -92,7 +96,7 @@ class CPPOStep(RunFolder, PPOTrainer):
         }
         self.of_rows = self._cppo_metrics() | data_metrics(*self._rows(), metrics.get("actor/grad_norm"))
         metrics |= self.of_rows
-        return batch
+        return batch if batch.keys else nothing_to_delete()
 
     def _step_once(self, metrics: dict, timing_raw: dict, sample_batch_size: int) -> KVBatchMeta:
         """One cycle of CPPO (paper Algorithm 1 and §3.3)."""
@@ -118,17 +122,16 @@ class CPPOStep(RunFolder, PPOTrainer):
         """Take questions as they are finished, and prune each, until the step's rows are full."""
         allocator, rounds, self.replaced, self.failed = Allocator(self.plan, self.cppo), [], 0, 0
         together = self.cppo.scope == "batch"
-        while wanted := allocator.questions_missing():
-            completions, deleted = self.replay_buffer.take(self.global_steps, wanted, wanted if together else 1)
-            for name, value in deleted.items():
-                metrics[name] = metrics.get(name, 0) + value
+        most = self.plan.sampled * self.cppo.max_gen_rounds
+        while (wanted := allocator.questions_missing()) and allocator.sampled < most:
+            completions = self.replay_buffer.take(self.global_steps, wanted, wanted if together else 1, metrics)
             if completions is None:
                 break
             rows = self._advantages(completions)
             ids = rows.non_tensor_batch
             kept = allocator.add(row_advantages(rows), ids["uid"], ids["row_id"])
             self._delete(np.delete(ids["key"], kept.numpy()))
-            self._replace(len(set(ids["uid"]) - set(ids["uid"][kept.numpy()])))
+            self._replace(len(set(ids["uid"])) - len(kept) // self.plan.keep)
             rounds.append(rows)
         sampled, allocation = DataProto.concat(rounds), allocator.take()
         self._delete(sampled.non_tensor_batch["key"][np.setdiff1d(allocator.kept, allocation.rows)])
@@ -223,7 +226,7 @@ class CPPOStep(RunFolder, PPOTrainer):
     def _next_train_batch(self, num_prompts: int | None = None) -> TensorDict:
         """The next questions of the data, named by step and position so that the same run asks the same again."""
         step, first = self.asked if self.asked[0] == self.global_steps else (self.global_steps, 0)
-        count = num_prompts or self.step_questions
+        count = num_prompts or self.plan.questions
         questions = self.train_dataloader.draw(count)
         for position, question in enumerate(questions, first):
             question["uid"] = np.array([f"{step}:{position}"], dtype=object)
@@ -234,7 +237,7 @@ class CPPOStep(RunFolder, PPOTrainer):
 
     def _add_async_warmup_batches(self, num_warmup_batches: int | float) -> None:
         """verl's prefetch, counted in questions of our step instead of `train_batch_size`."""
-        missing = math.floor(num_warmup_batches * self.step_questions) - self._restored_tq_prompt_count
+        missing = math.floor(num_warmup_batches * self.plan.questions) - self._restored_tq_prompt_count
         if missing > 0:
             self._add_prompts_to_generate(missing)
 
@@ -244,11 +247,23 @@ class CPPOStep(RunFolder, PPOTrainer):
             SamplingFailed: See there.
         """
         self.failed += len(errors)
-        if self.failed > self.plan.questions:
+        if self.failed > self.plan.questions or any(error.startswith(RewardHung.__name__) for error in errors):
             raise SamplingFailed(
                 f"the sampling of {self.failed} questions failed in step {self.global_steps}, which takes "
                 f"{self.plan.questions}; the last one: {errors[-1]}"
             )
+
+    def _check_samplers(self) -> None:
+        """
+        Raises:
+            ActorDiedError: An agent loop's process is gone: what it was asked for will not come.
+        """
+        workers = getattr(self.agent_loop_manager, "agent_loop_workers", [])
+        if workers:
+            answers, _ = ray.wait(
+                [worker.__ray_ready__.remote() for worker in workers], num_returns=len(workers), timeout=1
+            )
+            ray.get(answers)
 
     # --- metrics ---
 
@@ -266,7 +281,7 @@ class CPPOStep(RunFolder, PPOTrainer):
 
     def _compute_metrics(self, batch: KVBatchMeta, metrics, timing_raw, global_steps, epoch) -> None:
         """verl's; the curves describe what was sampled, so that GRPO's and CPPO's can be compared."""
-        if len(batch.keys):
+        if any(len(trained) for _, trained, _ in self.cycles):
             super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)
         metrics |= self.of_rows | timing_metrics(*self._rows(), timing_raw, self._get_n_gpus_for_throughput())
 
@@ -288,7 +303,13 @@ class CPPOStep(RunFolder, PPOTrainer):
     # --- start-up and resume ---
 
     def _build_replay_buffer(self) -> QuestionQueue:
-        return QuestionQueue(self.config, self.trainer_mode, self._add_prompts_to_generate, self._count_failures)
+        return QuestionQueue(
+            self.config,
+            self.trainer_mode,
+            replace=self._add_prompts_to_generate,
+            on_failure=self._count_failures,
+            check=self._check_samplers,
+        )
 
     def _init_dataloader(self) -> None:
         """verl's dataloaders, the training one of single questions behind a `QuestionStream`, and the steps in them."""
@@ -296,18 +317,25 @@ class CPPOStep(RunFolder, PPOTrainer):
             self.config.data.gen_batch_size = 1  # what verl reads as the training dataloader's batch size
         super()._init_dataloader()
         trainer, optimizer = self.config.trainer, self.config.actor_rollout_ref.actor.optim
-        self.train_dataloader = QuestionStream(self.train_dataloader, self.step_questions, trainer.total_epochs)
-        self.steps_per_epoch = len(self.train_dataloader)
+        self.train_dataloader = QuestionStream(self.train_dataloader, self.plan.questions, trainer.total_epochs)
+        self.steps_per_epoch = self.plan.steps_per_epoch(len(self.train_dataset))
         in_data = self.steps_per_epoch * trainer.total_epochs
         self.total_training_steps = min(trainer.total_training_steps or in_data, in_data)
-        optimizer.total_training_steps = self.total_training_steps * self.parameter_sync_step
+        optimizer.total_training_steps = self.total_training_steps
+
+    def _load_checkpoint(self) -> None:
+        """As verl, without the completions that the step of the checkpoint had trained on."""
+        super()._load_checkpoint()
+        held = tq.kv_list(TRAIN)[TRAIN] if self._restored_tq_prompt_count else {}
+        questions = {key for key, tag in held.items() if tag.get("is_prompt")}
+        self._delete(np.array([key for key in held if key.split("_")[0] not in questions]))
 
     def _init_resource_pool_mgr(self) -> None:
         super()._init_resource_pool_mgr()
         if on_cpu():
-            from cppo_verl.cpu.worker import cpu_worker
+            from cppo_verl.cpu.worker import CPUActorRolloutRefWorker
 
-            self.role_worker_mapping = {role: cpu_worker(actor) for role, actor in self.role_worker_mapping.items()}
+            self.role_worker_mapping = dict.fromkeys(self.role_worker_mapping, ray.remote(CPUActorRolloutRefWorker))
 
     def on_validate_begin(self) -> None:
         """verl's first call after its logger is there, where it validates before training."""

@@ -5,7 +5,7 @@ Registered when verl's trainers are imported (`cppo_verl.plugin`), so that `pyth
 
 from __future__ import annotations
 
-from verl.trainer.ppo.v1 import PPOTrainerColocateAsync, PPOTrainerSeparateAsync, PPOTrainerSync, register_trainer
+from verl.trainer.ppo.v1 import PPOTrainerColocateAsync, PPOTrainerSync, register_trainer
 
 from cppo_verl.trainer.v1.step import CPPOStep
 
@@ -18,8 +18,3 @@ class CPPOSync(CPPOStep, PPOTrainerSync):
 @register_trainer("cppo_colocate_async")
 class CPPOColocateAsync(CPPOStep, PPOTrainerColocateAsync):
     """The same, but what is being sampled when a step is full is paused, and used in a later step."""
-
-
-@register_trainer("cppo_separate_async")
-class CPPOSeparateAsync(CPPOStep, PPOTrainerSeparateAsync):
-    """Engine and trainer each have devices of their own and run at the same time."""
