@@ -212,7 +212,7 @@ def test_where_most_questions_fail_the_run_ends_and_says_why(config):
 
 
 def test_where_a_reward_hangs_the_run_ends_at_once(config):
-    with pytest.raises(SamplingFailed, match="of 1 questions failed in step 1.*RewardHung: no reward"):
+    with pytest.raises(SamplingFailed, match=r"of 1 questions failed in step 1.*RewardHung: no reward"):
         sampled_step(config("cppo.pruning_rate=0.5"), [[0.0] * G, "RewardHung: no reward", *[[1.0] * G] * MANY], 0)
 
 
