@@ -100,7 +100,6 @@ LIMITS = {
     "trainer.save_freq": EVERY,
     "trainer.test_freq": EVERY,
     "trainer.max_actor_ckpt_to_keep": OPTIONAL_COUNT,
-    "trainer.v1.separate_async.parameter_sync_step": COUNT,
     "data.train_batch_size": COUNT,
     "data.max_prompt_length": COUNT,
     "data.max_response_length": COUNT,

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from heapq import merge
 from itertools import islice
-from math import floor, isqrt
+from math import floor, gcd, isqrt
 
 from cppo_verl.config import ConfigError, as_written
 
@@ -73,6 +73,19 @@ class StepPlan:
                 "lower cppo.pruning_rate or data.train_batch_size"
             )
         return num_questions // self.questions
+
+    def share(self, cycles: int) -> StepPlan:
+        """The plan of one of `cycles` equal parts of the step.
+
+        Raises:
+            ConfigError: The questions or mini-batches do not split into that many parts.
+        """
+        if self.questions % cycles or self.mini_batches % cycles:
+            raise ConfigError(
+                f"the {self.questions} questions and {self.mini_batches} mini-batches of a step do not split into "
+                f"{cycles} parts; nearest that works: {largest_divisor(gcd(self.questions, self.mini_batches), cycles)}"
+            )
+        return replace(self, questions=self.questions // cycles, rows=self.rows // cycles)
 
     def trim(self, available: int) -> tuple[int, int]:
         """Rows and mini-batch rows that `available` kept completions allow.

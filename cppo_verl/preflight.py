@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from cppo_verl import on_disk
 from cppo_verl.config import ConfigError, CPPOConfig
@@ -17,7 +18,7 @@ from cppo_verl.data.check import read_rows, remarks
 from cppo_verl.lengths import DEVICES, LENGTHS, length_faults, position_faults
 from cppo_verl.limits import block_faults, value_faults
 from cppo_verl.planning import StepPlan
-from cppo_verl.trainer.checks import micro_batch_faults, plan_from_config, refusals, resume_refusals
+from cppo_verl.trainer.checks import cycle_plan, micro_batch_faults, plan_from_config, refusals, resume_refusals
 from cppo_verl.words import word_faults
 
 CONFIG_FILE = "config.yaml"
@@ -34,7 +35,7 @@ PLANNED = (
     *(f"actor_rollout_ref.{part}.log_prob_micro_batch_size_per_gpu" for part in ("rollout", "ref")),
 )
 """What a plan is made of, besides the devices."""
-ENGINES = {"vllm": "vllm", "sglang": "sglang", "trtllm": "tensorrt_llm"}
+ROLLOUT_PACKAGES = {"vllm": "vllm", "sglang": "sglang", "trtllm": "tensorrt_llm"}
 """`actor_rollout_ref.rollout.name` to the package that it takes."""
 Faults = Iterable[str]
 
@@ -99,6 +100,8 @@ def _answers(what: str, ask: Callable[[DictConfig], Faults], config: DictConfig)
         return list(ask(config))
     except ConfigError as error:
         return [*map(str, error.args)]
+    except (ConfigAttributeError, ConfigKeyError) as error:
+        return [f"{error.full_key} is missing: the config must hold every option of verl's and of the recipe"]
     except Exception as error:  # noqa: BLE001 - of a file or value that nobody thought of: better said than a traceback
         return [f"could not check {what}: {type(error).__name__}: {error}"]
 
@@ -150,7 +153,7 @@ def _cppo_faults(config: DictConfig) -> Faults:
 
 
 def _plan_faults(config: DictConfig) -> Faults:
-    return micro_batch_faults(config, plan_from_config(config))
+    return micro_batch_faults(config, cycle_plan(config))
 
 
 def _epoch_faults(config: DictConfig) -> Faults:
@@ -175,9 +178,9 @@ def _device_faults(config: DictConfig) -> Iterator[str]:
 
 def _engine_faults(config: DictConfig) -> Iterator[str]:
     name = config.actor_rollout_ref.rollout.name
-    package = ENGINES.get(name) if isinstance(name, str) else None
+    package = ROLLOUT_PACKAGES.get(name) if isinstance(name, str) else None
     if package and not config.dry_run and find_spec(package) is None:
-        there = [name for name, package in ENGINES.items() if find_spec(package)]
+        there = [name for name, package in ROLLOUT_PACKAGES.items() if find_spec(package)]
         yield (
             f"actor_rollout_ref.rollout.name={name}, but {package} is not installed; "
             f"{f'there is {there[0]}' if there else 'nor is another engine'}"

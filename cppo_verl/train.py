@@ -5,6 +5,7 @@ python -m cppo_verl.train [--config-dir DIR --config-name NAME] [device=cpu] [ke
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import sys
@@ -26,6 +27,7 @@ from cppo_verl.trainer import sockets
 from cppo_verl.trainer.checks import plan_from_config
 
 OmegaConf.register_new_resolver("sum", lambda *values: sum(values), replace=True)
+OmegaConf.register_new_resolver("times", lambda *values: math.prod(values), replace=True)
 OmegaConf.register_new_resolver("either", lambda choice, yes, no: yes if choice else no, replace=True)
 OmegaConf.register_new_resolver(
     "beside",

@@ -20,7 +20,8 @@ ENGINES = {
 """`actor_rollout_ref.actor.strategy` to verl's `model_engine` for it, and to the options that this gives the actor."""
 RESUMED = ("model", "optimizer", "extra")
 """What of a checkpoint a run goes on with; `extra` is the schedule and the random state."""
-V1_MODES = ("cppo_sync", "cppo_colocate_async")
+SEPARATE = "cppo_separate_async"
+V1_MODES = ("cppo_sync", "cppo_colocate_async", SEPARATE)
 """`trainer.v1.trainer_mode`s that are CPPO's."""
 
 
@@ -39,6 +40,21 @@ def plan_from_config(config: DictConfig) -> StepPlan:
         data_parallel_size(config),
         allocation=cppo.allocation,
     )
+
+
+def is_separate(config: DictConfig) -> bool:
+    """Whether the rollout engines have devices of their own."""
+    return config.trainer.use_v1 and config.trainer.v1.trainer_mode == SEPARATE
+
+
+def cycle_plan(config: DictConfig) -> StepPlan:
+    """The plan of a cycle: of a step, or in `cppo_separate_async` of the part of one that is an optimiser update.
+
+    Raises:
+        ConfigError: See `plan_step` and `StepPlan.share`.
+    """
+    plan = plan_from_config(config)
+    return plan.share(config.trainer.v1.separate_async.parameter_sync_step) if is_separate(config) else plan
 
 
 def data_parallel_size(config: DictConfig) -> int:
@@ -78,6 +94,7 @@ def refusals(config: DictConfig) -> list[str]:
         ),
         (on("critic.enable"), "critic.enable=true: CPPO has no critic; its advantage comes from the group"),
         *_v1_refusals(config),
+        *(_separate_refusals(config) if is_separate(config) else ()),
         _engine_refusal(config),
         (on("trainer.critic_warmup"), "trainer.critic_warmup must be 0: there is no critic"),
         (on("distillation.enabled"), "distillation.enabled=true is not supported"),
@@ -141,6 +158,36 @@ def _v1_refusals(config: DictConfig) -> list[tuple[bool, str]]:
             "algorithm.filter_groups.enable=true: use cppo.zero_variance=drop",
         ),
         (v1 and on("skip.rollout_tq.enable"), "skip.rollout_tq.enable=true is not supported: it replays whole batches"),
+    ]
+
+
+def _separate_refusals(config: DictConfig) -> list[tuple[bool, str]]:
+    """Of the mode `cppo_separate_async`: whether each is a fault, and the message."""
+    actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
+    batch, updates = config.data.train_batch_size, config.trainer.v1.separate_async.parameter_sync_step
+    transport = "file" if config.trainer.device == "cpu" else "nccl"
+    return [
+        (
+            batch != updates * actor.ppo_mini_batch_size,
+            f"trainer.v1.separate_async.parameter_sync_step={updates} must be the mini-batches of a step: "
+            f"data.train_batch_size={batch} over actor_rollout_ref.actor.ppo_mini_batch_size="
+            f"{actor.ppo_mini_batch_size}",
+        ),
+        (
+            not (rollout.nnodes and rollout.n_gpus_per_node),
+            f"actor_rollout_ref.rollout.nnodes={rollout.nnodes} of {rollout.n_gpus_per_node} devices "
+            "(actor_rollout_ref.rollout.n_gpus_per_node): the engines need devices of their own, at least 1 of 1",
+        ),
+        (
+            rollout.checkpoint_engine.backend == "naive",
+            "actor_rollout_ref.rollout.checkpoint_engine.backend=naive moves no weights between devices; set it to "
+            f"{transport}",
+        ),
+        (
+            config.trainer.v1.separate_async.hybrid_rollout.enable_switch,
+            "trainer.v1.separate_async.hybrid_rollout.enable_switch=true is not supported: verl decides by "
+            "data.train_batch_size, not by the questions that a step takes; set it to false",
+        ),
     ]
 
 

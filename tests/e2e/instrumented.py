@@ -29,8 +29,8 @@ from verl.workers.engine_workers import TrainingWorker
 
 import cppo_verl.train
 from cppo_verl.config import CPPOConfig
-from cppo_verl.cpu.worker import CPUActorRolloutRefWorker
-from cppo_verl.trainer.checks import plan_from_config
+from cppo_verl.cpu.worker import CPUActorRolloutRefWorker, CPUDetachActorWorker
+from cppo_verl.trainer.checks import cycle_plan, is_separate, plan_from_config
 from cppo_verl.trainer.ray_trainer import RayCPPOTrainer
 from cppo_verl.trainer.sequence import hand_over, save_initial, start_workers
 from cppo_verl.trainer.task_runner import CPPOTaskRunner
@@ -74,6 +74,10 @@ class Recorder(TrainingWorker):
 
 
 class RecordingWorker(CPUActorRolloutRefWorker):
+    actor_worker_cls = ref_worker_cls = Recorder
+
+
+class RecordingDetachWorker(CPUDetachActorWorker):
     actor_worker_cls = ref_worker_cls = Recorder
 
 
@@ -139,13 +143,15 @@ class RecordingV1:
 
     def _init_resource_pool_mgr(self) -> None:
         super()._init_resource_pool_mgr()
-        self.role_worker_mapping = {role: ray.remote(RecordingWorker) for role in self.role_worker_mapping}
+        worker = RecordingDetachWorker if is_separate(self.config) else RecordingWorker
+        self.role_worker_mapping = {role: ray.remote(worker) for role in self.role_worker_mapping}
 
     def step(self, *args, **kwargs):
         if self.config.get("cppo_by_step"):
             config = self.config.copy()
             config.cppo.update(config.cppo_by_step[self.global_steps - 1])
             self.cppo, self.plan = CPPOConfig.from_mapping(config.cppo), plan_from_config(config)
+            self.cycle_plan = cycle_plan(config)
         return super().step(*args, **kwargs)
 
 

@@ -57,10 +57,20 @@ def assert_steps_follow_eq_9(folder: Path, model: Path, ranks: int, first_step: 
         assert_mini_batches_follow_eq_9(batches, updates, mini_rows, model)
 
 
-def assert_mini_batches_follow_eq_9(batches: list[dict], updates: list[dict], mini_rows: int, model: Path) -> None:
-    """Every gradient of a step is that of Eq. 9 over its mini-batch, at the weights it was taken at."""
+def assert_mini_batches_follow_eq_9(
+    batches: list[dict], updates: list[dict], mini_rows: int, model: Path, old_weights: dict | None = None
+) -> None:
+    """Every gradient of a step is that of Eq. 9 over its mini-batch, at the weights it was taken at.
+
+    Args:
+        batches: What each rank's update was given.
+        updates: Weights and gradients of its optimiser steps.
+        mini_rows: Completions of a mini-batch, over all ranks.
+        model: The folder of the reference.
+        old_weights: Of the old policy; by default those before the first update.
+    """
     reference = log_probs_by(AutoModelForCausalLM.from_pretrained(model, dtype=torch.float64))
-    old = log_probs_by(network_with(updates[0]["weights"], model))
+    old = log_probs_by(network_with(old_weights or updates[0]["weights"], model))
     per_rank = mini_rows // len(batches)
     mini_batches = len(batches[0]["input_ids"]) // per_rank
     for number, update in enumerate(updates):

@@ -77,8 +77,9 @@ def test_any_options_are_planned_or_refused(ready):
     @given(likely=OPTIONS, edges=EDGES)
     def draw(likely, edges):
         config = ready.copy()
-        for key, value in (likely | edges).items():
-            if "." not in key or OmegaConf.select(config, key.rpartition(".")[0]) is not None:  # a block that is gone
+        drawn = likely | edges
+        for key, value in drawn.items():
+            if not any(key.startswith(f"{block}.") for block in drawn):  # nothing is put into a block that is replaced
                 OmegaConf.update(config, key, value, merge=False, force_add=True)
         try:
             plan = check(config)

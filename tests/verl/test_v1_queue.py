@@ -22,9 +22,9 @@ from cppo_verl.allocation import Allocator
 from cppo_verl.config import CPPOConfig
 from cppo_verl.trainer.checks import plan_from_config
 from cppo_verl.trainer.rows import row_advantages
+from cppo_verl.trainer.v1.asking import SamplingFailed
 from cppo_verl.trainer.v1.queue import ERROR, TRAIN
 from cppo_verl.trainer.v1.rows import nothing_to_delete
-from cppo_verl.trainer.v1.step import SamplingFailed
 from cppo_verl.trainer.v1.trainers import CPPOSync
 
 G = 4
@@ -118,7 +118,7 @@ def trainer_of(config, sampler: Sampler) -> CPPOSync:
     trainer = object.__new__(CPPOSync)
     trainer.config, trainer.cppo, trainer.plan = config, CPPOConfig.from_mapping(config.cppo), plan_from_config(config)
     trainer.trainer_mode, trainer.global_steps = "cppo_sync", 1
-    trainer.asked, trainer.train_dataloader, trainer.agent_loop_manager = (0, 0), Questions(), sampler
+    trainer.train_dataloader, trainer.agent_loop_manager = Questions(), sampler
     trainer.replay_buffer = trainer._build_replay_buffer()
     return trainer
 

@@ -10,7 +10,7 @@ from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorke
 
 from cppo_verl.trainer.agent_loop import LimitedRewards
 from cppo_verl.trainer.rollout_seed import request_seeds
-from cppo_verl.trainer.v1.queue import ERROR, TRAIN
+from cppo_verl.trainer.v1.queue import ERROR, TRAIN, VALIDATION
 
 _VERLS_WORKER = AgentLoopWorkerTQ.__ray_metadata__.modified_class.__ray_actor_class__
 """The class in verl's Ray actor."""
@@ -30,10 +30,9 @@ class CPPOAgentLoopWorkerTQ(LimitedRewards, _VERLS_WORKER):
             sampling_params = {**sampling_params, "seed": int(seeds[0])}
         try:
             return await super()._run_agent_loop(sampling_params, trajectory, **kwargs)
-        except Exception as error:
-            if is_training:
-                why = f"{type(error).__name__}: {error}"
-                await tq.async_kv_put(key=kwargs["uid"], partition_id=TRAIN, tag={ERROR: why})
+        except Exception as error:  # whatever it is, it is noted and goes on to verl
+            why, partition = f"{type(error).__name__}: {error}", TRAIN if is_training else VALIDATION
+            await tq.async_kv_put(key=kwargs["uid"], partition_id=partition, tag={ERROR: why})
             raise
 
 

@@ -11,7 +11,8 @@ from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBufferAsync, _accumulate_eviction_metrics
 
 TRAIN = "train"
-"""verl's name for the part of the queue that holds training questions."""
+VALIDATION = "val"
+"""verl's names for the parts of the queue that hold training and validation questions."""
 ERROR = "error"
 """Tag of a question: why one of its completions could not be made, where our agent loop is used."""
 
@@ -27,7 +28,8 @@ class QuestionQueue(ReplayBufferAsync):
     Args:
         config: The run's.
         replace: Asks for as many further questions.
-        on_failure: Called with what went wrong in the sampling of each failed question.
+        on_failure: Called with what went wrong in the sampling of each failed question, and whether they are for
+            training.
         check: Called while questions are waited for, every `CHECK_SECONDS`.
     """
 
@@ -36,7 +38,7 @@ class QuestionQueue(ReplayBufferAsync):
         config: DictConfig,
         trainer_mode: str,
         replace: Callable[[int], None],
-        on_failure: Callable[[list[str]], None],
+        on_failure: Callable[[list[str], bool], None],
         check: Callable[[], None],
     ):
         sampler = config.trainer.v1.sampler
@@ -100,9 +102,10 @@ class QuestionQueue(ReplayBufferAsync):
         return uids[:batch_size], *rest
 
     def _evict_terminal_groups(self, global_steps: int, partition_id: str, eviction_reasons: tuple) -> tuple:
-        if partition_id == TRAIN and (failed := eviction_reasons[2]):
-            tags = tq.kv_list(TRAIN)[TRAIN]
-            self.on_failure([tags.get(uid, {}).get(ERROR, "see the log above") for uid in sorted(failed)])
+        if failed := self.failure_keys[partition_id]:
+            tags = tq.kv_list(partition_id)[partition_id]
+            errors = [tags.get(uid, {}).get(ERROR, "see the log above") for uid in sorted(failed)]
+            self.on_failure(errors, partition_id == TRAIN)
         return super()._evict_terminal_groups(global_steps, partition_id, eviction_reasons)
 
 

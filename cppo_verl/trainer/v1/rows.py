@@ -78,18 +78,16 @@ def in_order(rows: DataProto, kept: torch.Tensor) -> list[int]:
     return sorted(kept.tolist(), key=place)
 
 
-def write_advantages(batch: KVBatchMeta, rows: DataProto) -> None:
-    """Put the advantages of the rows that are trained on into the queue."""
+def write_columns(batch: KVBatchMeta, rows: DataProto, *names: str) -> None:
+    """Put columns `(num_rows, width)` of the batch's rows into the queue, cut to each response's length."""
     lengths = [tag["response_len"] for tag in batch.tags]
-    nested = {
+    ragged = {
         name: torch.nested.as_nested_tensor(
             [row[:length] for row, length in zip(rows.batch[name], lengths, strict=True)], layout=torch.jagged
         )
-        for name in ("advantages", "returns")
+        for name in names
     }
-    tq.kv_batch_put(
-        keys=batch.keys, partition_id=batch.partition_id, fields=TensorDict(nested, batch_size=len(batch.keys))
-    )
+    tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=TensorDict(ragged, batch_size=len(batch)))
 
 
 def nothing_to_delete() -> KVBatchMeta:

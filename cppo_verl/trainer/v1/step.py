@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
+from typing import NamedTuple
 
 import numpy as np
 import ray
 import torch
 import transfer_queue as tq
 from omegaconf import DictConfig, open_dict
-from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
 from verl import DataProto
 from verl.trainer.ppo.rollout_corr_helper import compute_rollout_correction_and_add_to_batch
-from verl.trainer.ppo.v1.trainer_base import PPOTrainer
-from verl.utils import tensordict_utils as tu
 from verl.utils.debug import marked_timer
 from verl.utils.metric import reduce_metrics
 from verl.utils.py_functional import rename_dict
@@ -24,25 +21,44 @@ from cppo_verl.allocation import Allocation, Allocator
 from cppo_verl.config import ConfigError, CPPOConfig
 from cppo_verl.cpu.platform import chosen as on_cpu
 from cppo_verl.metrics import step_metrics
-from cppo_verl.trainer.agent_loop import RewardHung
-from cppo_verl.trainer.checks import micro_batch_faults, plan_from_config, refusals, resume_refusals
+from cppo_verl.trainer.checks import cycle_plan, micro_batch_faults, plan_from_config, refusals, resume_refusals
 from cppo_verl.trainer.padding import padding_metrics
-from cppo_verl.trainer.questions import QuestionStream
 from cppo_verl.trainer.rows import row_advantages, sampled_rows
 from cppo_verl.trainer.run_folder import RunFolder
 from cppo_verl.trainer.stages import data_metrics, outcome_advantages, timing_metrics, update_settings
-from cppo_verl.trainer.v1.queue import TRAIN, QuestionQueue
-from cppo_verl.trainer.v1.rows import in_order, nothing_to_delete, read_scored, read_texts, write_advantages
+from cppo_verl.trainer.v1.asking import AskedQuestions
+from cppo_verl.trainer.v1.queue import TRAIN
+from cppo_verl.trainer.v1.rows import in_order, nothing_to_delete, read_scored, read_texts, write_columns
 from cppo_verl.trainer.watchdog import run_watched
 
 MANAGER = "cppo_verl.trainer.v1.agent_loop.CPPOAgentLoopManagerTQ"
+"""verl's agent loops with ours, where the config names no manager."""
 
 
-class SamplingFailed(RuntimeError):
-    """More questions failed to be sampled in a step than the step takes."""
+class Cycle(NamedTuple):
+    """What a cycle of a step sampled, and what it trained on. A step has one, but in verl's mode `separate_async`."""
+
+    sampled: DataProto
+    trained: DataProto
+    allocation: Allocation
+    replaced: int
+    """Questions that were asked in place of others."""
+    padding: dict[str, int]
+    """See `padding_metrics`."""
+
+    @staticmethod
+    def together(cycles: list[Cycle]) -> Cycle:
+        """Those of a step, as one."""
+        sampled, trained, allocations, replaced, padding = zip(*cycles, strict=True)
+        before = np.cumsum([0, *map(len, sampled)])[:-1]
+        rows = torch.cat([taken.rows + first for taken, first in zip(allocations, before, strict=True)])
+        surplus = sum(taken.surplus for taken in allocations)
+        taken = Allocation(rows, allocations[-1].mini_batch_rows, surplus)
+        padding = {name: sum(of[name] for of in padding) for name in padding[0]}
+        return Cycle(DataProto.concat(sampled), DataProto.concat(trained), taken, sum(replaced), padding)
 
 
-class CPPOStep(RunFolder, PPOTrainer):
+class CPPOStep(RunFolder, AskedQuestions):
     """A mixin over verl's V1 trainers: questions are pruned as they are finished, while others are being sampled.
 
     Overridden are which questions a step takes and what is trained on of them, the size of the mini-batch, and which
@@ -50,19 +66,20 @@ class CPPOStep(RunFolder, PPOTrainer):
     checkpoint holds, is verl's.
     """
 
+    cpu_worker = "CPUActorRolloutRefWorker"
+    """Of `cppo_verl.cpu.worker`: verl's worker in this mode, on the CPU."""
+
     def __init__(self, config: DictConfig):
         self.cppo = CPPOConfig.from_mapping(config.get("cppo"))
         with open_dict(config):  # what verl's own `main_ppo` does not bring
             config.cppo = asdict(self.cppo)
             agent = config.actor_rollout_ref.rollout.agent
             agent.agent_loop_manager_class = agent.get("agent_loop_manager_class") or MANAGER
-        self.plan = plan_from_config(config)
-        if faults := [*refusals(config), *micro_batch_faults(config, self.plan), *resume_refusals(config)]:
+        self.plan, self.cycle_plan = plan_from_config(config), cycle_plan(config)
+        self.cycles: list[Cycle] = []
+        """Of the running step, so far."""
+        if faults := [*refusals(config), *micro_batch_faults(config, self.cycle_plan), *resume_refusals(config)]:
             raise ConfigError(*faults)
-        self.asked: tuple[int, int] = (0, 0)
-        """A step, and the questions that were asked in it."""
-        self.replaced = self.failed = 0
-        """Questions asked in the running step in place of others, and those whose sampling failed in it."""
         self.metrics: dict[str, float] = {}
         self._open_run_folder(config)
         super().__init__(config)
@@ -86,25 +103,39 @@ class CPPOStep(RunFolder, PPOTrainer):
         run_watched(lambda: super(CPPOStep, self).fit(agent_loop_manager), replicas)
 
     def step(self, metrics: dict, timing_raw: dict) -> KVBatchMeta:
-        """verl's step of one or more cycles, and the metrics of all that they sampled."""
+        """verl's step, and the metrics of all that it sampled."""
         self.metrics, self.cycles = metrics, []
         batch = super().step(metrics, timing_raw)
+        self.whole = Cycle.together(self.cycles)
+        in_flight, unused = self.replay_buffer.outstanding()
         metrics |= {
             "training/global_step": self.global_steps,
             "cppo/planned_steps": self.total_training_steps,
             "cppo/last_step": int(self.global_steps >= self.total_training_steps),
+            "cppo/replaced_questions": self.whole.replaced,
+            "cppo/in_flight_questions": in_flight,
+            "cppo/unused_questions": unused,
         }
-        self.of_rows = self._cppo_metrics() | data_metrics(*self._rows(), metrics.get("actor/grad_norm"))
+        sampled, trained, taken, _, padding = self.whole
+        metrics |= padding
+        self.of_rows = step_metrics(sampled_rows(sampled), taken.rows, rounds=1, surplus=taken.surplus)
+        self.of_rows |= data_metrics(sampled, trained, metrics.get("actor/grad_norm"))
         metrics |= self.of_rows
         return batch if batch.keys else nothing_to_delete()
 
     def _step_once(self, metrics: dict, timing_raw: dict, sample_batch_size: int) -> KVBatchMeta:
-        """One cycle of CPPO (paper Algorithm 1 and §3.3)."""
+        """One step of CPPO (paper Algorithm 1 and §3.3), or one of its cycles."""
+        # verl samples the old log-probs of all cycles from the weights that it keeps at the first that trains.
+        self.local_trigger_step = sum(len(cycle.trained) > 0 for cycle in self.cycles)
         with marked_timer("gen", timing_raw, color="red"):
             self.on_sample_begin()
             sampled, allocation = self._sample_and_prune(metrics)
             self.on_sample_end()
-        batch = self._gather(sampled, allocation, metrics)
+        trained = sampled.select_idxs(in_order(sampled, allocation.rows))
+        batch = self._gather(trained, metrics)
+        lengths = torch.tensor([tag["seq_len"] for tag in batch.tags])
+        padding = padding_metrics(lengths, allocation.mini_batch_rows, self.plan.dp_size, self.config)
+        self.cycles.append(Cycle(sampled, trained, allocation, self.replaced, padding))
         if len(batch.keys):
             with marked_timer("old_log_prob", timing_raw, color="blue"):
                 batch = self._compute_old_log_prob(batch, metrics)
@@ -120,10 +151,10 @@ class CPPOStep(RunFolder, PPOTrainer):
 
     def _sample_and_prune(self, metrics: dict) -> tuple[DataProto, Allocation]:
         """Take questions as they are finished, and prune each, until the step's rows are full."""
-        allocator, rounds, self.replaced, self.failed = Allocator(self.plan, self.cppo), [], 0, 0
+        allocator, rounds, self.replaced, self.failed = Allocator(self.cycle_plan, self.cppo), [], 0, 0
         together = self.cppo.scope == "batch"
-        most = self.plan.sampled * self.cppo.max_gen_rounds
-        while (wanted := allocator.questions_missing()) and allocator.sampled < most:
+        most = self.cycle_plan.questions * self.cppo.max_gen_rounds
+        while wanted := min(allocator.questions_missing(), most - allocator.sampled // self.plan.rollout_n):
             completions = self.replay_buffer.take(self.global_steps, wanted, wanted if together else 1, metrics)
             if completions is None:
                 break
@@ -135,12 +166,6 @@ class CPPOStep(RunFolder, PPOTrainer):
             rounds.append(rows)
         sampled, allocation = DataProto.concat(rounds), allocator.take()
         self._delete(sampled.non_tensor_batch["key"][np.setdiff1d(allocator.kept, allocation.rows)])
-        in_flight, unused = self.replay_buffer.outstanding()
-        metrics |= {
-            "cppo/replaced_questions": self.replaced,
-            "cppo/in_flight_questions": in_flight,
-            "cppo/unused_questions": unused,
-        }
         return sampled, allocation
 
     def _advantages(self, completions: KVBatchMeta) -> DataProto:
@@ -151,21 +176,15 @@ class CPPOStep(RunFolder, PPOTrainer):
             rows.non_tensor_batch |= read_texts(completions, self.tokenizer)
         return outcome_advantages(rows, self.config)
 
-    def _gather(self, sampled: DataProto, allocation: Allocation, metrics: dict) -> KVBatchMeta:
+    def _gather(self, trained: DataProto, metrics: dict) -> KVBatchMeta:
         """The rows to train on, balanced over the ranks."""
-        rows = in_order(sampled, allocation.rows)
-        trained = sampled.select_idxs(rows)
         ids = trained.non_tensor_batch
         batch = KVBatchMeta(partition_id=TRAIN, keys=ids["key"].tolist(), tags=ids["tag"].tolist())
-        if len(rows):
-            write_advantages(batch, trained)
+        if batch.keys:
+            write_columns(batch, trained, "advantages", "returns")
             if self.config.trainer.balance_batch:
                 batch = self._balance_batch(batch, metrics)
-        self.cycles.append((sampled, trained, allocation))
-        lengths = torch.tensor([tag["seq_len"] for tag in batch.tags])
-        metrics |= padding_metrics(lengths, allocation.mini_batch_rows, self.plan.dp_size, self.config)
         batch.extra_info["temperature"] = self.config.actor_rollout_ref.rollout.temperature
-        self.mini_batch_rows = allocation.mini_batch_rows
         return batch
 
     def _get_required_batch_multiple(self, dp_size: int) -> int:
@@ -188,22 +207,14 @@ class CPPOStep(RunFolder, PPOTrainer):
             DataProto(batch=ragged.to_padded_tensor()), correction
         )
         metrics |= corrected
-        lengths = ragged["response_mask"].offsets().diff().tolist()
-        written = {
-            name: torch.nested.as_nested_tensor(
-                [row[:length] for row, length in zip(rows.batch[name], lengths, strict=True)], layout=torch.jagged
-            )
-            for name in ("response_mask", "rollout_is_weights")
-            if name in rows.batch
-        }
-        put = TensorDict(written, batch_size=len(batch.keys))
-        tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=put)
+        written = [name for name in ("response_mask", "rollout_is_weights") if name in rows.batch]
+        write_columns(batch, rows, *written)
         return batch
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """verl 0.9.1's with the planned mini-batch, of which it has no seam (see `RayCPPOTrainer._update_actor`)."""
         batch.fields = None  # all there are: verl's list is of before the reference's were put
-        batch.extra_info.update(update_settings(self.config, self.mini_batch_rows))
+        batch.extra_info.update(update_settings(self.config, self.cycles[-1].allocation.mini_batch_rows))
         output = rename_dict(self.actor_rollout_wg.update_actor(batch)["metrics"], "actor/")
         output["perf/mfu/actor"] = output.pop("actor/mfu")
         metrics |= reduce_metrics(output)
@@ -214,81 +225,20 @@ class CPPOStep(RunFolder, PPOTrainer):
         if len(keys):
             tq.kv_clear(keys=list(keys), partition_id=TRAIN)
 
-    # --- asking for questions ---
-
-    def _replace(self, dropped: int) -> None:
-        """Ask for a question for each that is left out, up to `max_gen_rounds` times the questions of a step."""
-        number = min(dropped, self.plan.questions * (self.cppo.max_gen_rounds - 1) - self.replaced)
-        if number > 0:
-            self.replaced += number
-            self._add_prompts_to_generate(number)
-
-    def _next_train_batch(self, num_prompts: int | None = None) -> TensorDict:
-        """The next questions of the data, named by step and position so that the same run asks the same again."""
-        step, first = self.asked if self.asked[0] == self.global_steps else (self.global_steps, 0)
-        count = num_prompts or self.plan.questions
-        questions = self.train_dataloader.draw(count)
-        for position, question in enumerate(questions, first):
-            question["uid"] = np.array([f"{step}:{position}"], dtype=object)
-        self.asked = (step, first + count)
-        batch = tu.concat_tensordict([tu.get_tensordict(question) for question in questions])
-        tu.assign_non_tensor_data(batch, "global_steps", self.global_steps)
-        return batch
-
-    def _add_async_warmup_batches(self, num_warmup_batches: int | float) -> None:
-        """verl's prefetch, counted in questions of our step instead of `train_batch_size`."""
-        missing = math.floor(num_warmup_batches * self.plan.questions) - self._restored_tq_prompt_count
-        if missing > 0:
-            self._add_prompts_to_generate(missing)
-
-    def _count_failures(self, errors: list[str]) -> None:
-        """
-        Raises:
-            SamplingFailed: See there.
-        """
-        self.failed += len(errors)
-        if self.failed > self.plan.questions or any(error.startswith(RewardHung.__name__) for error in errors):
-            raise SamplingFailed(
-                f"the sampling of {self.failed} questions failed in step {self.global_steps}, which takes "
-                f"{self.plan.questions}; the last one: {errors[-1]}"
-            )
-
-    def _check_samplers(self) -> None:
-        """
-        Raises:
-            ActorDiedError: An agent loop's process is gone: what it was asked for will not come.
-        """
-        workers = getattr(self.agent_loop_manager, "agent_loop_workers", [])
-        if workers:
-            answers, _ = ray.wait(
-                [worker.__ray_ready__.remote() for worker in workers], num_returns=len(workers), timeout=1
-            )
-            ray.get(answers)
-
     # --- metrics ---
-
-    def _rows(self) -> tuple[DataProto, DataProto]:
-        """All rows that the step sampled, and those that it trained on."""
-        sampled, trained, _ = zip(*self.cycles, strict=True)
-        return DataProto.concat(list(sampled)), DataProto.concat(list(trained))
-
-    def _cppo_metrics(self) -> dict[str, float]:
-        sampled, _, allocations = zip(*self.cycles, strict=True)
-        starts = np.cumsum([0, *map(len, sampled)])
-        kept = torch.cat([taken.rows + start for taken, start in zip(allocations, starts, strict=False)])
-        surplus = sum(taken.surplus for taken in allocations)
-        return step_metrics(sampled_rows(DataProto.concat(list(sampled))), kept, rounds=1, surplus=surplus)
 
     def _compute_metrics(self, batch: KVBatchMeta, metrics, timing_raw, global_steps, epoch) -> None:
         """verl's; the curves describe what was sampled, so that GRPO's and CPPO's can be compared."""
-        if any(len(trained) for _, trained, _ in self.cycles):
+        sampled, trained, *_ = self.whole
+        if len(trained):
             super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)
-        metrics |= self.of_rows | timing_metrics(*self._rows(), timing_raw, self._get_n_gpus_for_throughput())
+        devices = self._get_n_gpus_for_throughput()
+        metrics |= self.of_rows | timing_metrics(sampled, trained, timing_raw, devices)
 
     def _log_rollout_data(self, batch: KVBatchMeta, timing_raw: dict, rollout_data_dir: str) -> None:
         """All that was sampled, as in V0; verl's would dump what is left in the queue."""
         with marked_timer("dump_rollout_generations", timing_raw, color="green"):
-            sampled, _ = self._rows()
+            sampled = self.whole.sampled
             sampled = sampled.select_idxs(in_order(sampled, torch.arange(len(sampled))))
             told = {k: v.tolist() for k, v in sampled.non_tensor_batch.items() if k not in ("key", "tag", "uid")}
             self._dump_generations(
@@ -302,27 +252,6 @@ class CPPOStep(RunFolder, PPOTrainer):
 
     # --- start-up and resume ---
 
-    def _build_replay_buffer(self) -> QuestionQueue:
-        return QuestionQueue(
-            self.config,
-            self.trainer_mode,
-            replace=self._add_prompts_to_generate,
-            on_failure=self._count_failures,
-            check=self._check_samplers,
-        )
-
-    def _init_dataloader(self) -> None:
-        """verl's dataloaders, the training one of single questions behind a `QuestionStream`, and the steps in them."""
-        with open_dict(self.config):
-            self.config.data.gen_batch_size = 1  # what verl reads as the training dataloader's batch size
-        super()._init_dataloader()
-        trainer, optimizer = self.config.trainer, self.config.actor_rollout_ref.actor.optim
-        self.train_dataloader = QuestionStream(self.train_dataloader, self.plan.questions, trainer.total_epochs)
-        self.steps_per_epoch = self.plan.steps_per_epoch(len(self.train_dataset))
-        in_data = self.steps_per_epoch * trainer.total_epochs
-        self.total_training_steps = min(trainer.total_training_steps or in_data, in_data)
-        optimizer.total_training_steps = self.total_training_steps
-
     def _load_checkpoint(self) -> None:
         """As verl, without the completions that the step of the checkpoint had trained on."""
         super()._load_checkpoint()
@@ -333,9 +262,10 @@ class CPPOStep(RunFolder, PPOTrainer):
     def _init_resource_pool_mgr(self) -> None:
         super()._init_resource_pool_mgr()
         if on_cpu():
-            from cppo_verl.cpu.worker import CPUActorRolloutRefWorker
+            from cppo_verl.cpu import worker
 
-            self.role_worker_mapping = dict.fromkeys(self.role_worker_mapping, ray.remote(CPUActorRolloutRefWorker))
+            cpu_worker = ray.remote(getattr(worker, self.cpu_worker))
+            self.role_worker_mapping = dict.fromkeys(self.role_worker_mapping, cpu_worker)
 
     def on_validate_begin(self) -> None:
         """verl's first call after its logger is there, where it validates before training."""

@@ -1,0 +1,114 @@
+"""Which questions are asked: the steps' own, others in place of dropped and failed ones, a prefetch."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import ray
+from omegaconf import open_dict
+from tensordict import TensorDict
+from verl.trainer.ppo.v1.trainer_base import PPOTrainer
+from verl.utils import tensordict_utils as tu
+
+from cppo_verl.trainer.agent_loop import RewardHung
+from cppo_verl.trainer.questions import QuestionStream
+from cppo_verl.trainer.v1.queue import QuestionQueue
+
+
+class SamplingFailed(RuntimeError):
+    """More questions failed to be sampled than a step takes, or one of a validation, or one for a reward that hung."""
+
+
+class AskedQuestions(PPOTrainer):
+    """A part of `CPPOStep`: verl's V1 trainer with questions that are drawn one by one, from a plan."""
+
+    asked: tuple[int, int] = (0, 0)
+    """A step, and the questions that were asked in it."""
+    replaced = failed = 0
+    """Questions asked in the running cycle in place of others, and those whose sampling failed in it."""
+
+    def _build_replay_buffer(self) -> QuestionQueue:
+        return QuestionQueue(
+            self.config,
+            self.trainer_mode,
+            replace=self._add_prompts_to_generate,
+            on_failure=self._count_failures,
+            check=self._check_samplers,
+        )
+
+    def _init_dataloader(self) -> None:
+        """verl's dataloaders, the training one of single questions behind a `QuestionStream`, and the steps in them."""
+        with open_dict(self.config):
+            self.config.data.gen_batch_size = 1  # what verl reads as the training dataloader's batch size
+        super()._init_dataloader()
+        trainer, optimizer = self.config.trainer, self.config.actor_rollout_ref.actor.optim
+        self.train_dataloader = QuestionStream(self.train_dataloader, self.plan.questions, trainer.total_epochs)
+        self.steps_per_epoch = self.plan.steps_per_epoch(len(self.train_dataset))
+        in_data = self.steps_per_epoch * trainer.total_epochs
+        self.total_training_steps = min(trainer.total_training_steps or in_data, in_data)
+        optimizer.total_training_steps = self.total_training_steps * self.parameter_sync_step
+
+    def _replace(self, dropped: int) -> None:
+        """Ask for a question for each that is left out, up to `max_gen_rounds` times the questions of a cycle."""
+        number = min(dropped, self.cycle_plan.questions * (self.cppo.max_gen_rounds - 1) - self.replaced)
+        if number > 0:
+            self.replaced += number
+            self._add_prompts_to_generate(number)
+
+    def _next_train_batch(self, num_prompts: int | None = None) -> TensorDict:
+        """The next questions of the data, named by step and position so that the same run asks the same again."""
+        step, first = self.asked if self.asked[0] == self.global_steps else (self.global_steps, 0)
+        count = num_prompts or self.plan.questions
+        questions = self.train_dataloader.draw(count)
+        for position, question in enumerate(questions, first):
+            question["uid"] = np.array([f"{step}:{position}"], dtype=object)
+        self.asked = (step, first + count)
+        batch = tu.concat_tensordict([tu.get_tensordict(question) for question in questions])
+        tu.assign_non_tensor_data(batch, "global_steps", self.global_steps)
+        return batch
+
+    def _add_async_warmup_batches(self, num_warmup_batches: int | float) -> None:
+        """verl's prefetch, counted in questions of our step instead of `train_batch_size`."""
+        self._ask(math.floor(num_warmup_batches * self.plan.questions) - self._restored_tq_prompt_count)
+
+    def _add_batch_to_generate(self) -> None:
+        self._ask(self.plan.questions)
+
+    def _ask(self, wanted: int) -> None:
+        """Ask for as many questions, but for no more than the steps up to the last one take."""
+        steps_left = self.total_training_steps - self.global_steps + 1
+        number = min(wanted, self.plan.questions * steps_left - sum(self.replay_buffer.outstanding()))
+        if number > 0:
+            self._add_prompts_to_generate(number)
+
+    def _count_failures(self, errors: list[str], is_training: bool) -> None:
+        """
+        Args:
+            errors: What went wrong in the sampling of each failed question.
+            is_training: Whether these are questions of a step, which are replaced; a validation would score them 0.
+
+        Raises:
+            SamplingFailed: See there.
+        """
+        self.failed += len(errors)
+        hung = [RewardHung(error) for error in errors if error.startswith(RewardHung.__name__)]
+        if self.failed > self.cycle_plan.questions or hung or not is_training:
+            raise SamplingFailed(
+                f"the sampling of {self.failed} questions failed in step {self.global_steps}, which takes "
+                f"{self.cycle_plan.questions}; the last one: {errors[-1]}"
+                if is_training
+                else f"the sampling of {len(errors)} validation questions failed; the last one: {errors[-1]}"
+            ) from (hung[0] if hung else None)
+
+    def _check_samplers(self) -> None:
+        """
+        Raises:
+            ActorDiedError: An agent loop's process is gone: what it was asked for will not come.
+        """
+        workers = getattr(self.agent_loop_manager, "agent_loop_workers", [])
+        if workers:
+            answers, _ = ray.wait(
+                [worker.__ray_ready__.remote() for worker in workers], num_returns=len(workers), timeout=1
+            )
+            ray.get(answers)

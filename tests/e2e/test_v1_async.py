@@ -1,0 +1,80 @@
+"""verl's asynchronous V1 trainers: a run, and what its second start goes on with."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+from eq_9 import MINI, OVERRIDES, STEPS, B, G, K, assert_mini_batches_follow_eq_9
+from recorded import of_kind, read_calls, read_metrics
+
+DROP = "{pruning_rate:0.5,allocation:true,zero_variance:drop,max_gen_rounds:3}"
+QUESTIONS = B * G // K
+"""Of a step with allocation, and of the prefetch."""
+MODES = {
+    "colocate_async": (),
+    "separate_async": (
+        *("actor_rollout_ref.hybrid_engine=false", "trainer.v1.separate_async.parameter_sync_step=2"),
+        *("actor_rollout_ref.rollout.nnodes=1", "actor_rollout_ref.rollout.n_gpus_per_node=1"),
+        "actor_rollout_ref.rollout.checkpoint_engine.backend=file",
+    ),
+}
+"""verl's name of each, and what it needs."""
+
+
+@pytest.mark.parametrize("mode", [pytest.param("colocate_async", marks=pytest.mark.slow), "separate_async"])
+def test_a_run_and_its_resume(mode, train, toy, tmp_path):
+    """Its steps follow Eq. 9; over two starts no question is lost, trained on twice or older than allowed."""
+    options = (
+        *("trainer.use_v1=true", f"trainer.v1.trainer_mode=cppo_{mode}", *MODES[mode], *OVERRIDES),
+        *("cppo.pruning_rate=0.5", f"+cppo_by_step=[{','.join((*STEPS, DROP, DROP, STEPS[0]))}]"),
+        *("trainer.save_freq=3", "trainer.v1.sampler.max_off_policy_threshold=4"),
+        *("trainer.total_training_steps=5", f"trainer.rollout_data_dir={tmp_path}/run/rollouts"),
+    )
+    killed = train("run", *options, meanwhile=kill_after_step_3, ok=False).folder
+    assert_first_steps_follow_eq_9(killed, toy / "model", cycles=2 if mode == "separate_async" else 1)
+    resumed = train("run", *options)
+
+    assert "/global_step_3, setting global step to 3" in resumed.output
+    assert "Restored" in resumed.output, "what was being sampled"
+    steps = read_metrics(resumed.folder)
+    assert list(steps) == [1, 2, 3, 4, 5]
+    sampled = [json.loads(line)["row_id"] for step in steps for line in dump(resumed.folder, step).open()]
+    assert len(sampled) == len(set(sampled)) == sum(step["cppo/completions_sampled"] for step in steps.values())
+    assert sum(steps[5][f"cppo/{left}_questions"] for left in ("in_flight", "unused")) == 0
+    for number, step in steps.items():
+        assert 0 <= step["training/off_policy/trajectory_staleness_worst/max"] < 4, f"step {number}"
+        assert step["cppo/completions_sampled"] == G * step["cppo/questions"]
+    stale = [step["training/off_policy/trajectory_staleness_worst/max"] for step in steps.values()]
+    assert max(stale) > 0, "the prefetch was trained on, by newer weights than sampled it"
+
+
+def kill_after_step_3(run: Popen) -> None:
+    """SIGKILL to a run's driver, as soon as it has the checkpoint."""
+    folder = Path(next(arg.split("=")[1] for arg in run.args if arg.startswith("trainer.default_local_dir=")))
+    while run.poll() is None and not (folder / "global_step_3/complete.json").exists():
+        time.sleep(0.05)
+    run.kill()
+
+
+def dump(folder: Path, step: int) -> Path:
+    """All that a step sampled."""
+    return folder / f"rollouts/{step}.jsonl"
+
+
+def assert_first_steps_follow_eq_9(run: Path, model: Path, cycles: int) -> None:
+    """The first step of a run has room for other questions, its second has not; in both each cycle is an update."""
+    calls = read_calls(run / "calls/rank_0")
+    updates, optimized = of_kind(calls, "update"), of_kind(calls, "optimizer step")
+    per_cycle = B // MINI * 2 // cycles  # mini-batches, each in two PPO epochs
+    for step, (rows, mini_rows) in enumerate(((B * G, MINI * G), (B * K, MINI * K))):
+        first = step * cycles
+        old_weights = optimized[first * per_cycle]["weights"]
+        for cycle in range(first, first + cycles):
+            assert updates[cycle]["rows"] == rows // cycles
+            of_cycle = optimized[cycle * per_cycle : (cycle + 1) * per_cycle]
+            batches = [updates[cycle]["data"]]
+            assert_mini_batches_follow_eq_9(batches, of_cycle, mini_rows, model, old_weights)
