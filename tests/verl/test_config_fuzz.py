@@ -112,3 +112,13 @@ def assert_consistent(config, plan: StepPlan) -> None:
     assert plan.mini_batch_rows % ranks == 0
     limit = config.data.train_max_samples
     assert plan.steps_per_epoch(QUESTIONS if limit < 0 else min(QUESTIONS, limit)) >= 1
+
+
+def test_an_option_that_is_missing_is_named(ready):
+    config = ready.copy()
+    OmegaConf.set_struct(config, False)
+    del config.cppo.zero_variance, config.data.train_batch_size
+    with pytest.raises(ConfigError) as refusal:
+        check(config)
+    for key in ("cppo.zero_variance", "data.train_batch_size"):
+        assert f"{key} is missing" in str(refusal.value)
