@@ -29,6 +29,11 @@ log-probs and its update, the same questions can get (g + t) / (g + t (1 - P)) t
 t were nothing. Time saved is 1 - 1 / ratio, as a share of the same of its bound; above 100 % comes from what the bound
 leaves out, such as generating more questions at once, or from noise."""
 
+WAITING = """\
+On verl's V1 trainers: the share of a step in which the trainer waits for completions, and in which the rollout engine
+has none to sample; and by how many updates of the engine's weights a completion is older than the step that trains on
+it."""
+
 KINDS = """\
 The four kinds of completion of the paper's Table 3, in a run."""
 
@@ -59,6 +64,9 @@ def make_report(folders: Sequence[Path], out: Path, console: Console) -> list[st
         "kinds": tables.kinds(groups),
         "curves": pd.concat({g.label: g.curves() for g in groups}, names=["label"]).reset_index(),
     }
+    waited = tables.waiting(groups)
+    if len(waited):
+        frames["waiting"] = waited
     evaluated, unreadable = evaluations.read_evaluations([run for group in groups for run in group.runs])
     if evaluated:
         frames["evaluations"] = evaluations.table(evaluated)
@@ -119,11 +127,16 @@ def _markdown(groups: Sequence[Group], frames: dict[str, pd.DataFrame], remarks:
         "## What was computed",
         show.markdown(show.accounting(frames["accounting"])),
         ACCOUNTING,
+        *(_waiting(frames["waiting"]) if "waiting" in frames else []),
         *(_kinds(frames["kinds"]) if with_kinds else []),
         "## Runs",
         show.markdown(show.runs(groups)),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _waiting(table: pd.DataFrame) -> list[str]:
+    return ["## Who waited for whom", show.markdown(show.waiting(table)), WAITING]
 
 
 def _kinds(table: pd.DataFrame) -> list[str]:

@@ -61,15 +61,15 @@ def plot_accuracy(groups: Sequence[Group], path: Path) -> None:
     _finish(figure, axes, path, bands, "bars of a single run: 95 % Wilson interval" if single else "")
 
 
-def plot_time_split(split: pd.DataFrame, path: Path) -> None:
-    """Seconds by phase, a stacked bar a group; `split` is `tables.time_split`."""
+def plot_time_split(split: pd.DataFrame, path: Path, what: str = "time of a run: generation + training (s)") -> None:
+    """Seconds by phase, a stacked bar a row; `split` is `tables.time_split`, or has its columns."""
     figure = Figure(figsize=(9, 1.6 + 0.45 * len(split)), layout="constrained")
     axes, left = figure.subplots(), np.zeros(len(split))
     for phase, color in zip(split.columns[1:], matplotlib.color_sequences["Set2"], strict=True):
         axes.barh(split["label"], split[phase], left=left, label=phase, color=color)
         left += split[phase].to_numpy()
     axes.invert_yaxis()
-    axes.set_xlabel("time of a run: generation + training (s)")
+    axes.set_xlabel(what)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     figure.legend(loc="outside upper center", ncols=4)

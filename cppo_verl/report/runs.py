@@ -116,6 +116,14 @@ class Run:
         """Sum of a metric over the training steps; None where it was not logged."""
         return self.steps[column].sum() if column in self.steps and self.steps[column].notna().any() else None
 
+    def mean(self, column: str) -> float | None:
+        """Mean of a metric over the training steps that have it; None where it was not logged."""
+        return None if self.total(column) is None else self.steps[column].mean()
+
+    def highest(self, column: str) -> float:
+        """Largest value of a metric over the training steps; NaN where it was not logged."""
+        return self.steps[column].max() if column in self.steps else np.nan
+
     def updates(self) -> pd.Series:
         """Optimiser updates by training step: whole mini-batches, or one smaller one, times the PPO epochs."""
         kept = self.steps["cppo/completions_kept"]

@@ -78,6 +78,19 @@ def accounting(table: pd.DataFrame) -> pd.DataFrame:
     return shown.T.rename_axis("a run").reset_index().rename_axis(columns=None)
 
 
+def waiting(table: pd.DataFrame) -> pd.DataFrame:
+    """`tables.waiting`: shares of a step, and staleness in weight updates."""
+    return pd.DataFrame(
+        {
+            "run": table["label"],
+            "trainer idle": table["trainer idle"].map(_percent),
+            "engine idle": table["engine idle"].map(_percent),
+            "staleness, mean": table["staleness"].map(_one_decimal),
+            "oldest": table["oldest"].map(_count),
+        }
+    )
+
+
 def kinds(table: pd.DataFrame) -> pd.DataFrame:
     """`tables.kinds`: counts, each kind's share of the sampled, and how much of it survives the pruning."""
     return pd.DataFrame(

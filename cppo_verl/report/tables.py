@@ -135,6 +135,27 @@ def _where_run(run: Run, forward: str, column: str) -> float | None:
     return None if column not in run.steps else run.steps[column].where(run.steps[timer].notna()).sum()
 
 
+def waiting(groups: Sequence[Group]) -> pd.DataFrame:
+    """Who waited for whom on verl's V1 trainers, and how old the completions were; groups of V0 are left out.
+
+    Idle is the mean share of a step: of the trainer, for completions; of the engine, with none to sample. Staleness
+    is in updates of the engine's weights between a completion's start and its training.
+    """
+    stale = "training/off_policy/trajectory_staleness_worst"
+    rows = [
+        {
+            "label": group.label,
+            "trainer idle": group.mean(lambda run: run.mean("cppo/idle/trainer")),
+            "engine idle": group.mean(lambda run: run.mean("cppo/idle/engine")),
+            "staleness": group.mean(lambda run: run.mean(f"{stale}/mean")),
+            "oldest": max(run.highest(f"{stale}/max") for run in group.furthest),
+        }
+        for group in groups
+        if all(run.mean("cppo/idle/trainer") is not None for run in group.furthest)
+    ]
+    return pd.DataFrame(rows)
+
+
 def kinds(groups: Sequence[Group]) -> pd.DataFrame:
     """Completions of the four kinds of paper Table 3 in a run: sampled and kept, a row a group and kind.
 

@@ -1,4 +1,4 @@
-"""How many tokens of padding a step's forwards see."""
+"""How many tokens of padding a step's forwards see, and how full their micro-batches are."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from omegaconf import DictConfig
 from verl.utils.seqlen_balancing import calculate_workload, get_seqlen_balanced_partitions
 
 
-def padding_metrics(lengths: torch.Tensor, mini_batch_rows: int, ranks: int, config: DictConfig) -> dict[str, int]:
-    """Padding tokens of the old, reference and update forwards, over all ranks.
+def padding_metrics(lengths: torch.Tensor, mini_batch_rows: int, ranks: int, config: DictConfig) -> dict[str, float]:
+    """Padding tokens of the old, reference and update forwards over all ranks, and how full their micro-batches are.
 
     verl hands its FSDP engine rows without padding. With `use_remove_padding` the engine packs a micro-batch
     into one sequence: no padding. Without, it pads each micro-batch to its longest row; how rows fall into
@@ -21,33 +21,44 @@ def padding_metrics(lengths: torch.Tensor, mini_batch_rows: int, ranks: int, con
         config: The run's.
 
     Returns:
-        `cppo/padding/{old,ref,update}`, the update's over all PPO epochs. Left out where it is not known: other
-        engines, packed sequences that are rounded up (sequence parallel, `pad_to_length`), and shuffled mini-batches
-        that are padded.
+        `cppo/padding/{old,ref,update}`, the update's over all PPO epochs, and `cppo/fill/{old,ref,update}`, tokens
+        over the token budget of the micro-batches, where there is one. Left out where it is not known: other engines,
+        packed sequences that are rounded up (sequence parallel, `pad_to_length`), and the update's with shuffled
+        mini-batches (its padding is known to be 0 where rows are packed).
     """
     parts = config.actor_rollout_ref
     actor, fsdp = parts.actor, parts.actor.get("fsdp_config", {})
     if not actor.strategy.startswith("fsdp") or actor.ulysses_sequence_parallel_size > 1 or fsdp.get("pad_to_length"):
         return {}
-    if parts.model.use_remove_padding or not len(lengths):
-        return dict.fromkeys(("cppo/padding/old", "cppo/padding/ref", "cppo/padding/update"), 0)
+    packed = parts.model.use_remove_padding
+    padding = dict.fromkeys(("cppo/padding/old", "cppo/padding/ref", "cppo/padding/update"), 0)
+    if not len(lengths):
+        return padding
     shares = lengths.chunk(ranks)
-    padding = {}
-    for name, part in (("old", parts.rollout), ("ref", parts.ref)):
-        batches = _micro_batches(
-            shares,
+    forwards = {
+        name: (
             part.log_prob_max_token_len_per_gpu if part.log_prob_use_dynamic_bsz else None,
             part.log_prob_micro_batch_size_per_gpu,
+            [shares],
         )
-        padding[f"cppo/padding/{name}"] = _padding(batches)
+        for name, part in (("old", parts.rollout), ("ref", parts.ref))
+    }
     if not actor.shuffle:
         budget = actor.ppo_max_token_len_per_gpu if actor.use_dynamic_bsz else None
         mini_batches = zip(*(share.split(mini_batch_rows // ranks) for share in shares), strict=True)
-        padding["cppo/padding/update"] = actor.ppo_epochs * sum(
-            _padding(_micro_batches(mini_batch, budget, actor.ppo_micro_batch_size_per_gpu))
-            for mini_batch in mini_batches
-        )
-    return padding
+        forwards["update"] = budget, actor.ppo_micro_batch_size_per_gpu, list(mini_batches)
+    elif not packed:
+        del padding["cppo/padding/update"]
+    fill = {}
+    for name, (budget, size, batches) in forwards.items():
+        if packed and budget is None:
+            continue
+        micro_batches = [rows for batch in batches for rows in _micro_batches(batch, budget, size)]
+        times = actor.ppo_epochs if name == "update" else 1
+        padding[f"cppo/padding/{name}"] = 0 if packed else times * _padding(micro_batches)
+        if budget:
+            fill[f"cppo/fill/{name}"] = lengths.sum().item() / (budget * len(micro_batches))
+    return padding | fill
 
 
 def _micro_batches(shares: tuple[torch.Tensor, ...], budget: int | None, size: int | None) -> list[torch.Tensor]:

@@ -66,15 +66,15 @@ def hand_over(workers: dict, trainer: RayPPOTrainer, initial: Path) -> None:
     trainer.actor_rollout_wg.load_checkpoint(str(initial))
 
 
-def main(folders: list[str]) -> None:
-    """Train the runs of these folders; each holds the config of its run."""
+def main(folders: list[str], runner: type = SequenceRunner) -> None:
+    """Train the runs of these folders, each of which holds the config of its run, in such a Ray actor."""
     config = OmegaConf.load(Path(folders[0]) / CONFIG_FILE)
     if config.trainer.use_v1:  # whose runs start by themselves
         launch(config)
         (Path(folders[0]) / DONE).write_text(inputs(config))
         return
     config.sequence = folders
-    launch(config, SequenceRunner)
+    launch(config, runner)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +59,19 @@ def test_sync_is_v0(sync, start):
     assert expected[4]["cppo/rounds"] > 1 and found[4]["cppo/replaced_questions"] > 0, "questions were dropped"
     for step in expected:
         assert described(found[step]) == pytest.approx(described(expected[step]), abs=1e-6), f"step {step}"
+
+
+def test_a_resume_goes_on_as_if_undisturbed(sync, start):
+    """A run that lost what came after step 2, for which it takes a step that was not finished, makes it again."""
+    folder = sync.parent / "resumed"
+    shutil.copytree(sync, folder)
+    (folder / "global_step_4/complete.json").unlink()
+    start("resumed", V1, BY_STEP)
+    expected, found = read_metrics(sync), read_metrics(folder)
+    assert list(expected) == list(found)
+    for step in expected:
+        assert described(found[step]) == pytest.approx(described(expected[step]), abs=1e-6), f"step {step}"
+    assert not different(weights(sync, 4), weights(folder, 4))
 
 
 def test_sync_without_pruning_is_verls_own(sync, start):

@@ -70,7 +70,10 @@ def test_fixed_micro_batches():
 def test_packed_rows_have_no_padding():
     packed = config()
     packed.actor_rollout_ref.model.use_remove_padding = True
-    assert set(padding_metrics(torch.tensor([3, 9]), 2, 1, packed).values()) == {0}
+    found = padding_metrics(torch.tensor([60, 40, 9]), 3, 1, packed)
+    assert [found[name] for name in (OLD, REF, UPDATE)] == [0, 0, 0]
+    fill = [found[f"cppo/fill/{name}"] for name in ("old", "ref", "update")]
+    assert fill == pytest.approx([109 / 200, 109 / 10_000, 109 / 140]), "2 micro-batches of 100, 1 of 10,000, 2 of 70"
 
 
 @pytest.mark.parametrize(
@@ -81,4 +84,5 @@ def test_what_is_not_known_is_not_logged(unknown):
 
 
 def test_shuffled_mini_batches_are_not_known():
-    assert padding_metrics(torch.tensor([3, 9]), 2, 1, config(shuffle=True)).keys() == {OLD, REF}
+    found = padding_metrics(torch.tensor([3, 9]), 2, 1, config(shuffle=True))
+    assert found.keys() == {OLD, REF, "cppo/fill/old", "cppo/fill/ref"}

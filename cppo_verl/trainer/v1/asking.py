@@ -13,6 +13,7 @@ from verl.utils import tensordict_utils as tu
 
 from cppo_verl.trainer.agent_loop import RewardHung
 from cppo_verl.trainer.questions import QuestionStream
+from cppo_verl.trainer.v1.idle import Span
 from cppo_verl.trainer.v1.queue import QuestionQueue
 
 
@@ -106,9 +107,19 @@ class AskedQuestions(PPOTrainer):
         Raises:
             ActorDiedError: An agent loop's process is gone: what it was asked for will not come.
         """
-        workers = getattr(self.agent_loop_manager, "agent_loop_workers", [])
-        if workers:
+        if workers := self._samplers():
             answers, _ = ray.wait(
                 [worker.__ray_ready__.remote() for worker in workers], num_returns=len(workers), timeout=1
             )
             ray.get(answers)
+
+    def _sampling_spans(self) -> list[Span] | None:
+        """When completions were being sampled, since the last call; None where the agent loop is not ours."""
+        workers = self._samplers()
+        if not all(hasattr(worker, "sampling_spans") for worker in workers):
+            return None
+        return [span for spans in ray.get([worker.sampling_spans.remote() for worker in workers]) for span in spans]
+
+    def _samplers(self) -> list:
+        """verl's agent loops; a manager of the user's may have none."""
+        return getattr(self.agent_loop_manager, "agent_loop_workers", [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from typing import NamedTuple
 
@@ -21,12 +22,20 @@ from cppo_verl.allocation import Allocation, Allocator
 from cppo_verl.config import ConfigError, CPPOConfig
 from cppo_verl.cpu.platform import chosen as on_cpu
 from cppo_verl.metrics import step_metrics
-from cppo_verl.trainer.checks import cycle_plan, micro_batch_faults, plan_from_config, refusals, resume_refusals
+from cppo_verl.trainer.checks import (
+    cycle_plan,
+    is_separate,
+    micro_batch_faults,
+    plan_from_config,
+    refusals,
+    resume_refusals,
+)
 from cppo_verl.trainer.padding import padding_metrics
 from cppo_verl.trainer.rows import row_advantages, sampled_rows
 from cppo_verl.trainer.run_folder import RunFolder
 from cppo_verl.trainer.stages import data_metrics, outcome_advantages, timing_metrics, update_settings
 from cppo_verl.trainer.v1.asking import AskedQuestions
+from cppo_verl.trainer.v1.idle import Span, overlap
 from cppo_verl.trainer.v1.queue import TRAIN
 from cppo_verl.trainer.v1.rows import in_order, nothing_to_delete, read_scored, read_texts, write_columns
 from cppo_verl.trainer.watchdog import run_watched
@@ -54,7 +63,8 @@ class Cycle(NamedTuple):
         rows = torch.cat([taken.rows + first for taken, first in zip(allocations, before, strict=True)])
         surplus = sum(taken.surplus for taken in allocations)
         taken = Allocation(rows, allocations[-1].mini_batch_rows, surplus)
-        padding = {name: sum(of[name] for of in padding) for name in padding[0]}
+        by_name = {name: [of[name] for of in padding if name in of] for name in {**padding[0], **padding[-1]}}
+        padding = {name: np.mean(of) if "/fill/" in name else sum(of) for name, of in by_name.items()}
         return Cycle(DataProto.concat(sampled), DataProto.concat(trained), taken, sum(replaced), padding)
 
 
@@ -78,6 +88,8 @@ class CPPOStep(RunFolder, AskedQuestions):
         self.plan, self.cycle_plan = plan_from_config(config), cycle_plan(config)
         self.cycles: list[Cycle] = []
         """Of the running step, so far."""
+        self.waits: list[Span] = []
+        """When each of them waited for completions."""
         if faults := [*refusals(config), *micro_batch_faults(config, self.cycle_plan), *resume_refusals(config)]:
             raise ConfigError(*faults)
         self.metrics: dict[str, float] = {}
@@ -104,7 +116,7 @@ class CPPOStep(RunFolder, AskedQuestions):
 
     def step(self, metrics: dict, timing_raw: dict) -> KVBatchMeta:
         """verl's step, and the metrics of all that it sampled."""
-        self.metrics, self.cycles = metrics, []
+        self.metrics, self.cycles, self.waits, self.began = metrics, [], [], time.time()
         batch = super().step(metrics, timing_raw)
         self.whole = Cycle.together(self.cycles)
         in_flight, unused = self.replay_buffer.outstanding()
@@ -127,10 +139,12 @@ class CPPOStep(RunFolder, AskedQuestions):
         """One step of CPPO (paper Algorithm 1 and §3.3), or one of its cycles."""
         # verl samples the old log-probs of all cycles from the weights that it keeps at the first that trains.
         self.local_trigger_step = sum(len(cycle.trained) > 0 for cycle in self.cycles)
+        started = time.time()
         with marked_timer("gen", timing_raw, color="red"):
             self.on_sample_begin()
             sampled, allocation = self._sample_and_prune(metrics)
             self.on_sample_end()
+        self.waits.append((started, time.time()))
         trained = sampled.select_idxs(in_order(sampled, allocation.rows))
         batch = self._gather(trained, metrics)
         lengths = torch.tensor([tag["seq_len"] for tag in batch.tags])
@@ -229,11 +243,22 @@ class CPPOStep(RunFolder, AskedQuestions):
 
     def _compute_metrics(self, batch: KVBatchMeta, metrics, timing_raw, global_steps, epoch) -> None:
         """verl's; the curves describe what was sampled, so that GRPO's and CPPO's can be compared."""
+        metrics |= self._idle_metrics(timing_raw["step"])
+        timing_raw["step"] -= timing_raw.get("save_checkpoint", 0)  # as in V0: a step is sampling and training
         sampled, trained, *_ = self.whole
         if len(trained):
             super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)
         devices = self._get_n_gpus_for_throughput()
         metrics |= self.of_rows | timing_metrics(sampled, trained, timing_raw, devices)
+
+    def _idle_metrics(self, seconds: float) -> dict[str, float]:
+        """Shares of a step, with its checkpoint, in which the trainer waits for completions, and none is sampled."""
+        idle = {"cppo/idle/trainer": overlap(self.waits, self.waits) / seconds}
+        spans = self._sampling_spans()
+        if spans is not None:
+            awake = [(self.began, self.began + seconds)] if is_separate(self.config) else self.waits
+            idle["cppo/idle/engine"] = 1 - overlap(spans, awake) / seconds
+        return idle
 
     def _log_rollout_data(self, batch: KVBatchMeta, timing_raw: dict, rollout_data_dir: str) -> None:
         """All that was sampled, as in V0; verl's would dump what is left in the queue."""
