@@ -97,9 +97,9 @@ def is_complete(run: Run) -> bool:
     return done.is_file()
 
 
-def train_group(runs: list[Run], out: Path, console: Console) -> bool:
-    """Train runs that share a start, in a process of its own; whether all came to their end."""
-    command = [sys.executable, "-m", "cppo_verl.trainer.sequence", *(str(run.folder) for run in runs)]
+def train_group(runs: list[Run], out: Path, console: Console, module: str = "cppo_verl.trainer.sequence") -> bool:
+    """Train runs that share a start, by a module in a process of its own; whether all came to their end."""
+    command = [sys.executable, "-m", module, *(str(run.folder) for run in runs)]
     log = out / f"{runs[0].name}.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, cwd=REPO)

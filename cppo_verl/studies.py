@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,14 +73,16 @@ def plan_runs(study: Study, seeds: Sequence[int], overrides: Sequence[str], out:
     """
     if len({_file_name(arm) for arm in study.arms}) < len(study.arms):
         raise ConfigError(f"{study.name}: two arms would have the same folder: {', '.join(study.arms)}")
-    return [_run(study, arm, seed, overrides, out) for seed in seeds for arm in study.arms]
-
-
-def _run(study: Study, arm: str, seed: int, overrides: Sequence[str], out: Path) -> Run:
-    name = f"{_file_name(arm)}_seed{seed}"
     search = f"hydra.searchpath=[pkg://verl.trainer.config,file://{RECIPES}]"
     with initialize_config_dir(str(Path(train.__file__).parent / "conf"), version_base=None):
-        config = compose("cppo_trainer", overrides=[search, *overrides, *study.arms[arm]])
+        configs = {
+            arm: compose("cppo_trainer", overrides=[search, *overrides, *own]) for arm, own in study.arms.items()
+        }
+    return [_run(study, arm, seed, deepcopy(configs[arm]), out) for seed in seeds for arm in study.arms]
+
+
+def _run(study: Study, arm: str, seed: int, config: DictConfig, out: Path) -> Run:
+    name = f"{_file_name(arm)}_seed{seed}"
     config.trainer.update(default_local_dir=str(out / name), experiment_name=f"{study.name}_{name}")
     config.data.seed = config.cppo.seed = seed
     if config.cppo.rollout_seed is not None:  # where the device's settings ask for one
@@ -116,7 +119,7 @@ def engine_side(config: DictConfig) -> str:
     What is left out is decided by the driver, step by step: CPPO's options, the seeds, how many questions and
     steps. The number of steps that comes of it counts where the learning rate depends on it.
     """
-    left_out = {"cppo", "data.seed", "data.train_max_samples"}
+    left_out = {"cppo", "bench", "data.seed", "data.train_max_samples"}
     schedule = {"trainer.total_training_steps", "actor_rollout_ref.actor.optim.total_training_steps"}
     read = OmegaConf.create(_without(OmegaConf.to_container(config), left_out | schedule))
     steps = planned_steps(config) if _rate_depends_on_steps(config.actor_rollout_ref.actor.optim) else None

@@ -1,0 +1,50 @@
+"""Completions of forced length and rewards by chance, so that a benchmark needs neither a trained model nor data.
+
+Named by a benchmark's config (`cppo_verl.bench.study`): the agent loop as `forced_length`, the reward by its file.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import Any
+from uuid import uuid4
+
+from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
+from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
+
+from cppo_verl.trainer.rollout_seed import request_seeds
+
+MEDIAN, SIGMA = 0.2, 0.42
+"""Of the log-normal lengths: the median as a share of the longest. Of 1,024 tokens, nine in ten are 100 to 410."""
+
+
+class ForcedLengthLoop(SingleTurnAgentLoop):
+    """verl's loop, in which each completion ends at a length that is drawn for it."""
+
+    async def run(self, sampling_params: dict[str, Any], **kwargs) -> AgentLoopOutput:
+        name = kwargs.get("row_id") or f"{kwargs.get('uid')}:{kwargs.get('session_id', uuid4().hex)}"
+        length = drawn_length(name, self.response_length)
+        forced = {"min_tokens": length, "max_tokens": length, "ignore_eos": True}
+        return await super().run(sampling_params | forced, **kwargs)
+
+
+def drawn_length(name: str, longest: int) -> int:
+    """The length of a completion in tokens, 1 to `longest`: log-normal, the same for the same name."""
+    length = MEDIAN * longest * math.exp(SIGMA * NormalDist().inv_cdf(drawn(name)))
+    return max(1, min(longest, round(length)))
+
+
+def drawn(name: str) -> float:
+    """A number between 0 and 1 by chance, neither of them, the same for the same name."""
+    return (int(request_seeds(0, [name])[0]) + 0.5) / 2**32
+
+
+def compute_score(data_source: str, solution_str: str, ground_truth: str, extra_info: dict | None = None) -> dict:
+    """A reward of the form of GSM8K's (2 for the answer, 1 for the format) by chance.
+
+    Each question has a chance of its own, so that some groups have all rewards equal, as in training.
+    """
+    chance = drawn(f"chance:{ground_truth}")
+    answer, layout = (drawn(f"{what}:{ground_truth}:{solution_str}") < chance for what in ("answer", "format"))
+    return {"score": 2.0 * answer + layout, "acc": float(answer), "format": float(layout)}

@@ -1,0 +1,93 @@
+"""The runs of a benchmark: GRPO, and CPPO at each pruning rate, with and without allocation, in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from cppo_verl.bench.inputs import build_model, write_questions
+from cppo_verl.config import ConfigError, as_written
+from cppo_verl.studies import Run, Study, plan_runs
+
+HERE = Path(__file__).parent
+VERLS_OWN, GRPO = "verl's GRPO", "GRPO"
+RATES = ("0.5", "0.75", "0.875", "0.9375")
+"""The published ones (paper Table 1)."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A model's shape, and what it is benchmarked with."""
+
+    name: str
+    about: str
+    shape: dict[str, int | bool]
+    dtype: str
+    prompt_tokens: int
+    overrides: list[str]
+
+
+def find_geometry(name: str) -> Geometry:
+    """A shipped geometry.
+
+    Raises:
+        ConfigError: There is none of this name.
+    """
+    path = HERE / "conf" / f"{name}.yaml"
+    if not path.is_file():
+        names = ", ".join(sorted(shipped.stem for shipped in path.parent.glob("*.yaml")))
+        raise ConfigError(f"no geometry {name!r}; there are {names}")
+    return Geometry(name, **OmegaConf.to_container(OmegaConf.load(path)))
+
+
+def arms(rates: Sequence[str]) -> dict[str, list[str]]:
+    """Name of an arm to its overrides: verl's own GRPO, ours, then each P by pruning only and with allocation."""
+    grpo = ["cppo.pruning_rate=0", "cppo.allocation=false"]
+    found = {VERLS_OWN: [*grpo, "+bench.verls_own=true"], GRPO: grpo}
+    for rate in rates:
+        pruned = f"cppo.pruning_rate={rate}"
+        found[f"P={rate}, pruning only"] = [pruned, "cppo.allocation=false"]
+        found[f"P={rate}"] = [pruned, "cppo.allocation=true"]
+    return found
+
+
+def plan_bench(
+    geometry: Geometry, rates: Sequence[str], rounds: int, steps: int, overrides: Sequence[str], out: Path
+) -> list[Run]:
+    """Write what the runs read, and plan them: all arms, then all arms again, `rounds` times.
+
+    Args:
+        geometry: The model.
+        rates: Each P as it is written.
+        rounds: Runs an arm.
+        steps: Steps a run, the first of which is not measured.
+        overrides: Further options of every run, the device among them.
+        out: Folder of the benchmark.
+
+    Raises:
+        ConfigError: A rate or an override cannot be.
+    """
+    questions, inputs = out / "inputs/questions.parquet", out / "inputs/model"
+    common = [
+        *geometry.overrides,
+        *(f"data.train_files={questions}", f"data.val_files={questions}", "data.val_max_samples=1"),
+        *(f"actor_rollout_ref.model.path={inputs}", "data.return_raw_chat=true"),
+        "actor_rollout_ref.rollout.agent.default_agent_loop=forced_length",
+        f"actor_rollout_ref.rollout.agent.agent_loop_config_path={HERE}/agent_loop.yaml",
+        *("reward.custom_reward_function.path=pkg://cppo_verl.bench.forced", "data.filter_overlong_prompts=false"),
+        *("trainer.val_before_train=false", "trainer.test_freq=-1", "trainer.save_freq=-1"),
+        f"trainer.total_training_steps={steps}",
+        "trainer.logger=[file]",
+        *overrides,
+    ]
+    study = Study("bench", geometry.about, arms(rates))
+    runs = plan_runs(study, range(1, rounds + 1), common, out / "runs")
+    batch = runs[0].config.data.train_batch_size
+    most = max((as_written(rate) for rate in rates), default=Fraction(0))
+    build_model(inputs, geometry.shape, geometry.dtype)
+    write_questions(questions, int(steps * batch / (1 - most)), geometry.prompt_tokens, inputs)
+    return runs
