@@ -1,6 +1,6 @@
-"""Time `select_completions` against a plain `torch.topk` and a plain Python loop.
+"""Time `select_completions` and the allocator against a plain `torch.topk` and a plain Python loop.
 
-    python scripts/bench_select.py [--rows 1000 100000 1000000] [--repeat 5]
+    python -m cppo_verl.bench.core [--rows 1000 100000 1000000] [--repeat 5]
 
 The top-k is given what it needs: groups of equal size, in order, and no care for ties. The ratio to it is
 the price of the rest.
@@ -21,7 +21,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from cppo_verl.config import Metric
+from cppo_verl.allocation import Allocation, Allocator
+from cppo_verl.config import CPPOConfig, Metric
+from cppo_verl.planning import StepPlan
 from cppo_verl.pruning import select_completions
 
 GROUP, KEEP = 16, 4
@@ -51,6 +53,14 @@ def python_loop(values: torch.Tensor, groups: np.ndarray) -> list[int]:
     return sorted(row for group in rows.values() for row in sorted(group, key=lambda r: -strength[r])[:KEEP])
 
 
+def allocate(values: torch.Tensor, groups: np.ndarray, ids: np.ndarray) -> Allocation:
+    """What a step does between its advantages and its forwards."""
+    rows = len(values) // GROUP * KEEP
+    allocator = Allocator(StepPlan(GROUP, KEEP, len(values) // GROUP, rows, rows, 1), CPPOConfig(1 - KEEP / GROUP))
+    allocator.add(values, groups, ids)
+    return allocator.take()
+
+
 def contestants(num_rows: int) -> dict[str, Callable[[], object]]:
     num_groups = num_rows // GROUP
     values = advantages(num_groups)
@@ -59,6 +69,7 @@ def contestants(num_rows: int) -> dict[str, Callable[[], object]]:
     select = partial(select_completions, values, groups, KEEP, row_ids=ids)
     timed = {"torch.topk": partial(top_k, values)}
     timed |= {metric: partial(select, metric=metric) for metric in get_args(Metric)}
+    timed["a step's allocator"] = partial(allocate, values, groups, ids)
     return timed | ({"python loop": partial(python_loop, values, groups)} if num_rows <= LOOP_LIMIT else {})
 
 

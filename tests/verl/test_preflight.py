@@ -105,7 +105,7 @@ def test_save_best_with_a_truncated_file(ready, tmp_path):
 @pytest.mark.parametrize("path", ["x/4", "x/global_step_4/", "global_step_", "my_global_step_4"])
 def test_only_a_step_of_verl_is_resumed_from(config, path):
     with pytest.raises(ConfigError, match=r"resume_from_path=.* is no checkpoint"):
-        check(config("recipe=toy", "trainer.resume_mode=resume_path", f"trainer.resume_from_path={path}"))
+        check(config("recipe=toy", *NOWHERE, "trainer.resume_mode=resume_path", f"trainer.resume_from_path={path}"))
 
 
 def test_a_loss_of_a_library_of_the_users_own_is_not_refused(ready):
@@ -124,7 +124,7 @@ def test_another_engine_is_planned_with_its_own_options(config, ready):
         check(config("recipe=toy", engine, strategy, "dry_run=true", *NOWHERE))
     assert len(caught.value.args) == 3
     with pytest.raises(ConfigError, match=r"strategy=fsdp2 needs actor_rollout_ref.actor.fsdp_config.*model_engine=dp"):
-        check(config("recipe=toy", engine))
+        check(config("recipe=toy", engine, *NOWHERE))
 
 
 def test_the_nearest_of_large_micro_batches(config):
