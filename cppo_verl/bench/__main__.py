@@ -12,7 +12,7 @@ import argparse
 import json
 import platform
 import sys
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import pandas as pd
@@ -30,7 +30,7 @@ from cppo_verl.report.runs import PHASES
 from cppo_verl.studies import REPO, share_starts
 
 RUNNER = "cppo_verl.bench.runner"
-VERSIONS = "cppo-verl", "verl", "torch", "vllm", "ray", "transformers"
+PACKAGES = "cppo_verl", "verl", "torch", "vllm", "ray", "transformers"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -61,14 +61,14 @@ def bench(args: argparse.Namespace, console: Console) -> int:
     for group in share_starts(missing):
         if not train_group(group, out, console, RUNNER):
             return 1
-    table = measure(runs)
+    table, distributions = measure(runs), packages_distributions()
     record = {
         "geometry": geometry.name,
         "steps": args.steps,
         "rounds": args.rounds,
         "overrides": args.overrides,
         "machine": torch.cuda.get_device_name() if on_gpu else f"{platform.machine()} CPU",
-        "versions": {name: version(name) for name in VERSIONS},
+        "versions": {name: version(distributions[name][0]) for name in PACKAGES},
         "arms": json.loads(table.to_json(orient="records")),
     }
     (out / "bench.json").write_text(json.dumps(record, indent=2) + "\n")

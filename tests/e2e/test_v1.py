@@ -95,5 +95,6 @@ def update_rows(run: Path) -> dict[tuple, dict[str, torch.Tensor]]:
 def described(step: dict) -> dict:
     """What both generations of trainers log of the data and of the update."""
     kinds = ("cppo/", "actor/", "critic/", "response_length/", "prompt_length/", "val-core/")
-    own = ("cppo/rounds", "cppo/replaced_questions", "cppo/in_flight_questions", "cppo/unused_questions", "actor/perf/")
+    of_v1 = ("replaced_questions", "in_flight_questions", "unused_questions", "idle/")
+    own = ("cppo/rounds", "actor/perf/", *(f"cppo/{name}" for name in of_v1))
     return {name: value for name, value in step.items() if name.startswith(kinds) and not name.startswith(own)}

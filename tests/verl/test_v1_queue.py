@@ -23,7 +23,7 @@ from cppo_verl.config import CPPOConfig
 from cppo_verl.trainer.checks import plan_from_config
 from cppo_verl.trainer.rows import row_advantages
 from cppo_verl.trainer.v1.asking import SamplingFailed
-from cppo_verl.trainer.v1.queue import ERROR, TRAIN
+from cppo_verl.trainer.v1.queue import ERROR, TRAIN, VALIDATION
 from cppo_verl.trainer.v1.rows import nothing_to_delete
 from cppo_verl.trainer.v1.trainers import CPPOSync
 
@@ -113,12 +113,13 @@ class Questions:
         return [{"raw_prompt": np.array(["?"], dtype=object), "index": torch.zeros(1)} for _ in range(count)]
 
 
-def trainer_of(config, sampler: Sampler) -> CPPOSync:
-    """A trainer at its first step, as far as sampling needs one."""
+def trainer_of(config, sampler: Sampler, steps: int = 10) -> CPPOSync:
+    """A trainer at its first step of so many, as far as sampling needs one."""
     trainer = object.__new__(CPPOSync)
-    trainer.config, trainer.cppo, trainer.plan = config, CPPOConfig.from_mapping(config.cppo), plan_from_config(config)
-    trainer.trainer_mode, trainer.global_steps = "cppo_sync", 1
-    trainer.train_dataloader, trainer.agent_loop_manager = Questions(), sampler
+    trainer.config, trainer.cppo = config, CPPOConfig.from_mapping(config.cppo)
+    trainer.plan = trainer.cycle_plan = plan_from_config(config)
+    trainer.trainer_mode, trainer.global_steps, trainer.total_training_steps = "cppo_sync", 1, steps
+    trainer.train_dataloader, trainer.agent_loop_manager, trainer._restored_tq_prompt_count = Questions(), sampler, 0
     trainer.replay_buffer = trainer._build_replay_buffer()
     return trainer
 
@@ -131,13 +132,23 @@ def sampled_step(config, rewards: list[list[float] | str], order: int):
     try:
         trainer.prepare_step()
         rows, allocation = trainer._sample_and_prune(metrics)
-        left = set((tq.kv_list(TRAIN) or {}).get(TRAIN, {}))
+        metrics["replaced"] = trainer.replaced
+        metrics["in flight"], metrics["unused"] = trainer.replay_buffer.outstanding()
+        left = held(TRAIN)
     finally:
         sampler.end()
-        keys = list((tq.kv_list(TRAIN) or {}).get(TRAIN, {}))
-        if keys:
-            tq.kv_clear(keys=keys, partition_id=TRAIN)
+        empty(TRAIN)
     return sampler, rows, allocation, metrics, left
+
+
+def held(part: str) -> set[str]:
+    """The keys in a part of the queue."""
+    return set((tq.kv_list(part) or {}).get(part, {}))
+
+
+def empty(part: str) -> None:
+    if keys := held(part):
+        tq.kv_clear(keys=list(keys), partition_id=part)
 
 
 def chosen_by_rounds(config, rewards: list[list[float]]) -> tuple[set[str], int]:
@@ -176,8 +187,8 @@ def test_rows_are_those_of_v0_in_whatever_order_questions_finish(config, zero_va
     assert set(ids["row_id"][allocation.rows]) == expected
     assert left == set(ids["key"][allocation.rows])
     assert sampler.asked == asked == len(set(ids["uid"])), "nothing is sampled that no step uses"
-    assert metrics["cppo/replaced_questions"] == asked - plan_from_config(c).questions
-    assert metrics["cppo/in_flight_questions"] == metrics["cppo/unused_questions"] == 0
+    assert metrics["replaced"] == asked - plan_from_config(c).questions
+    assert metrics["in flight"] == metrics["unused"] == 0
 
 
 def test_pooled_pruning_waits_for_all_questions(config):
@@ -214,6 +225,37 @@ def test_where_most_questions_fail_the_run_ends_and_says_why(config):
 def test_where_a_reward_hangs_the_run_ends_at_once(config):
     with pytest.raises(SamplingFailed, match=r"of 1 questions failed in step 1.*RewardHung: no reward"):
         sampled_step(config("cppo.pruning_rate=0.5"), [[0.0] * G, "RewardHung: no reward", *[[1.0] * G] * MANY], 0)
+
+
+def test_a_validation_with_a_failed_question_ends_the_run(config):
+    """verl would score it 0."""
+    sampler = Sampler([], 0)
+    trainer = trainer_of(config("cppo.pruning_rate=0.5"), sampler)
+    sampler.end()
+    tq.kv_put(key="v", partition_id=VALIDATION, tag={"is_prompt": True, "status": "failure", "global_steps": 1})
+    tq.kv_put(key="v", partition_id=VALIDATION, tag={ERROR: FAILED})
+    try:
+        with pytest.raises(SamplingFailed, match="of 1 validation questions failed; the last one: ValueError: no"):
+            trainer.replay_buffer.sample(1, VALIDATION, 1)
+    finally:
+        empty(VALIDATION)
+
+
+@pytest.mark.parametrize("steps, asked", [(10, [8, 8, 8]), (3, [8, 8, 8]), (2, [8, 8, 0]), (1, [8, 0, 0])])
+def test_a_prefetch_asks_no_question_that_no_step_would_take(config, steps, asked):
+    """A step takes 8; a prefetch of one step, and what two further steps would ask before any is taken."""
+    sampler = Sampler([[0.0, 1.0, 0.0, 1.0]] * MANY, 0)
+    trainer, found = trainer_of(config("cppo.pruning_rate=0.5"), sampler, steps), []
+    try:
+        trainer._add_async_warmup_batches(1)
+        found.append(sampler.asked)
+        for _ in range(2):
+            trainer.prepare_step()
+            found.append(sampler.asked - sum(found))
+    finally:
+        sampler.end()
+        empty(TRAIN)
+    assert found == asked
 
 
 def test_several_outputs_for_a_completion_are_refused(config):

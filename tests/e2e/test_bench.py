@@ -1,0 +1,23 @@
+"""The benchmark on the real stack, as small as it can be."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from cppo_verl.bench.study import GRPO, VERLS_OWN
+
+
+def test_bench(runner, tmp_path):
+    command = [sys.executable, "-m", "cppo_verl.bench", "--rates", "0.5", "--rounds", "1", "--steps", "2"]
+    command += ["--out", str(tmp_path / "bench"), "--geometry", "small", "device=cpu"]
+    runner(command, tmp_path / "log")
+    arms = {arm["arm"]: arm for arm in json.loads((tmp_path / "bench/bench.json").read_text())["arms"]}
+    assert [*arms] == [VERLS_OWN, GRPO, "P=0.5, pruning only", "P=0.5"]
+    assert arms[GRPO]["ratio"] == 1 and arms["P=0.5"]["bound"] > 1
+    for arm in arms.values():
+        phases = sum(arm[name] for name in ("generation", "old log-prob", "ref log-prob", "update"))
+        assert 0.5 * arm["seconds"] < phases <= 1.01 * arm["seconds"]
+    assert 0 < arms["P=0.5"]["fill update"] <= 1
+    again = runner(command, tmp_path / "again")
+    assert "0 of 4 runs to make" in again.output
