@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from eq_9 import OVERRIDES, STEPS, assert_steps_follow_eq_9
+from omegaconf import OmegaConf
 from recorded import different, of_kind, read_calls, read_metrics, weights
 from runs import running, trainer
 
@@ -83,6 +85,23 @@ def test_sync_without_pruning_is_verls_own(sync, start):
         for name in ("advantages", "old_log_probs", "ref_log_prob", "response_mask"):
             torch.testing.assert_close(ours[ids][name], row[name], atol=1e-5, rtol=1e-5)
     assert len(of_kind(read_calls(own / "calls/rank_0"), "optimizer step")) == 4, "mini-batches of the same size"
+
+
+@pytest.mark.slow
+def test_verls_own_command_knows_the_mode(sync, repo, tmp_path):
+    """`python -m verl.trainer.main_ppo` with a config of verl's alone, and one option of CPPO's."""
+    config = OmegaConf.load(sync / "config.yaml")
+    env = {**config.ray_kwargs.ray_init.runtime_env.env_vars, "VERL_FILE_LOGGER_PATH": f"{tmp_path}/metrics.jsonl"}
+    config = OmegaConf.masked_copy(config, [key for key in config if key not in ("cppo", "dry_run", "data_hint")])
+    agent = config.actor_rollout_ref.rollout.agent
+    agent.update(default_agent_loop="single_turn_agent", agent_loop_config_path=None)
+    config.trainer.update(default_local_dir=f"{tmp_path}/run", total_training_steps=1, save_freq=-1, test_freq=-1)
+    OmegaConf.save(config, tmp_path / "verls.yaml")
+    command = [sys.executable, "-m", "verl.trainer.main_ppo", f"--config-path={tmp_path}", "--config-name=verls"]
+    with running(repo) as runner:
+        runner([*command, "+cppo.pruning_rate=0.5"], tmp_path / "log", env=env)
+    (step,) = read_metrics(tmp_path).values()
+    assert (step["cppo/questions"], step["cppo/completions_sampled"], step["cppo/completions_kept"]) == (8, 32, 16)
 
 
 def update_rows(run: Path) -> dict[tuple, dict[str, torch.Tensor]]:
