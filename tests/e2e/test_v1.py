@@ -18,6 +18,7 @@ GRPO = "{pruning_rate:0,allocation:false}"
 DROP = "{pruning_rate:0.5,allocation:true,zero_variance:drop,max_gen_rounds:3}"
 BY_STEP = f"+cppo_by_step=[{','.join((GRPO, *STEPS, DROP))}]"
 V1 = "trainer.use_v1=true"
+TWO_STEPS = "trainer.total_training_steps=2", "trainer.save_freq=-1", "cppo.save_best=false"
 SAME = (
     *("trainer.total_training_steps=4", "trainer.save_freq=2", "trainer.test_freq=4", "cppo.save_best=true"),
     "trainer.balance_batch=false",  # V0 and V1 of verl balance in another order
@@ -85,6 +86,13 @@ def test_sync_without_pruning_is_verls_own(sync, start):
         for name in ("advantages", "old_log_probs", "ref_log_prob", "response_mask"):
             torch.testing.assert_close(ours[ids][name], row[name], atol=1e-5, rtol=1e-5)
     assert len(of_kind(read_calls(own / "calls/rank_0"), "optimizer step")) == 4, "mini-batches of the same size"
+
+
+@pytest.mark.slow
+def test_two_ranks_follow_eq_9(start, toy):
+    """Each rank's forwards see half of the rows that stay."""
+    run = start("two_ranks", V1, f"+cppo_by_step=[{','.join(STEPS)}]", "trainer.n_gpus_per_node=2", *TWO_STEPS)
+    assert_steps_follow_eq_9(run, toy / "model", ranks=2, first_step=1)
 
 
 @pytest.mark.slow
