@@ -1,6 +1,6 @@
 """SIGKILL to a part of a run at each stage of a step, the same command again each time: as if nothing had happened.
 
-The whole table takes an hour and is run by hand: `pytest -m kills tests/e2e/test_kills.py -s`.
+A table takes an hour and is run by hand: `pytest -m kills tests/e2e/test_kills.py -s -k V0`, or `-k V1`.
 """
 
 from __future__ import annotations
