@@ -8,8 +8,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from cppo_verl.model_check import num_positions
 from cppo_verl.planning import largest_divisor
+from cppo_verl.trainer.checks import engine_devices
 
 DEVICES = "trainer.n_gpus_per_node", "trainer.nnodes"
+ENGINE_DEVICES = "actor_rollout_ref.rollout.nnodes", "actor_rollout_ref.rollout.n_gpus_per_node"
+"""Where the rollout engines have some of their own."""
 LENGTHS = "data.max_prompt_length", "data.max_response_length"
 SHARDS = "actor_rollout_ref.actor.ulysses_sequence_parallel_size"
 ROOM = "actor_rollout_ref.rollout.max_model_len"
@@ -41,7 +44,7 @@ def length_faults(config: DictConfig, wrong: Container[str] = ()) -> Iterator[st
                 yield from _budget_faults(config, budget)
     if right(*LENGTHS, ROOM):
         yield from _room_faults(config)
-    if right(*DEVICES, TENSOR_SHARDS):
+    if right(*DEVICES, *ENGINE_DEVICES, TENSOR_SHARDS):
         yield from _shard_faults(config)
 
 
@@ -83,7 +86,7 @@ def _room_faults(config: DictConfig) -> Iterator[str]:
 
 
 def _shard_faults(config: DictConfig) -> Iterator[str]:
-    ranks, shards = config.trainer.n_gpus_per_node * config.trainer.nnodes, OmegaConf.select(config, TENSOR_SHARDS)
+    ranks, shards = engine_devices(config), OmegaConf.select(config, TENSOR_SHARDS)
     if ranks % shards:
         yield (
             f"{TENSOR_SHARDS}={shards} does not divide the {ranks} devices; nearest that works: "

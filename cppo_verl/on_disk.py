@@ -12,7 +12,7 @@ import pyarrow
 import pyarrow.parquet as pq
 from omegaconf import DictConfig, OmegaConf
 
-from cppo_verl.checkpoints import fault, step_of
+from cppo_verl.checkpoints import Checkpoints, fault, step_of
 from cppo_verl.config import ConfigError
 from cppo_verl.data.check import MissingFile, RowsError, overlong, read_rows
 from cppo_verl.model_check import code_fault, model_fault, tokenizer_fault, weights_fault
@@ -117,6 +117,23 @@ def resume_faults(config: DictConfig) -> Iterator[str]:
         yield f"trainer.resume_from_path={folder} is not there; trainer.resume_mode=auto takes the run's latest"
     elif why := fault(folder, tracked=step_of(folder)):
         yield f"trainer.resume_from_path={folder} is not complete ({why}); trainer.resume_mode=auto takes the last one"
+
+
+def carried_faults(config: DictConfig) -> Iterator[str]:
+    """A checkpoint with questions that an asynchronous trainer was sampling, where another would leave them out."""
+    trainer = config.trainer
+    if trainer.resume_mode == "disable" or (trainer.use_v1 and trainer.v1.trainer_mode != "cppo_sync"):
+        return
+    if trainer.resume_mode == "resume_path":
+        last = Path(trainer.resume_from_path or "")
+    else:
+        last = Checkpoints(trainer.default_local_dir).last_complete()
+    if last and (last / "transfer_queue").is_dir():
+        yield (
+            f"{last} is of an asynchronous trainer (trainer.v1.trainer_mode) and holds questions that were being "
+            "sampled, which this trainer would leave out; go on with that one, or give another "
+            "trainer.default_local_dir"
+        )
 
 
 def folder_faults(config: DictConfig) -> Iterator[str]:

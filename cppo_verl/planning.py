@@ -82,8 +82,9 @@ class StepPlan:
         """
         if self.questions % cycles or self.mini_batches % cycles:
             raise ConfigError(
-                f"the {self.questions} questions and {self.mini_batches} mini-batches of a step do not split into "
-                f"{cycles} parts; nearest that works: {largest_divisor(gcd(self.questions, self.mini_batches), cycles)}"
+                f"trainer.v1.separate_async.parameter_sync_step={cycles} does not split the {self.questions} questions "
+                f"and {self.mini_batches} mini-batches of a step; nearest that works: "
+                f"{largest_divisor(gcd(self.questions, self.mini_batches), cycles)}"
             )
         return replace(self, questions=self.questions // cycles, rows=self.rows // cycles)
 

@@ -15,10 +15,18 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 from cppo_verl import on_disk
 from cppo_verl.config import ConfigError, CPPOConfig
 from cppo_verl.data.check import read_rows, remarks
-from cppo_verl.lengths import DEVICES, LENGTHS, length_faults, position_faults
+from cppo_verl.lengths import DEVICES, ENGINE_DEVICES, LENGTHS, length_faults, position_faults
 from cppo_verl.limits import block_faults, value_faults
 from cppo_verl.planning import StepPlan
-from cppo_verl.trainer.checks import cycle_plan, micro_batch_faults, plan_from_config, refusals, resume_refusals
+from cppo_verl.trainer.checks import (
+    cycle_from_config,
+    engine_devices,
+    is_separate,
+    micro_batch_faults,
+    plan_from_config,
+    refusals,
+    resume_refusals,
+)
 from cppo_verl.words import word_faults
 
 CONFIG_FILE = "config.yaml"
@@ -37,6 +45,7 @@ PLANNED = (
 """What a plan is made of, besides the devices."""
 ROLLOUT_PACKAGES = {"vllm": "vllm", "sglang": "sglang", "trtllm": "tensorrt_llm"}
 """`actor_rollout_ref.rollout.name` to the package that it takes."""
+SYNC = "trainer.v1.separate_async.parameter_sync_step"
 Faults = Iterable[str]
 
 
@@ -73,7 +82,7 @@ def _checks(wrong: Container[str]) -> dict[str, tuple]:
     return {
         "the words": (partial(word_faults, wrong=wrong),),
         "the options of cppo": (_cppo_faults,),
-        "the devices": (_device_faults, *DEVICES),
+        "the devices": (_device_faults, *DEVICES, *ENGINE_DEVICES),
         "the rollout engine": (_engine_faults,),
         "cppo.save_best": (_best_faults, *FREQUENCIES),
         "the validation questions": (on_disk.held_out_faults, "data.val_files"),
@@ -84,13 +93,17 @@ def _checks(wrong: Container[str]) -> dict[str, tuple]:
         ),
         "the lengths": (partial(length_faults, wrong=wrong),),
         "the positions of the model": (position_faults, *LENGTHS, *MODEL),
-        "the plan of a step": (_plan_faults, *DEVICES, *PLANNED),
-        "what CPPO refuses": (refusals, "actor_rollout_ref.model.external_lib"),
+        "the plan of a step": (_plan_faults, *DEVICES, *PLANNED, SYNC),
+        "what CPPO refuses": (refusals, "actor_rollout_ref.model.external_lib", *ENGINE_DEVICES, SYNC),
         "what a resume needs": (resume_refusals, "trainer.save_freq", *CONTENTS),
         **data,
         "the model": (on_disk.model_faults, *MODEL, TOKENIZER, *REWARD_MODEL),
         "the reward function": (on_disk.reward_faults, *REWARD),
         "trainer.resume_from_path": (on_disk.resume_faults, "trainer.resume_from_path"),
+        "what an asynchronous run was sampling": (
+            on_disk.carried_faults,
+            *("trainer.resume_from_path", "trainer.default_local_dir"),
+        ),
         "the run folder": (on_disk.folder_faults, "trainer.default_local_dir"),
     }
 
@@ -153,7 +166,7 @@ def _cppo_faults(config: DictConfig) -> Faults:
 
 
 def _plan_faults(config: DictConfig) -> Faults:
-    return micro_batch_faults(config, cycle_plan(config))
+    return micro_batch_faults(config, cycle_from_config(config))
 
 
 def _epoch_faults(config: DictConfig) -> Faults:
@@ -167,12 +180,13 @@ def _device_faults(config: DictConfig) -> Iterator[str]:
     import torch
 
     asked, there = config.trainer.n_gpus_per_node, torch.cuda.device_count()
-    if there < asked:
-        yield (
-            f"trainer.n_gpus_per_node={asked} but this machine has {there} GPU(s); set trainer.n_gpus_per_node={there}"
-            if there
-            else f"trainer.n_gpus_per_node={asked} but this machine has no GPU that torch sees; device=cpu "
-            "runs the same stack without one"
+    engines = engine_devices(config) if is_separate(config) else 0
+    if there < asked + engines:
+        also = f" and {engines} for the rollout engine (actor_rollout_ref.rollout.n_gpus_per_node)" if engines else ""
+        yield f"trainer.n_gpus_per_node={asked}{also} but this machine has " + (
+            f"{there} GPU(s); set trainer.n_gpus_per_node={there - engines}"
+            if there > engines
+            else "too few GPUs that torch sees; device=cpu runs the same stack without one"
         )
 
 

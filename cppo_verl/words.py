@@ -14,6 +14,7 @@ CONTENTS = ("model", "optimizer", "extra", "hf_model")
 """What a checkpoint may hold."""
 CHOICES = {
     "trainer.resume_mode": ("auto", "resume_path", "disable"),
+    "trainer.v1.sampler.max_off_policy_strategy": ("drop", "wait"),
     "trainer.logger": (
         *("wandb", "mlflow", "swanlab", "vemlp_wandb", "tensorboard", "console", "clearml", "trackio", "file"),
         *("rl_insight", "tracking"),

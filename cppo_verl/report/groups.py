@@ -104,18 +104,25 @@ def method(cppo: CPPOConfig) -> str:
     return "CPPO" if cppo.allocation else "CPPO, pruning only"
 
 
-def options(cppo: CPPOConfig) -> str:
-    """The options in which a method is not the paper's."""
+def options(run: Run) -> str:
+    """The options in which a method is not the paper's, and which of verl's trainers it ran on, unless V0."""
+    cppo = run.cppo
     relevant = ("metric", "scope", "zero_variance") if cppo.rate else ("zero_variance",)
     unlike = {name: getattr(cppo, name) for name in relevant if getattr(cppo, name) != getattr(CPPOConfig, name)}
-    return ", ".join(f"{name}={value}" for name, value in unlike.items())
+    return ", ".join([*trainer(run), *(f"{name}={value}" for name, value in unlike.items())])
+
+
+def trainer(run: Run) -> list[str]:
+    """`V1` and its mode, of a run on verl's V1 trainers."""
+    options = run.config.trainer
+    return [f"V1 {options.v1.trainer_mode.removeprefix('cppo_')}"] if options.get("use_v1") else []
 
 
 def _label(run: Run, with_n: bool) -> str:
     parts = [method(run.cppo)]
     parts += [f"P={float(run.cppo.rate):g}"] if run.cppo.rate else []
     parts += [f"G={run.plan.rollout_n}"] if with_n else []
-    return ", ".join(filter(None, [*parts, options(run.cppo)]))
+    return ", ".join(filter(None, [*parts, options(run)]))
 
 
 def _flat(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:

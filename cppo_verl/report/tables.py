@@ -10,7 +10,7 @@ import pandas as pd
 from cppo_verl.evaluation.statistics import wilson
 from cppo_verl.metrics import KINDS
 from cppo_verl.report import stats
-from cppo_verl.report.groups import Group, method, options
+from cppo_verl.report.groups import Group, method, options, trainer
 from cppo_verl.report.runs import SHRINKING, Run
 
 FORWARDS = {"old": "old_log_prob", "ref": "ref", "update": "update_actor"}
@@ -36,7 +36,7 @@ def _result(group: Group) -> dict[str, float | str]:
     return {
         "label": group.label,
         "method": method(group.first.cppo),
-        "options": options(group.first.cppo),
+        "options": options(group.first),
         "G": plan.rollout_n,
         "P": group.rate,
         "k": plan.keep,
@@ -85,13 +85,18 @@ def accounting(groups: Sequence[Group]) -> pd.DataFrame:
     """What was sampled, kept and computed in a run, mean over the runs, and how near the ratio is to its bound.
 
     `tokens update` counts every PPO epoch. The bounds take g and t from the first row's split, which must be
-    one of P = 0; they are NaN for rows of another G, and where nothing is pruned.
+    one of P = 0; they are NaN for rows of another G or on another of verl's trainers, and where nothing is pruned.
     """
     phases = groups[0].phases()
     shrinking = phases[list(SHRINKING)].sum()
     fixed = phases.sum() - shrinking
     n = groups[0].first.plan.rollout_n
-    bounded = [groups[0].rate == 0 < group.rate and group.first.plan.rollout_n == n for group in groups]
+    bounded = [
+        groups[0].rate == 0 < group.rate
+        and group.first.plan.rollout_n == n
+        and trainer(group.first) == trainer(groups[0].first)
+        for group in groups
+    ]
     table = pd.DataFrame([{"label": group.label} | _counts(group) for group in groups]).assign(
         ratio=results(groups)["ratio"],
         bound=[stats.bound(fixed, shrinking, group.rate) for group in groups],

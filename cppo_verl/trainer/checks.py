@@ -47,7 +47,14 @@ def is_separate(config: DictConfig) -> bool:
     return config.trainer.use_v1 and config.trainer.v1.trainer_mode == SEPARATE
 
 
-def cycle_plan(config: DictConfig) -> StepPlan:
+def engine_devices(config: DictConfig) -> int:
+    """Devices that rollout engines are on: those that train, or some of their own."""
+    if is_separate(config):
+        return config.actor_rollout_ref.rollout.n_gpus_per_node * config.actor_rollout_ref.rollout.nnodes
+    return config.trainer.n_gpus_per_node * config.trainer.nnodes
+
+
+def cycle_from_config(config: DictConfig) -> StepPlan:
     """The plan of a cycle: of a step, or in `cppo_separate_async` of the part of one that is an optimiser update.
 
     Raises:

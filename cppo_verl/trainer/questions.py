@@ -45,7 +45,9 @@ class QuestionStream:
         """
         questions: list[dict[str, Any]] = []
         while missing := count - len(questions):
-            part = min(missing, self.questions_per_step)
+            # A step's questions are of one epoch; others are drawn one by one, so that it does not matter how many at
+            # a time are asked for.
+            part = self.questions_per_step if missing >= self.questions_per_step else 1
             if self._left() < part:
                 self._end_epoch()
             questions += self.take(part)

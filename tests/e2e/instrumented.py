@@ -30,7 +30,7 @@ from verl.workers.engine_workers import TrainingWorker
 import cppo_verl.train
 from cppo_verl.config import CPPOConfig
 from cppo_verl.cpu.worker import CPUActorRolloutRefWorker, CPUDetachActorWorker
-from cppo_verl.trainer.checks import cycle_plan, is_separate, plan_from_config
+from cppo_verl.trainer.checks import cycle_from_config, is_separate, plan_from_config
 from cppo_verl.trainer.ray_trainer import RayCPPOTrainer
 from cppo_verl.trainer.sequence import hand_over, save_initial, start_workers
 from cppo_verl.trainer.task_runner import CPPOTaskRunner
@@ -151,7 +151,7 @@ class RecordingV1:
             config = self.config.copy()
             config.cppo.update(config.cppo_by_step[self.global_steps - 1])
             self.cppo, self.plan = CPPOConfig.from_mapping(config.cppo), plan_from_config(config)
-            self.cycle_plan = cycle_plan(config)
+            self.cycle_plan = cycle_from_config(config)
         return super().step(*args, **kwargs)
 
 

@@ -25,10 +25,12 @@ def test_one_rank(train, toy, tmp_path):
 
 
 @pytest.mark.slow
-def test_lora_and_bypass_mode(train):
+@pytest.mark.parametrize("v1", [False, True])
+def test_lora_and_bypass_mode(train, v1):
     """The old policy's forward is skipped, the reference is the model without its adapter, and only that learns."""
     run = train(
         "run",
+        f"trainer.use_v1={v1}",
         "cppo.pruning_rate=0.5",
         "algorithm.rollout_correction.bypass_mode=true",
         "actor_rollout_ref.rollout.calculate_log_probs=true",

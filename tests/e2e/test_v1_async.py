@@ -11,9 +11,13 @@ import pytest
 from eq_9 import MINI, OVERRIDES, STEPS, B, G, K, assert_mini_batches_follow_eq_9
 from recorded import of_kind, read_calls, read_metrics
 
+from cppo_verl.trainer.v1.queue import asked
+
 DROP = "{pruning_rate:0.5,allocation:true,zero_variance:drop,max_gen_rounds:3}"
 QUESTIONS = B * G // K
 """Of a step with allocation, and of the prefetch."""
+EPOCH = 40
+"""Questions of the data, 48, that whole steps take."""
 MODES = {
     "colocate_async": ("trainer.use_v1=true", "trainer.v1.trainer_mode=cppo_colocate_async"),
     "separate_async": ("mode=separate_async", "trainer.v1.separate_async.parameter_sync_step=2"),
@@ -27,6 +31,7 @@ def test_a_run_and_its_resume(mode, train, toy, tmp_path):
     options = (
         *(MODES[mode] + OVERRIDES),
         *("cppo.pruning_rate=0.5", f"+cppo_by_step=[{','.join((*STEPS, DROP, DROP, STEPS[0]))}]"),
+        "actor_rollout_ref.rollout.calculate_log_probs=true",  # as in the recipes: the correction's metrics are taken
         *("trainer.save_freq=3", "trainer.v1.sampler.max_off_policy_threshold=4"),
         *("trainer.total_training_steps=5", f"trainer.rollout_data_dir={tmp_path}/run/rollouts"),
     )
@@ -38,8 +43,12 @@ def test_a_run_and_its_resume(mode, train, toy, tmp_path):
     assert "Restored" in resumed.output, "what was being sampled"
     steps = read_metrics(resumed.folder)
     assert list(steps) == [1, 2, 3, 4, 5]
-    sampled = [json.loads(line)["row_id"] for step in steps for line in dump(resumed.folder, step).open()]
-    assert len(sampled) == len(set(sampled)) == sum(step["cppo/completions_sampled"] for step in steps.values())
+    sampled = [json.loads(line) for step in steps for line in dump(resumed.folder, step).open()]
+    ids = {row["row_id"] for row in sampled}
+    assert len(ids) == len(sampled) == sum(step["cppo/completions_sampled"] for step in steps.values())
+    by_turn = {asked(row["row_id"].rpartition(":")[0]): row["input"] for row in sampled}
+    first = [by_turn[turn] for turn in sorted(by_turn)][:EPOCH]
+    assert len(set(first)) == len(first), "before the data begin anew, each question is another one"
     assert sum(steps[5][f"cppo/{left}_questions"] for left in ("in_flight", "unused")) == 0
     killed_at = steps.pop(3)  # whose line may lack what is known after the checkpoint
     assert killed_at["cppo/completions_kept"] <= B * G

@@ -20,7 +20,7 @@ KINDS = {
 """Kind to its share of the sampled and of the kept completions."""
 
 
-def config(folder: Path, *, rate=0.0, steps=4, n=8, seed=0, rollout_seed=None, **cppo) -> dict:
+def config(folder: Path, *, rate=0.0, steps=4, n=8, seed=0, rollout_seed=None, v1=None, **cppo) -> dict:
     """The part of a resolved config that the report reads."""
     return {
         "actor_rollout_ref": {
@@ -41,6 +41,7 @@ def config(folder: Path, *, rate=0.0, steps=4, n=8, seed=0, rollout_seed=None, *
             "default_local_dir": str(folder),
             "rollout_data_dir": f"{folder}/rollouts",
             "total_training_steps": steps,
+            **({"use_v1": True, "v1": {"trainer_mode": f"cppo_{v1}"}} if v1 else {}),
         },
         "cppo": {"pruning_rate": rate, "seed": seed, "rollout_seed": rollout_seed, "allocation": bool(rate)} | cppo,
     }

@@ -17,10 +17,11 @@ def test_overlap_counts_each_second_once(spans, ends):
 
 def test_spans_are_handed_out_once_and_go_on():
     sampling = Sampling()
-    with sampling.one():
-        with sampling.one():
-            pass
-        (begun,) = sampling.take()
+    sampling.begin()
+    sampling.begin()
+    sampling.end()
+    (begun,) = sampling.take()
+    sampling.end()
     (rest,) = sampling.take()
     assert begun[0] <= begun[1] == rest[0] <= rest[1]
     assert sampling.take() == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
 import ray
@@ -11,7 +10,7 @@ from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorke
 
 from cppo_verl.trainer.agent_loop import LimitedRewards
 from cppo_verl.trainer.rollout_seed import request_seeds
-from cppo_verl.trainer.v1.idle import Sampling, Span
+from cppo_verl.trainer.v1.idle import Span
 from cppo_verl.trainer.v1.queue import ERROR, TRAIN, VALIDATION
 
 _VERLS_WORKER = AgentLoopWorkerTQ.__ray_metadata__.modified_class.__ray_actor_class__
@@ -23,11 +22,10 @@ class CPPOAgentLoopWorkerTQ(LimitedRewards, _VERLS_WORKER):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)  # Ray would else send a copy of verl's, whose `super()` is of another class
-        self.sampling = Sampling()
 
     def sampling_spans(self) -> list[Span]:
-        """When training completions were being sampled, since the last call."""
-        return self.sampling.take()
+        """When completions were being sampled, since the last call."""
+        return self.llm_client.sampling.take()
 
     async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs):
         seed, is_training = self.config.cppo.rollout_seed, not trajectory["validate"]
@@ -36,8 +34,7 @@ class CPPOAgentLoopWorkerTQ(LimitedRewards, _VERLS_WORKER):
             seeds = request_seeds(seed, [f"{kwargs['uid']}:{kwargs['session_id']}"])
             sampling_params = {**sampling_params, "seed": int(seeds[0])}
         try:
-            with self.sampling.one() if is_training else nullcontext():
-                return await super()._run_agent_loop(sampling_params, trajectory, **kwargs)
+            return await super()._run_agent_loop(sampling_params, trajectory, **kwargs)
         except Exception as error:  # whatever it is, it is noted and goes on to verl
             why, partition = f"{type(error).__name__}: {error}", TRAIN if is_training else VALIDATION
             await tq.async_kv_put(key=kwargs["uid"], partition_id=partition, tag={ERROR: why})

@@ -116,7 +116,7 @@ class AskedQuestions(PPOTrainer):
     def _sampling_spans(self) -> list[Span] | None:
         """When completions were being sampled, since the last call; None where the agent loop is not ours."""
         workers = self._samplers()
-        if not all(hasattr(worker, "sampling_spans") for worker in workers):
+        if not workers or not all(hasattr(worker, "sampling_spans") for worker in workers):
             return None
         return [span for spans in ray.get([worker.sampling_spans.remote() for worker in workers]) for span in spans]
 

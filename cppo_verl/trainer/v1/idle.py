@@ -1,36 +1,40 @@
-"""How much of a step the rollout engine and the trainer wait for each other."""
+"""How much of a step the rollout engine and the trainer wait for each other.
+
+The engine samples while a request of a trainer's agent loops is at one of its servers. A request that is aborted for
+new weights is at none until it is sent again.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+
+from verl.workers.rollout.llm_server import FullyAsyncLLMServerClient, LLMServerClient
 
 Span = tuple[float, float]
 """From when to when, seconds since the epoch."""
 
 
 class Sampling:
-    """When at least one completion was being sampled."""
+    """When at least one request was at a server."""
 
     def __init__(self):
         self.running = 0
-        """Completions that are being sampled."""
+        """Requests that are."""
         self._since = 0.0
         self._spans: list[Span] = []
 
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """Around the sampling of a completion."""
+    def begin(self) -> None:
+        """A request is sent."""
         if not self.running:
             self._since = time.time()
         self.running += 1
-        try:
-            yield
-        finally:
-            self.running -= 1
-            if not self.running:
-                self._spans.append((self._since, time.time()))
+
+    def end(self) -> None:
+        """A request is answered, or aborted."""
+        self.running -= 1
+        if not self.running:
+            self._spans.append((self._since, time.time()))
 
     def take(self) -> list[Span]:
         """The spans since the last call, up to now."""
@@ -51,3 +55,28 @@ def overlap(spans: Iterable[Span], windows: Iterable[Span]) -> float:
         else:
             united.append((start, end))
     return sum(max(min(end, last) - max(start, first), 0) for first, last in windows for start, end in united)
+
+
+class _Metered:
+    """A mixin over verl's clients, which every request passes through; each agent loop's process has one of its own."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.sampling = Sampling()
+
+    async def _acquire_server(self, *args, **kwargs):
+        acquired = await super()._acquire_server(*args, **kwargs)
+        self.sampling.begin()
+        return acquired
+
+    def _release_server(self, *args, **kwargs) -> None:
+        self.sampling.end()
+        super()._release_server(*args, **kwargs)
+
+
+class MeteredClient(_Metered, LLMServerClient):
+    """verl's client of the synchronous trainer."""
+
+
+class MeteredAsyncClient(_Metered, FullyAsyncLLMServerClient):
+    """verl's client of the asynchronous ones, which sends an aborted request again."""

@@ -22,8 +22,9 @@ CHECK_SECONDS = 5.0
 class QuestionQueue(ReplayBufferAsync):
     """verl's replay buffer, from which questions are taken as they are finished instead of a batch at a time.
 
-    A question is finished when its G completions are scored. One whose sampling failed, or that is older than
-    `max_off_policy_threshold` steps, is deleted and replaced, in every trainer mode; verl's metrics count them.
+    A question is finished when its G completions are scored. One whose sampling failed is deleted and replaced, in
+    every trainer mode, and so is one that is older than `max_off_policy_threshold` steps, unless
+    `max_off_policy_strategy=wait` lets none get older; verl's metrics count them.
 
     Args:
         config: The run's.
@@ -84,9 +85,10 @@ class QuestionQueue(ReplayBufferAsync):
         return self._materialize_batch(TRAIN, questions, completions)
 
     def outstanding(self) -> tuple[int, int]:
-        """Questions that are being sampled, and finished ones that no step has taken."""
+        """Questions that are being sampled, or were in vain and will be replaced, and finished ones not yet taken."""
         self._sync_metadata_from_transfer_queue()
-        return len(self.pending_keys[TRAIN] | self.running_keys[TRAIN]), len(self.finished_keys[TRAIN])
+        in_flight = self.pending_keys[TRAIN] | self.running_keys[TRAIN] | self.failure_keys[TRAIN]
+        return len(in_flight), len(self.finished_keys[TRAIN])
 
     def _wait_for_next_poll(self, partition_id: str, last_debug_time: float) -> float:
         if time.monotonic() - self.checked > CHECK_SECONDS:

@@ -17,13 +17,14 @@ from verl.trainer.ppo.rollout_corr_helper import compute_rollout_correction_and_
 from verl.utils.debug import marked_timer
 from verl.utils.metric import reduce_metrics
 from verl.utils.py_functional import rename_dict
+from verl.workers.rollout.llm_server import LLMServerClient
 
 from cppo_verl.allocation import Allocation, Allocator
 from cppo_verl.config import ConfigError, CPPOConfig
 from cppo_verl.cpu.platform import chosen as on_cpu
 from cppo_verl.metrics import step_metrics
 from cppo_verl.trainer.checks import (
-    cycle_plan,
+    cycle_from_config,
     is_separate,
     micro_batch_faults,
     plan_from_config,
@@ -35,7 +36,7 @@ from cppo_verl.trainer.rows import row_advantages, sampled_rows
 from cppo_verl.trainer.run_folder import RunFolder
 from cppo_verl.trainer.stages import data_metrics, outcome_advantages, timing_metrics, update_settings
 from cppo_verl.trainer.v1.asking import AskedQuestions
-from cppo_verl.trainer.v1.idle import Span, overlap
+from cppo_verl.trainer.v1.idle import MeteredAsyncClient, MeteredClient, Span, overlap
 from cppo_verl.trainer.v1.queue import TRAIN
 from cppo_verl.trainer.v1.rows import in_order, nothing_to_delete, read_scored, read_texts, write_columns
 from cppo_verl.trainer.watchdog import run_watched
@@ -85,13 +86,15 @@ class CPPOStep(RunFolder, AskedQuestions):
             config.cppo = asdict(self.cppo)
             agent = config.actor_rollout_ref.rollout.agent
             agent.agent_loop_manager_class = agent.get("agent_loop_manager_class") or MANAGER
-        self.plan, self.cycle_plan = plan_from_config(config), cycle_plan(config)
+        if faults := [*refusals(config), *resume_refusals(config)]:
+            raise ConfigError(*faults)
+        self.plan, self.cycle_plan = plan_from_config(config), cycle_from_config(config)
+        if faults := list(micro_batch_faults(config, self.cycle_plan)):
+            raise ConfigError(*faults)
         self.cycles: list[Cycle] = []
         """Of the running step, so far."""
         self.waits: list[Span] = []
         """When each of them waited for completions."""
-        if faults := [*refusals(config), *micro_batch_faults(config, self.cycle_plan), *resume_refusals(config)]:
-            raise ConfigError(*faults)
         self.metrics: dict[str, float] = {}
         self._open_run_folder(config)
         super().__init__(config)
@@ -104,6 +107,11 @@ class CPPOStep(RunFolder, AskedQuestions):
     @trainer_mode.setter
     def trainer_mode(self, name: str) -> None:
         self._trainer_mode = name.removeprefix("cppo_")
+
+    def get_llm_client(self) -> LLMServerClient:
+        """verl's, with a meter of when the engines have something to sample."""
+        engines = self._rollout_server_managers()[-1]  # those of their own, where there are
+        return engines.get_client(client_cls=MeteredClient if self.trainer_mode == "sync" else MeteredAsyncClient)
 
     def fit(self, agent_loop_manager) -> None:
         """Train, watching over the rollout engines.
@@ -128,10 +136,10 @@ class CPPOStep(RunFolder, AskedQuestions):
             "cppo/in_flight_questions": in_flight,
             "cppo/unused_questions": unused,
         }
-        sampled, trained, taken, _, padding = self.whole
-        metrics |= padding
+        metrics |= self.whole.padding
+        sampled, taken = self.whole.sampled, self.whole.allocation
         self.of_rows = step_metrics(sampled_rows(sampled), taken.rows, rounds=1, surplus=taken.surplus)
-        self.of_rows |= data_metrics(sampled, trained, metrics.get("actor/grad_norm"))
+        self.of_rows |= data_metrics(sampled, self.whole.trained, metrics.get("actor/grad_norm"))
         metrics |= self.of_rows
         return batch if batch.keys else nothing_to_delete()
 
@@ -245,7 +253,7 @@ class CPPOStep(RunFolder, AskedQuestions):
         """verl's; the curves describe what was sampled, so that GRPO's and CPPO's can be compared."""
         metrics |= self._idle_metrics(timing_raw["step"])
         timing_raw["step"] -= timing_raw.get("save_checkpoint", 0)  # as in V0: a step is sampling and training
-        sampled, trained, *_ = self.whole
+        sampled, trained = self.whole.sampled, self.whole.trained
         if len(trained):
             super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)
         devices = self._get_n_gpus_for_throughput()
@@ -280,7 +288,7 @@ class CPPOStep(RunFolder, AskedQuestions):
     def _load_checkpoint(self) -> None:
         """As verl, without the completions that the step of the checkpoint had trained on."""
         super()._load_checkpoint()
-        held = tq.kv_list(TRAIN)[TRAIN] if self._restored_tq_prompt_count else {}
+        held = (tq.kv_list(TRAIN) or {}).get(TRAIN, {})
         questions = {key for key, tag in held.items() if tag.get("is_prompt")}
         self._delete(np.array([key for key in held if key.split("_")[0] not in questions]))
 
