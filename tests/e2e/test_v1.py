@@ -80,8 +80,8 @@ def test_a_resume_goes_on_as_if_undisturbed(sync, start):
 def test_sync_without_pruning_is_verls_own(sync, start):
     """Each row of the first step's update is what verl's mode `sync` gives its worker.
 
-    Which of them are a mini-batch is not: verl takes questions in the order in which they are finished, which no two runs
-    share, and CPPO in that in which they are asked.
+    Which of them are a mini-batch is not: verl takes questions in the order in which they are finished, which no two
+    runs share, and CPPO in that in which they are asked.
     """
     own = start("own", V1, "+verls_own=true", "trainer.total_training_steps=1")
     ours, verls = (update_rows(run) for run in (sync, own))

@@ -108,6 +108,47 @@ def test_only_a_step_of_verl_is_resumed_from(config, path):
         check(config("recipe=toy", *NOWHERE, "trainer.resume_mode=resume_path", f"trainer.resume_from_path={path}"))
 
 
+V1 = "trainer.use_v1=true"
+SEPARATE = ("mode=separate_async", "device=cpu")
+
+
+@pytest.mark.parametrize(
+    "overrides, fault",
+    [
+        (["trainer.v1.separate_async.parameter_sync_step=0"], "parameter_sync_step=0 must be a whole number from 1"),
+        (
+            ["trainer.v1.separate_async.parameter_sync_step=3"],
+            "parameter_sync_step=3 must be the mini-batches",
+        ),
+        (["trainer.v1.sampler.max_off_policy_threshold=0"], "max_off_policy_threshold=0 must be a whole number from 1"),
+        (["trainer.v1.sampler.max_off_policy_strategy=dorp"], "'dorp' is not one of drop, wait"),
+        (["trainer.v1.separate_async.num_warmup_batches=-1"], "num_warmup_batches=-1 must be a number from 0"),
+        (["actor_rollout_ref.rollout.nnodes=0"], "the engines need devices of their own"),
+        (["actor_rollout_ref.rollout.checkpoint_engine.backend=naive"], "set it to file"),
+        (["trainer.v1.separate_async.hybrid_rollout.enable_switch=true"], "enable_switch=true is not supported"),
+        (
+            ["trainer.n_gpus_per_node=2", "actor_rollout_ref.rollout.tensor_model_parallel_size=2"],
+            "tensor_model_parallel_size=2 does not divide the 1 devices",
+        ),
+    ],
+)
+def test_engines_on_devices_of_their_own(ready, overrides, fault):
+    check(ready(*SEPARATE))
+    with pytest.raises(ConfigError, match=fault):
+        check(ready(*SEPARATE, *overrides))
+
+
+def test_a_checkpoint_of_an_asynchronous_run_is_not_taken_up_by_a_synchronous_one(ready, tmp_path):
+    folder = tmp_path / "run"
+    (folder / "global_step_4/transfer_queue").mkdir(parents=True)
+    (folder / "global_step_4/complete.json").write_text("{}")
+    here = f"trainer.default_local_dir={folder}"
+    check(ready(V1, "trainer.v1.trainer_mode=cppo_colocate_async", here))
+    for trainer in ((), (V1,)):
+        with pytest.raises(ConfigError, match="holds questions that were being sampled"):
+            check(ready(*trainer, here))
+
+
 def test_a_loss_of_a_library_of_the_users_own_is_not_refused(ready):
     own = "actor_rollout_ref.actor.policy_loss.loss_mode=mine"
     library = "actor_rollout_ref.model.external_lib=[cppo_verl.trainer.sockets.register,mine]"

@@ -45,6 +45,17 @@ def test_further_rounds_shorten_an_epoch():
     assert epochs == [0, 0, 1, 1, 2, 2]
 
 
+@pytest.mark.parametrize("parts", [[2], [1, 1]])
+def test_what_is_drawn_does_not_depend_on_how_many_at_a_time(parts):
+    stream = new_stream()
+    first = [int(q) for count in (PER_STEP, PER_STEP, PER_STEP, *parts) for q in stream.draw(count)]
+    assert len(set(first)) == QUESTIONS, "single ones are drawn to the epoch's end"
+    following = [int(q) for q in stream.draw(PER_STEP)]
+    assert stream.epoch == 1
+    whole = new_stream()
+    assert [int(q) for q in whole.draw(QUESTIONS)] + [int(q) for q in whole.draw(PER_STEP)] == first + following
+
+
 def test_take_ends_with_the_epoch():
     stream = new_stream()
     next(iter(stream))
