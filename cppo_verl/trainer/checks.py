@@ -172,7 +172,7 @@ def _separate_refusals(config: DictConfig) -> list[tuple[bool, str]]:
     """Of the mode `cppo_separate_async`: whether each is a fault, and the message."""
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
     batch, updates = config.data.train_batch_size, config.trainer.v1.separate_async.parameter_sync_step
-    transport = "file" if config.trainer.device == "cpu" else "nccl"
+    transport = OmegaConf.select(config, "weight_transport", default="nccl")  # verl's own config has none
     return [
         (
             batch != updates * actor.ppo_mini_batch_size,
