@@ -58,6 +58,11 @@ class CPPOConfig:
     """Gives each request its own sampling seed, a hash of (this number, step, question, sample), so that
     two runs of one command sample the same completions. `null`: the engine's own randomness."""
 
+    skip_old_log_prob: bool = False
+    """Leave out the old policy's forward, where a step is one pass over one mini-batch (`ppo_epochs: 1`,
+    `ppo_mini_batch_size` = `train_batch_size`) and the update's own forward is therefore the old policy's. For models
+    without dropout. The entropy that verl takes from that forward is not logged."""
+
     save_best: bool = False
     """Keep the checkpoint of best validation accuracy in the run's folder `best`. The validation questions must
     not be test questions; `mode=save_best` sets all that this needs."""
@@ -85,7 +90,7 @@ class CPPOConfig:
                     f"cppo.pruning_rate={self.pruning_rate} must be at least 0 and below 1 "
                     "(the share pruned; 0.5 prunes half of a question's completions)"
                 )
-        for name in ("allocation", "save_best"):
+        for name in ("allocation", "skip_old_log_prob", "save_best"):
             if not isinstance(getattr(self, name), bool):
                 yield f"cppo.{name}={getattr(self, name)!r} must be true or false"
         if not _is_int(self.max_gen_rounds) or self.max_gen_rounds < 1:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cppo_verl.model_check import num_positions
 from cppo_verl.planning import largest_divisor
-from cppo_verl.trainer.checks import engine_devices
+from cppo_verl.trainer.plan import engine_devices
 
 DEVICES = "trainer.n_gpus_per_node", "trainer.nnodes"
 ENGINE_DEVICES = "actor_rollout_ref.rollout.nnodes", "actor_rollout_ref.rollout.n_gpus_per_node"

@@ -1,12 +1,21 @@
 """Entry point `verl.plugins`: verl imports this in the driver and in every Ray worker.
 
 It changes nothing for anyone who does not ask for it: verl's automatic detection never picks the CPU platform, only
-`VERL_PLATFORM=cpu` (set by `device=cpu`) does, and the V1 trainers are registered under names of their own.
+`VERL_PLATFORM=cpu` (set by `device=cpu`) does, and the V1 trainers and policy losses are registered under names of
+their own.
 """
 
 import wrapt
 
 from cppo_verl.cpu import platform  # noqa: F401  (registers the platform)
+
+
+@wrapt.when_imported("verl.trainer.ppo.core_algos")
+def register_losses(_) -> None:
+    """Register verl's losses in the form that `cppo.skip_old_log_prob` takes."""
+    from cppo_verl.trainer import first_pass
+
+    first_pass.register_losses()
 
 
 @wrapt.when_imported("verl.trainer.ppo.v1")

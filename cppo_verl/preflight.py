@@ -18,15 +18,8 @@ from cppo_verl.data.check import read_rows, remarks
 from cppo_verl.lengths import DEVICES, ENGINE_DEVICES, LENGTHS, length_faults, position_faults
 from cppo_verl.limits import block_faults, value_faults
 from cppo_verl.planning import StepPlan
-from cppo_verl.trainer.checks import (
-    cycle_from_config,
-    engine_devices,
-    is_separate,
-    micro_batch_faults,
-    plan_from_config,
-    refusals,
-    resume_refusals,
-)
+from cppo_verl.trainer.plan import cycle_from_config, engine_devices, is_separate, micro_batch_faults, plan_from_config
+from cppo_verl.trainer.refusals import refusals, resume_refusals
 from cppo_verl.words import word_faults
 
 CONFIG_FILE = "config.yaml"

@@ -24,7 +24,7 @@ from cppo_verl.overrides import run_main
 from cppo_verl.preflight import check, describe, remarks_on_data, save_config
 from cppo_verl.sizes import read_model
 from cppo_verl.trainer import sockets
-from cppo_verl.trainer.checks import plan_from_config
+from cppo_verl.trainer.plan import plan_from_config
 
 OmegaConf.register_new_resolver("sum", lambda *values: sum(values), replace=True)
 OmegaConf.register_new_resolver("times", lambda *values: math.prod(values), replace=True)

@@ -15,6 +15,13 @@ from cppo_verl.studies import Run, Study, plan_runs
 
 HERE = Path(__file__).parent
 VERLS_OWN, GRPO = "verl's GRPO", "GRPO"
+OWN = {
+    "cppo.pruning_rate": "give --rates",
+    "cppo.allocation": "each P is run with and without it",
+    "trainer.total_training_steps": "give --steps",
+    "data.seed": "give --rounds",
+}
+"""Options that the arms set, and what sets them."""
 RATES = ("0.5", "0.75", "0.875", "0.9375")
 """The published ones (paper Table 1)."""
 
@@ -71,6 +78,9 @@ def plan_bench(
     Raises:
         ConfigError: A rate or an override cannot be.
     """
+    for key, instead in OWN.items():
+        if any(override.lstrip("+").startswith(f"{key}=") for override in overrides):
+            raise ConfigError(f"{key} is set by the benchmark: {instead}")
     questions, inputs = out / "inputs/questions.parquet", out / "inputs/model"
     common = [
         *geometry.overrides,

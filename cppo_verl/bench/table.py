@@ -85,8 +85,8 @@ def _speeds(steps: pd.DataFrame) -> dict[str, float]:
     for name, timer in timers.items():
         if timer in steps:
             found[f"tokens/s {name}"] = steps["cppo/tokens_trained"].sum() / steps[timer].sum()
-        if f"cppo/fill/{name}" in steps:
-            found[f"fill {name}"] = steps[f"cppo/fill/{name}"].mean()
+            if f"cppo/fill/{name}" in steps:
+                found[f"fill {name}"] = steps[f"cppo/fill/{name}"].mean()
     if "global_seqlen/balanced_max" in steps:
         found["imbalance"] = (steps["global_seqlen/balanced_max"] / steps["global_seqlen/mean"]).mean() - 1
     memory = steps.filter(regex="perf/max_memory_allocated_gb$")

@@ -16,13 +16,14 @@ from cppo_verl.config import ConfigError, CPPOConfig
 from cppo_verl.planning import StepPlan
 from cppo_verl.preflight import CONFIG_FILE
 from cppo_verl.report.log import Log, read_log
-from cppo_verl.trainer.checks import plan_from_config
 from cppo_verl.trainer.metrics_log import METRICS_FILE
+from cppo_verl.trainer.plan import plan_from_config
 
 PHASES = {
     "generation": ("gen",),
     "reward": ("reward",),
     "advantage + prune": ("adv", "prune"),
+    "data movement": ("gather",),
     "old log-prob": ("old_log_prob",),
     "ref log-prob": ("ref",),
     "update": ("update_actor",),

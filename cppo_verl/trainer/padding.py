@@ -22,9 +22,10 @@ def padding_metrics(lengths: torch.Tensor, mini_batch_rows: int, ranks: int, con
 
     Returns:
         `cppo/padding/{old,ref,update}`, the update's over all PPO epochs, and `cppo/fill/{old,ref,update}`, tokens
-        over the token budget of the micro-batches, where there is one. Left out where it is not known: other engines,
-        packed sequences that are rounded up (sequence parallel, `pad_to_length`), and the update's with shuffled
-        mini-batches (its padding is known to be 0 where rows are packed).
+        over the token budget of the micro-batches, where there is one; of each forward, whether the run has it or
+        not. Left out where it is not known: other engines, packed sequences that are rounded up (sequence parallel,
+        `pad_to_length`), and the update's with shuffled mini-batches (its padding is known to be 0 where rows are
+        packed).
     """
     parts = config.actor_rollout_ref
     actor, fsdp = parts.actor, parts.actor.get("fsdp_config", {})

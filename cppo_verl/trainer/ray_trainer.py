@@ -21,8 +21,9 @@ from verl.workers.utils.padding import left_right_2_no_padding
 from cppo_verl.allocation import Allocation, Allocator
 from cppo_verl.config import CPPOConfig
 from cppo_verl.metrics import step_metrics
-from cppo_verl.trainer.checks import plan_from_config
+from cppo_verl.trainer.first_pass import choose_loss
 from cppo_verl.trainer.padding import padding_metrics
+from cppo_verl.trainer.plan import plan_from_config
 from cppo_verl.trainer.questions import QuestionStream
 from cppo_verl.trainer.rollout_seed import SEED_KEY, request_seeds
 from cppo_verl.trainer.rows import name_completions, name_questions, row_advantages, sampled_rows
@@ -42,6 +43,7 @@ class RayCPPOTrainer(RunFolder, SeparateRayPPOTrainer):
     def __init__(self, config, *args, **kwargs):
         self.cppo = CPPOConfig.from_mapping(config.cppo)
         self.plan = plan_from_config(config)
+        choose_loss(config)
         self._open_run_folder(config)
         super().__init__(config, *args, **kwargs)
 
@@ -66,7 +68,8 @@ class RayCPPOTrainer(RunFolder, SeparateRayPPOTrainer):
             sampled, allocation = self._sample_and_prune(questions)
             self.is_last_step = self.is_last_step or not questions.has_next_step()
             self.metrics["cppo/last_step"] = int(self.is_last_step)
-            batch = self._gather(sampled, allocation)
+            with marked_timer("gather", self.timing_raw):
+                batch = self._gather(sampled, allocation)
             if len(batch):
                 batch = self._fit_compute_log_prob(batch)
                 batch = self._correct_rollout_mismatch(batch)
@@ -180,6 +183,13 @@ class RayCPPOTrainer(RunFolder, SeparateRayPPOTrainer):
             ]
         return batch
 
+    def _fit_compute_log_prob(self, batch: DataProto) -> DataProto:
+        """verl's, or places for the old log-probs that the loss does not read (see `first_pass`)."""
+        if not self.cppo.skip_old_log_prob:
+            return super()._fit_compute_log_prob(batch)
+        batch.batch["old_log_probs"] = torch.zeros_like(batch.batch["advantages"])
+        return batch
+
     def _correct_rollout_mismatch(self, batch: DataProto) -> DataProto:
         """verl's decoupled rollout correction, where it has its old log-probs, on the kept rows.
 
@@ -187,6 +197,8 @@ class RayCPPOTrainer(RunFolder, SeparateRayPPOTrainer):
         """
         correction = self.config.algorithm.get("rollout_correction")
         if correction is None or correction.get("bypass_mode") or "rollout_log_probs" not in batch.batch:
+            return batch
+        if self.cppo.skip_old_log_prob:
             return batch
         batch, metrics = compute_rollout_correction_and_add_to_batch(batch, correction)
         self.metrics |= metrics

@@ -146,7 +146,8 @@ def test_time_split_adds_up(grouped):
         {
             "generation": 16,
             "reward": 1,
-            "advantage + prune": 1,
+            "advantage + prune": 0.8,
+            "data movement": 0.2,
             "old log-prob": 4,
             "ref log-prob": 4,
             "update": 12,

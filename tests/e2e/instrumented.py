@@ -30,7 +30,7 @@ from verl.workers.engine_workers import TrainingWorker
 import cppo_verl.train
 from cppo_verl.config import CPPOConfig
 from cppo_verl.cpu.worker import CPUActorRolloutRefWorker, CPUDetachActorWorker
-from cppo_verl.trainer.checks import cycle_from_config, is_separate, plan_from_config
+from cppo_verl.trainer.plan import cycle_from_config, is_separate, plan_from_config
 from cppo_verl.trainer.ray_trainer import RayCPPOTrainer
 from cppo_verl.trainer.sequence import hand_over, save_initial, start_workers
 from cppo_verl.trainer.task_runner import CPPOTaskRunner

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from eq_9 import OVERRIDES, STEPS, B, G, assert_steps_follow_eq_9
+from eq_9 import OVERRIDES, STEPS, B, G, assert_mini_batches_follow_eq_9, assert_steps_follow_eq_9
 from recorded import different, of_kind, read_calls, weights
 
 GRPO = "{pruning_rate:0,allocation:false}"
@@ -22,6 +22,24 @@ def test_one_rank(train, toy, tmp_path):
     assert "Load generate result at step 3" in run.output
     assert not different(weights(run.folder / "verl", 3), weights(run.folder, 3))
     assert_steps_follow_eq_9(run.folder, toy / "model", ranks=1, first_step=4, steps_before=3)
+
+
+@pytest.mark.parametrize("v1", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_old_forward_can_be_skipped(v1, train, toy):
+    """Without it the gradient of a step of one pass over one mini-batch is still that of Eq. 9."""
+    run = train(
+        "run",
+        f"trainer.use_v1={v1}",
+        *("cppo.pruning_rate=0.5", "cppo.skip_old_log_prob=true", "actor_rollout_ref.rollout.calculate_log_probs=true"),
+        *OVERRIDES,
+        *("actor_rollout_ref.actor.ppo_epochs=1", f"actor_rollout_ref.actor.ppo_mini_batch_size={B}"),
+        "trainer.total_training_steps=2",
+    )
+    calls = read_calls(run.folder / "calls/rank_0")
+    assert not of_kind(calls, "old") and len(of_kind(calls, "ref")) == 2
+    updates = zip(of_kind(calls, "update"), of_kind(calls, "optimizer step"), strict=True)
+    for update, optimized in updates:
+        assert_mini_batches_follow_eq_9([update["data"]], [optimized], B * G, toy / "model")
 
 
 @pytest.mark.slow

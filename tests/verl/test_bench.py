@@ -48,6 +48,12 @@ def test_an_unknown_geometry_is_named():
         study.find_geometry("large")
 
 
+def test_what_the_arms_set_is_no_option(tmp_path):
+    geometry = study.find_geometry("small")
+    with pytest.raises(ConfigError, match=r"cppo.pruning_rate is set by the benchmark: give --rates"):
+        study.plan_bench(geometry, ["0.5"], 1, 3, ["device=cpu", "cppo.pruning_rate=0.75"], tmp_path)
+
+
 def test_arms_take_turns(tmp_path):
     runs = study.plan_bench(study.find_geometry("small"), ["0.5"], 2, 3, ["device=cpu"], tmp_path)
     assert [run.arm for run in runs] == [*SPEED] * 2

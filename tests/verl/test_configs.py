@@ -20,10 +20,12 @@ from cppo_verl.model_check import num_positions
 from cppo_verl.overrides import hints
 from cppo_verl.preflight import check
 from cppo_verl.rewards.own import function_fault
-from cppo_verl.trainer.checks import micro_batch_faults, plan_from_config, refusals
+from cppo_verl.trainer.plan import micro_batch_faults, plan_from_config
+from cppo_verl.trainer.refusals import refusals
 from cppo_verl.words import CHOICES
 
 CONF = str(Path(cppo_verl.__file__).parent / "conf")
+SKIPPING = "cppo.skip_old_log_prob=true actor_rollout_ref.actor.ppo_epochs=1"
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
@@ -97,11 +99,22 @@ def test_published_settings(config):
         ("++trainer.remove_previous_ckpt_in_save=true", "set trainer.max_actor_ckpt_to_keep=1"),
         ("distillation.enabled=true", "distillation.enabled=true is not supported"),
         ("reward.reward_model.enable=true", "needs reward.reward_model.enable_resource_pool=true"),
+        ("cppo.skip_old_log_prob=true", "actor_rollout_ref.actor.ppo_epochs=2 must be 1"),
+        (
+            f"{SKIPPING} actor_rollout_ref.actor.ppo_mini_batch_size=4",
+            "actor_rollout_ref.actor.ppo_mini_batch_size=4 must be data.train_batch_size=8",
+        ),
+        (f"{SKIPPING} ++algorithm.rollout_correction.rollout_is=token", "rollout_correction.rollout_is=token compares"),
+        (f"{SKIPPING} actor_rollout_ref.actor.policy_loss.loss_mode=mine", "policy_loss.loss_mode=mine"),
     ],
 )
 def test_refusals(config, override, says):
     (message,) = refusals(config("recipe=gsm8k", *override.split()))
     assert says in message
+
+
+def test_steps_of_one_pass_over_one_mini_batch_may_skip_the_old_forward(config):
+    assert refusals(config("recipe=gsm8k", *SKIPPING.split())) == []
 
 
 def test_fixed_micro_batches_must_divide_the_rows(config):

@@ -14,7 +14,7 @@ from cppo_verl.planning import StepPlan
 from cppo_verl.preflight import check
 from cppo_verl.sizes import bytes_of_checkpoints, checkpoints_at_most, read_model
 from cppo_verl.train import prepare
-from cppo_verl.trainer.checks import micro_batch_faults
+from cppo_verl.trainer.plan import micro_batch_faults
 
 REWARD_MODEL = "reward.reward_model"
 NOWHERE = ("data.train_files=nowhere", "data.val_files=nowhere", "actor_rollout_ref.model.path=./nowhere")

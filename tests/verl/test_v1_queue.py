@@ -20,7 +20,7 @@ from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
 from cppo_verl.allocation import Allocator
 from cppo_verl.config import CPPOConfig
-from cppo_verl.trainer.checks import plan_from_config
+from cppo_verl.trainer.plan import plan_from_config
 from cppo_verl.trainer.rows import row_advantages
 from cppo_verl.trainer.v1.asking import SamplingFailed
 from cppo_verl.trainer.v1.queue import ERROR, TRAIN, VALIDATION

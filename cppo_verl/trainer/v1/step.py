@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from typing import NamedTuple
 
 import numpy as np
 import ray
@@ -23,19 +22,15 @@ from cppo_verl.allocation import Allocation, Allocator
 from cppo_verl.config import ConfigError, CPPOConfig
 from cppo_verl.cpu.platform import chosen as on_cpu
 from cppo_verl.metrics import step_metrics
-from cppo_verl.trainer.checks import (
-    cycle_from_config,
-    is_separate,
-    micro_batch_faults,
-    plan_from_config,
-    refusals,
-    resume_refusals,
-)
+from cppo_verl.trainer.first_pass import choose_loss
 from cppo_verl.trainer.padding import padding_metrics
+from cppo_verl.trainer.plan import cycle_from_config, is_separate, micro_batch_faults, plan_from_config
+from cppo_verl.trainer.refusals import refusals, resume_refusals
 from cppo_verl.trainer.rows import row_advantages, sampled_rows
 from cppo_verl.trainer.run_folder import RunFolder
 from cppo_verl.trainer.stages import data_metrics, outcome_advantages, timing_metrics, update_settings
 from cppo_verl.trainer.v1.asking import AskedQuestions
+from cppo_verl.trainer.v1.cycle import Cycle
 from cppo_verl.trainer.v1.idle import MeteredAsyncClient, MeteredClient, Span, overlap
 from cppo_verl.trainer.v1.queue import TRAIN
 from cppo_verl.trainer.v1.rows import in_order, nothing_to_delete, read_scored, read_texts, write_columns
@@ -43,30 +38,6 @@ from cppo_verl.trainer.watchdog import run_watched
 
 MANAGER = "cppo_verl.trainer.v1.agent_loop.CPPOAgentLoopManagerTQ"
 """verl's agent loops with ours, where the config names no manager."""
-
-
-class Cycle(NamedTuple):
-    """What a cycle of a step sampled, and what it trained on. A step has one, but in verl's mode `separate_async`."""
-
-    sampled: DataProto
-    trained: DataProto
-    allocation: Allocation
-    replaced: int
-    """Questions that were asked in place of others."""
-    padding: dict[str, int]
-    """See `padding_metrics`."""
-
-    @staticmethod
-    def together(cycles: list[Cycle]) -> Cycle:
-        """Those of a step, as one."""
-        sampled, trained, allocations, replaced, padding = zip(*cycles, strict=True)
-        before = np.cumsum([0, *map(len, sampled)])[:-1]
-        rows = torch.cat([taken.rows + first for taken, first in zip(allocations, before, strict=True)])
-        surplus = sum(taken.surplus for taken in allocations)
-        taken = Allocation(rows, allocations[-1].mini_batch_rows, surplus)
-        by_name = {name: [of[name] for of in padding if name in of] for name in {**padding[0], **padding[-1]}}
-        padding = {name: np.mean(of) if "/fill/" in name else sum(of) for name, of in by_name.items()}
-        return Cycle(DataProto.concat(sampled), DataProto.concat(trained), taken, sum(replaced), padding)
 
 
 class CPPOStep(RunFolder, AskedQuestions):
@@ -91,6 +62,7 @@ class CPPOStep(RunFolder, AskedQuestions):
         self.plan, self.cycle_plan = plan_from_config(config), cycle_from_config(config)
         if faults := list(micro_batch_faults(config, self.cycle_plan)):
             raise ConfigError(*faults)
+        choose_loss(config)
         self.cycles: list[Cycle] = []
         """Of the running step, so far."""
         self.waits: list[Span] = []
@@ -138,9 +110,8 @@ class CPPOStep(RunFolder, AskedQuestions):
         }
         metrics |= self.whole.padding
         sampled, taken = self.whole.sampled, self.whole.allocation
-        self.of_rows = step_metrics(sampled_rows(sampled), taken.rows, rounds=1, surplus=taken.surplus)
-        self.of_rows |= data_metrics(sampled, self.whole.trained, metrics.get("actor/grad_norm"))
-        metrics |= self.of_rows
+        metrics |= step_metrics(sampled_rows(sampled), taken.rows, rounds=1, surplus=taken.surplus)
+        metrics |= data_metrics(sampled, self.whole.trained, metrics.get("actor/grad_norm"))
         return batch if batch.keys else nothing_to_delete()
 
     def _step_once(self, metrics: dict, timing_raw: dict, sample_batch_size: int) -> KVBatchMeta:
@@ -154,7 +125,8 @@ class CPPOStep(RunFolder, AskedQuestions):
             self.on_sample_end()
         self.waits.append((started, time.time()))
         trained = sampled.select_idxs(in_order(sampled, allocation.rows))
-        batch = self._gather(trained, metrics)
+        with marked_timer("gather", timing_raw):
+            batch = self._gather(trained, metrics)
         lengths = torch.tensor([tag["seq_len"] for tag in batch.tags])
         padding = padding_metrics(lengths, allocation.mini_batch_rows, self.plan.dp_size, self.config)
         self.cycles.append(Cycle(sampled, trained, allocation, self.replaced, padding))
@@ -213,13 +185,22 @@ class CPPOStep(RunFolder, AskedQuestions):
         """1: the planned rows split over ranks and mini-batches, so that verl adds no rows of padding."""
         return 1
 
+    def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
+        """verl's, or places for the old log-probs that the loss does not read (see `first_pass`)."""
+        if not self.cppo.skip_old_log_prob:
+            return super()._compute_old_log_prob(batch, metrics)
+        places = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["advantages"])
+        places["old_log_probs"] = places.pop("advantages")
+        tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=places)
+        return batch
+
     def _correct_rollout_mismatch(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """verl's decoupled rollout correction on the kept rows.
 
         verl 0.9.1 does it inside `_compute_advantage`, which here comes before the old log-probs.
         """
         correction = self.config.algorithm.get("rollout_correction")
-        if correction is None or correction.get("bypass_mode"):
+        if correction is None or correction.get("bypass_mode") or self.cppo.skip_old_log_prob:
             return batch
         fields = ["response_mask", "rollout_log_probs", "old_log_probs"]
         ragged = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
@@ -254,10 +235,11 @@ class CPPOStep(RunFolder, AskedQuestions):
         metrics |= self._idle_metrics(timing_raw["step"])
         timing_raw["step"] -= timing_raw.get("save_checkpoint", 0)  # as in V0: a step is sampling and training
         sampled, trained = self.whole.sampled, self.whole.trained
+        ours = dict(metrics)  # of all that was sampled; verl's of the same names are of what was trained on
         if len(trained):
             super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)
         devices = self._get_n_gpus_for_throughput()
-        metrics |= self.of_rows | timing_metrics(sampled, trained, timing_raw, devices)
+        metrics |= ours | timing_metrics(sampled, trained, timing_raw, devices)
 
     def _idle_metrics(self, seconds: float) -> dict[str, float]:
         """Shares of a step, with its checkpoint, in which the trainer waits for completions, and none is sampled."""

@@ -1,4 +1,4 @@
-"""Everything about a run's config that can be known before Ray starts."""
+"""Configs that CPPO refuses: why it cannot work with them, and the nearest one that works."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from omegaconf import DictConfig, OmegaConf
 
-from cppo_verl.config import ConfigError, CPPOConfig
-from cppo_verl.planning import StepPlan, largest_divisor, plan_step
 from cppo_verl.trainer import sockets
+from cppo_verl.trainer.plan import SEPARATE, is_separate
+from cppo_verl.words import CHOICES
 
-LOG_PROB = "log_prob_"
+LOSS = "actor_rollout_ref.actor.policy_loss.loss_mode"
 OUTCOME_ESTIMATORS = ("grpo", "grpo_vectorized", "rloo")
 """Advantage estimators that give a completion one advantage, from rewards alone."""
 ENGINES = {
@@ -20,65 +20,8 @@ ENGINES = {
 """`actor_rollout_ref.actor.strategy` to verl's `model_engine` for it, and to the options that this gives the actor."""
 RESUMED = ("model", "optimizer", "extra")
 """What of a checkpoint a run goes on with; `extra` is the schedule and the random state."""
-SEPARATE = "cppo_separate_async"
 V1_MODES = ("cppo_sync", "cppo_colocate_async", SEPARATE)
 """`trainer.v1.trainer_mode`s that are CPPO's."""
-
-
-def plan_from_config(config: DictConfig) -> StepPlan:
-    """The plan of a step of this config.
-
-    Raises:
-        ConfigError: See `plan_step`.
-    """
-    actor, cppo = config.actor_rollout_ref.actor, CPPOConfig.from_mapping(config.cppo)
-    return plan_step(
-        cppo.pruning_rate,
-        config.actor_rollout_ref.rollout.n,
-        config.data.train_batch_size,
-        actor.ppo_mini_batch_size,
-        data_parallel_size(config),
-        allocation=cppo.allocation,
-    )
-
-
-def is_separate(config: DictConfig) -> bool:
-    """Whether the rollout engines have devices of their own."""
-    return config.trainer.use_v1 and config.trainer.v1.trainer_mode == SEPARATE
-
-
-def engine_devices(config: DictConfig) -> int:
-    """Devices that rollout engines are on: those that train, or some of their own."""
-    if is_separate(config):
-        return config.actor_rollout_ref.rollout.n_gpus_per_node * config.actor_rollout_ref.rollout.nnodes
-    return config.trainer.n_gpus_per_node * config.trainer.nnodes
-
-
-def cycle_from_config(config: DictConfig) -> StepPlan:
-    """The plan of a cycle: of a step, or in `cppo_separate_async` of the part of one that is an optimiser update.
-
-    Raises:
-        ConfigError: See `plan_step` and `StepPlan.share`.
-    """
-    plan = plan_from_config(config)
-    return plan.share(config.trainer.v1.separate_async.parameter_sync_step) if is_separate(config) else plan
-
-
-def data_parallel_size(config: DictConfig) -> int:
-    """Ranks that share a batch's rows: the devices over the model-parallel size of the actor."""
-    keys = {
-        "megatron": (
-            *("megatron.tensor_model_parallel_size", "megatron.pipeline_model_parallel_size"),
-            "megatron.context_parallel_size",
-        )
-    }.get(config.actor_rollout_ref.actor.strategy, ("ulysses_sequence_parallel_size",))
-    ranks = config.trainer.n_gpus_per_node * config.trainer.nnodes
-    for key in keys:
-        size = OmegaConf.select(config.actor_rollout_ref.actor, key) or 1  # none in another engine's config
-        if ranks % size:
-            raise ConfigError(f"{ranks} devices do not split into shards of {size} (actor_rollout_ref.actor.{key})")
-        ranks //= size
-    return ranks
 
 
 def refusals(config: DictConfig) -> list[str]:
@@ -139,8 +82,40 @@ def refusals(config: DictConfig) -> list[str]:
             "divide; set actor_rollout_ref.actor.use_dynamic_bsz=true",
         ),
     ]
+    if config.cppo.get("skip_old_log_prob"):
+        faults += _skipping_refusals(config)
     unconnected = sockets.fault(config)
     return [message for is_fault, message in [*faults, (unconnected, unconnected)] if is_fault]
+
+
+def _skipping_refusals(config: DictConfig) -> list[tuple[bool, str]]:
+    """Of `cppo.skip_old_log_prob`: whether each is a fault, and the message."""
+    actor, batch = config.actor_rollout_ref.actor, config.data.train_batch_size
+    needs = "cppo.skip_old_log_prob=true needs steps of one pass over one mini-batch"
+    corrected = [
+        f"algorithm.rollout_correction.{key}={value}"
+        for key in ("bypass_mode", "rollout_is", "rollout_rs")
+        if (value := OmegaConf.select(config, f"algorithm.rollout_correction.{key}"))
+    ]
+    return [
+        (
+            actor.ppo_epochs != 1,
+            f"{needs}: actor_rollout_ref.actor.ppo_epochs={actor.ppo_epochs} must be 1",
+        ),
+        (
+            actor.ppo_mini_batch_size != batch,
+            f"{needs}: actor_rollout_ref.actor.ppo_mini_batch_size={actor.ppo_mini_batch_size} must be "
+            f"data.train_batch_size={batch}",
+        ),
+        (
+            bool(corrected),
+            f"cppo.skip_old_log_prob=true leaves out what {' and '.join(corrected)} compares with; give one of them",
+        ),
+        (
+            actor.policy_loss.loss_mode not in CHOICES[LOSS],
+            f"cppo.skip_old_log_prob=true works with verl's own losses, not with {LOSS}={actor.policy_loss.loss_mode}",
+        ),
+    ]
 
 
 def _v1_refusals(config: DictConfig) -> list[tuple[bool, str]]:
@@ -220,20 +195,3 @@ def _engine_refusal(config: DictConfig) -> tuple[bool, str]:
         f"actor_rollout_ref.actor.strategy={strategy} needs actor_rollout_ref.actor.{block}, which this config, of "
         f"another engine of verl's, lacks; give model_engine={engine} too",
     )
-
-
-def micro_batch_faults(config: DictConfig, plan: StepPlan) -> Iterator[str]:
-    """Fixed micro-batches that are not given, or do not divide a rank's rows; the nearest smaller size that works."""
-    for part, prefix, rows in (
-        ("actor", "ppo_", plan.mini_batch_rows),
-        ("rollout", LOG_PROB, plan.rows),
-        ("ref", LOG_PROB, plan.rows),
-    ):
-        options, dynamic = config.actor_rollout_ref[part], f"{prefix}use_dynamic_bsz".removeprefix("ppo_")
-        key, share = f"{prefix}micro_batch_size_per_gpu", rows // plan.dp_size
-        size = options[key]
-        if not options[dynamic] and (size is None or share % size):
-            yield (
-                f"actor_rollout_ref.{part}.{key}={size} does not divide the {share} rows of a rank; nearest that "
-                f"works: {largest_divisor(share, size or 1)}, or actor_rollout_ref.{part}.{dynamic}=true"
-            )
