@@ -65,7 +65,7 @@ def plot_time_split(split: pd.DataFrame, path: Path, what: str = "time of a run:
     """Seconds by phase, a stacked bar a row; `split` is `tables.time_split`, or has its columns."""
     figure = Figure(figsize=(9, 1.6 + 0.45 * len(split)), layout="constrained")
     axes, left = figure.subplots(), np.zeros(len(split))
-    for phase, color in zip(split.columns[1:], matplotlib.color_sequences["Set2"], strict=True):
+    for phase, color in zip(split.columns[1:], matplotlib.color_sequences["Set3"], strict=False):  # twelve
         axes.barh(split["label"], split[phase], left=left, label=phase, color=color)
         left += split[phase].to_numpy()
     axes.invert_yaxis()

@@ -20,6 +20,7 @@ from cppo_verl.model_check import num_positions
 from cppo_verl.overrides import hints
 from cppo_verl.preflight import check
 from cppo_verl.rewards.own import function_fault
+from cppo_verl.trainer import first_pass
 from cppo_verl.trainer.plan import micro_batch_faults, plan_from_config
 from cppo_verl.trainer.refusals import refusals
 from cppo_verl.words import CHOICES
@@ -248,7 +249,9 @@ def test_what_verl_would_only_find_after_the_start(config, override, says):
 def test_words_are_those_that_verl_knows():
     """Of verl's tables where it has one."""
     assert set(CHOICES["trainer.logger"]) == {*Tracking.supported_backend, "tracking"}
-    assert set(CHOICES["actor_rollout_ref.actor.policy_loss.loss_mode"]) == set(POLICY_LOSS_REGISTRY)
+    assert set(CHOICES["actor_rollout_ref.actor.policy_loss.loss_mode"]) == {
+        loss for loss in POLICY_LOSS_REGISTRY if not loss.startswith(first_pass.PREFIX)
+    }
     for kind in CHOICES["actor_rollout_ref.actor.optim.lr_scheduler_type"]:
         FSDPOptimizerConfig(lr=1e-6, lr_scheduler_type=kind)
     assert set(CHOICES["actor_rollout_ref.rollout.name"]) == {

@@ -27,7 +27,7 @@ def test_value_and_gradient_are_those_of_the_same_old_policy(name):
         ppo_micro_batch_size_per_gpu=1,
         policy_loss=PolicyLossConfig(loss_mode=name, dro_beta=0.1),
     )
-    config.global_batch_info |= {"dp_size": 1, "global_batch_size": 6, "batch_num_tokens": int(mask.sum())}
+    config.global_batch_info.update(dp_size=1, global_batch_size=6, batch_num_tokens=int(mask.sum()))
 
     def loss(mode: str, old: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         policy = log_probs.clone().requires_grad_()
