@@ -103,7 +103,7 @@ def test_two_ranks_follow_eq_9(start, toy):
 def test_verls_own_command_knows_the_mode(sync, repo, tmp_path):
     """`python -m verl.trainer.main_ppo` with a config of verl's alone, and one option of CPPO's."""
     config = OmegaConf.load(sync / "config.yaml")
-    env = {**config.ray_kwargs.ray_init.runtime_env.env_vars, "VERL_FILE_LOGGER_PATH": f"{tmp_path}/metrics.jsonl"}
+    env = dict(config.ray_kwargs.ray_init.runtime_env.env_vars)
     config = OmegaConf.masked_copy(config, [key for key in config if key not in ("cppo", "dry_run", "data_hint")])
     agent = config.actor_rollout_ref.rollout.agent
     agent.update(default_agent_loop="single_turn_agent", agent_loop_config_path=None)
@@ -112,7 +112,7 @@ def test_verls_own_command_knows_the_mode(sync, repo, tmp_path):
     command = [sys.executable, "-m", "verl.trainer.main_ppo", f"--config-path={tmp_path}", "--config-name=verls"]
     with running(repo) as runner:
         runner([*command, "+cppo.pruning_rate=0.5"], tmp_path / "log", env=env)
-    (step,) = read_metrics(tmp_path).values()
+    (step,) = read_metrics(tmp_path / "run").values()
     assert (step["cppo/questions"], step["cppo/completions_sampled"], step["cppo/completions_kept"]) == (8, 32, 16)
 
 
