@@ -123,7 +123,8 @@ def engine_side(config: DictConfig) -> str:
     schedule = {"trainer.total_training_steps", "actor_rollout_ref.actor.optim.total_training_steps"}
     read = OmegaConf.create(_without(OmegaConf.to_container(config), left_out | schedule))
     steps = planned_steps(config) if _rate_depends_on_steps(config.actor_rollout_ref.actor.optim) else None
-    return OmegaConf.to_yaml(OmegaConf.create({"steps": steps, "read": read}))
+    loss = config.cppo.get("skip_old_log_prob", False)  # the one of CPPO's options that workers read
+    return OmegaConf.to_yaml(OmegaConf.create({"steps": steps, "read": read, "first_pass_loss": loss}))
 
 
 def _rate_depends_on_steps(optim: DictConfig) -> bool:

@@ -107,7 +107,7 @@ def method(cppo: CPPOConfig) -> str:
 def options(run: Run) -> str:
     """The options in which a method is not the paper's, and which of verl's trainers it ran on, unless V0."""
     cppo = run.cppo
-    relevant = ("metric", "scope", "zero_variance") if cppo.rate else ("zero_variance",)
+    relevant = (*(("metric", "scope") if cppo.rate else ()), "zero_variance", "skip_old_log_prob")
     unlike = {name: getattr(cppo, name) for name in relevant if getattr(cppo, name) != getattr(CPPOConfig, name)}
     return ", ".join([*trainer(run), *(f"{name}={value}" for name, value in unlike.items())])
 

@@ -21,7 +21,8 @@ time. Time is generation and training, without validation and checkpoints."""
 
 SPLIT = """\
 Completions are scored as they finish, while others are still generated: `reward` is only what is left to do after
-the last one. `other` is the rest of a step."""
+the last one. On verl's V1 trainers questions are pruned, too, while others are generated: in `generation`. `other` is
+the rest of a step."""
 
 ACCOUNTING = """\
 Means of a run. With g the first row's seconds that pruning leaves alone and t those of its old and reference
@@ -30,7 +31,7 @@ t were nothing. Time saved is 1 - 1 / ratio, as a share of the same of its bound
 leaves out, such as generating more questions at once, or from noise."""
 
 WAITING = """\
-On verl's V1 trainers: the share of a step in which the trainer waits for completions, and in which the rollout engine
+On verl's V1 trainers: the share of the time in which the trainer waits for completions, and in which the rollout engine
 has none to sample; and by how many updates of the engine's weights a completion is older than the step that trains on
 it."""
 

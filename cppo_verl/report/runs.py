@@ -121,6 +121,11 @@ class Run:
         """Mean of a metric over the training steps that have it; None where it was not logged."""
         return None if self.total(column) is None else self.steps[column].mean()
 
+    def share_of_time(self, column: str) -> float | None:
+        """Mean of a share of each step, weighted by the time of the steps; None where it was not logged."""
+        seconds = self.steps["timing_s/step"]
+        return None if self.total(column) is None else (self.steps[column] * seconds).sum() / seconds.sum()
+
     def highest(self, column: str) -> float:
         """Largest value of a metric over the training steps; NaN where it was not logged."""
         return self.steps[column].max() if column in self.steps else np.nan

@@ -143,15 +143,15 @@ def _where_run(run: Run, forward: str, column: str) -> float | None:
 def waiting(groups: Sequence[Group]) -> pd.DataFrame:
     """Who waited for whom on verl's V1 trainers, and how old the completions were; groups of V0 are left out.
 
-    Idle is the mean share of a step: of the trainer, for completions; of the engine, with none to sample. Staleness
+    Idle is the share of the steps' time: of the trainer, for completions; of the engine, with none to sample. Staleness
     is in updates of the engine's weights between a completion's start and its training.
     """
     stale = "training/off_policy/trajectory_staleness_worst"
     rows = [
         {
             "label": group.label,
-            "trainer idle": group.mean(lambda run: run.mean("cppo/idle/trainer")),
-            "engine idle": group.mean(lambda run: run.mean("cppo/idle/engine")),
+            "trainer idle": group.mean(lambda run: run.share_of_time("cppo/idle/trainer")),
+            "engine idle": group.mean(lambda run: run.share_of_time("cppo/idle/engine")),
             "staleness": group.mean(lambda run: run.mean(f"{stale}/mean")),
             "oldest": max(run.highest(f"{stale}/max") for run in group.furthest),
         }

@@ -8,10 +8,13 @@ log-probabilities gives.
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from omegaconf import DictConfig, open_dict
-from verl.trainer.ppo.core_algos import POLICY_LOSS_REGISTRY, PolicyLossFn, register_policy_loss
+
+if TYPE_CHECKING:
+    from verl.trainer.ppo.core_algos import PolicyLossFn
 
 PREFIX = "first_pass_"
 """Of the name under which each of verl's policy losses is registered once more."""
@@ -19,6 +22,8 @@ PREFIX = "first_pass_"
 
 def register_losses() -> None:
     """Register verl's policy losses in the form that needs no old log-probabilities."""
+    from verl.trainer.ppo.core_algos import POLICY_LOSS_REGISTRY, register_policy_loss  # which calls this when imported
+
     for name, loss in list(POLICY_LOSS_REGISTRY.items()):
         register_policy_loss(f"{PREFIX}{name}")(partial(first_pass_loss, loss))
 
@@ -42,6 +47,6 @@ def first_pass_loss(loss: PolicyLossFn, old_log_prob: torch.Tensor, log_prob: to
 def choose_loss(config: DictConfig) -> None:
     """Make a run's workers use their loss in this form, where the config asks for it."""
     policy_loss = config.actor_rollout_ref.actor.policy_loss
-    if config.cppo.skip_old_log_prob and not policy_loss.loss_mode.startswith(PREFIX):
+    if config.cppo.get("skip_old_log_prob") and not policy_loss.loss_mode.startswith(PREFIX):
         with open_dict(policy_loss):
             policy_loss.loss_mode = f"{PREFIX}{policy_loss.loss_mode}"

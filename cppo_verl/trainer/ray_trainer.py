@@ -21,7 +21,6 @@ from verl.workers.utils.padding import left_right_2_no_padding
 from cppo_verl.allocation import Allocation, Allocator
 from cppo_verl.config import CPPOConfig
 from cppo_verl.metrics import step_metrics
-from cppo_verl.trainer.first_pass import choose_loss
 from cppo_verl.trainer.padding import padding_metrics
 from cppo_verl.trainer.plan import plan_from_config
 from cppo_verl.trainer.questions import QuestionStream
@@ -43,7 +42,6 @@ class RayCPPOTrainer(RunFolder, SeparateRayPPOTrainer):
     def __init__(self, config, *args, **kwargs):
         self.cppo = CPPOConfig.from_mapping(config.cppo)
         self.plan = plan_from_config(config)
-        choose_loss(config)
         self._open_run_folder(config)
         super().__init__(config, *args, **kwargs)
 
@@ -187,7 +185,7 @@ class RayCPPOTrainer(RunFolder, SeparateRayPPOTrainer):
         """verl's, or places for the old log-probs that the loss does not read (see `first_pass`)."""
         if not self.cppo.skip_old_log_prob:
             return super()._fit_compute_log_prob(batch)
-        batch.batch["old_log_probs"] = torch.zeros_like(batch.batch["advantages"])
+        batch.batch["old_log_probs"] = torch.full_like(batch.batch["advantages"], torch.nan)
         return batch
 
     def _correct_rollout_mismatch(self, batch: DataProto) -> DataProto:

@@ -112,8 +112,14 @@ def _skipping_refusals(config: DictConfig) -> list[tuple[bool, str]]:
             f"cppo.skip_old_log_prob=true leaves out what {' and '.join(corrected)} compares with; give one of them",
         ),
         (
-            actor.policy_loss.loss_mode not in CHOICES[LOSS],
-            f"cppo.skip_old_log_prob=true works with verl's own losses, not with {LOSS}={actor.policy_loss.loss_mode}",
+            actor.policy_loss.loss_mode not in CHOICES[LOSS] or actor.policy_loss.loss_mode == "bypass_mode",
+            f"cppo.skip_old_log_prob=true works with verl's own losses that know no rollout log-probs, not with "
+            f"{LOSS}={actor.policy_loss.loss_mode}",
+        ),
+        (
+            OmegaConf.select(actor, "router_replay.mode", default="disabled") == "R2",
+            "cppo.skip_old_log_prob=true leaves out the forward in which actor_rollout_ref.actor.router_replay.mode=R2 "
+            "notes the routes; give one of them",
         ),
     ]
 

@@ -12,6 +12,7 @@ from verl.utils.dataset.rl_dataset import collate_fn
 from verl.workers.config import HFModelConfig
 
 from cppo_verl.cpu.platform import chosen as on_cpu
+from cppo_verl.trainer.first_pass import choose_loss
 from cppo_verl.trainer.ray_trainer import RayCPPOTrainer
 from cppo_verl.trainer.watchdog import run_watched
 
@@ -44,6 +45,7 @@ class CPPOTaskRunner(BaseTaskRunner):
 
     def make_trainer(self, config: DictConfig) -> RayCPPOTrainer:
         """A run's datasets and trainer; its workers are not started."""
+        choose_loss(config)
         _, worker_group = self.add_actor_rollout_worker(config)
         self.add_reward_model_resource_pool(config)
         model: HFModelConfig = omega_conf_to_dataclass(config.actor_rollout_ref.model)

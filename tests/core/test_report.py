@@ -204,17 +204,18 @@ def test_who_waited_for_whom_on_v1(tmp_path):
     entries = made.lines(steps=2)
     for entry, idle in zip(entries[1:], (0.2, 0.6), strict=True):
         stale = {f"training/off_policy/trajectory_staleness_worst/{of}": 5 * idle for of in ("mean", "max")}
-        entry["data"] |= {"cppo/idle/trainer": idle, "cppo/idle/engine": 1 - idle} | stale
+        idles = {"cppo/idle/trainer": idle, "cppo/idle/engine": 1 - idle, "timing_s/step": 50 * idle}
+        entry["data"] |= idles | stale
     v1, v0 = (
         made.write(tmp_path / "v1", entries, steps=2, v1="separate_async"),
         make_run(tmp_path / "v0", rate=0.5, steps=2),
     )
     (row,) = tables.waiting(group_runs([read_run(v0), read_run(v1)])).to_dict("records")
     assert row == pytest.approx(
-        {"label": "GRPO, V1 separate_async", "trainer idle": 0.4, "engine idle": 0.6, "staleness": 2, "oldest": 3}
+        {"label": "GRPO, V1 separate_async", "trainer idle": 0.5, "engine idle": 0.5, "staleness": 2, "oldest": 3}
     )
     assert main([str(v0), str(v1), "--out", str(tmp_path / "out")]) == 0
-    assert "| GRPO, V1 separate_async | 40.0 % | 60.0 % | 2.0 | 3 |" in (tmp_path / "out/report.md").read_text()
+    assert "| GRPO, V1 separate_async | 50.0 % | 50.0 % | 2.0 | 3 |" in (tmp_path / "out/report.md").read_text()
 
 
 def test_curves_start_at_the_origin(grouped):

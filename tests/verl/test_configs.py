@@ -107,6 +107,8 @@ def test_published_settings(config):
         ),
         (f"{SKIPPING} ++algorithm.rollout_correction.rollout_is=token", "rollout_correction.rollout_is=token compares"),
         (f"{SKIPPING} actor_rollout_ref.actor.policy_loss.loss_mode=mine", "policy_loss.loss_mode=mine"),
+        (f"{SKIPPING} actor_rollout_ref.actor.policy_loss.loss_mode=bypass_mode", "policy_loss.loss_mode=bypass_mode"),
+        (f"{SKIPPING} ++actor_rollout_ref.actor.router_replay.mode=R2", "router_replay.mode=R2 notes the routes"),
     ],
 )
 def test_refusals(config, override, says):

@@ -49,6 +49,12 @@ def test_what_the_engine_reads_needs_a_start_of_its_own(overrides, tmp_path):
     assert len(share_starts([one, other])) == 2
 
 
+def test_an_arm_with_another_loss_needs_a_start_of_its_own(overrides, tmp_path):
+    study = Study("s", "", {"with": [], "without": ["cppo.skip_old_log_prob=true"]})
+    one_pass = "actor_rollout_ref.actor.ppo_epochs=1"
+    assert len(share_starts(plan_runs(study, [1], [*overrides, one_pass], tmp_path))) == 2
+
+
 @pytest.mark.parametrize(
     "schedule",
     [

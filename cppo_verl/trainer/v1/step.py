@@ -124,14 +124,14 @@ class CPPOStep(RunFolder, AskedQuestions):
             sampled, allocation = self._sample_and_prune(metrics)
             self.on_sample_end()
         self.waits.append((started, time.time()))
-        trained = sampled.select_idxs(in_order(sampled, allocation.rows))
         with marked_timer("gather", timing_raw):
+            trained = sampled.select_idxs(in_order(sampled, allocation.rows))
             batch = self._gather(trained, metrics)
-        lengths = torch.tensor([tag["seq_len"] for tag in batch.tags])
-        padding = padding_metrics(lengths, allocation.mini_batch_rows, self.plan.dp_size, self.config)
+            lengths = torch.tensor([tag["seq_len"] for tag in batch.tags])
+            padding = padding_metrics(lengths, allocation.mini_batch_rows, self.plan.dp_size, self.config)
         self.cycles.append(Cycle(sampled, trained, allocation, self.replaced, padding))
         if len(batch.keys):
-            with marked_timer("old_log_prob", timing_raw, color="blue"):
+            with marked_timer("old_log_prob" if self._has_old_forward() else "gather", timing_raw, color="blue"):
                 batch = self._compute_old_log_prob(batch, metrics)
                 batch = self._correct_rollout_mismatch(batch, metrics)
             if self.use_reference_policy:
@@ -185,12 +185,17 @@ class CPPOStep(RunFolder, AskedQuestions):
         """1: the planned rows split over ranks and mini-batches, so that verl adds no rows of padding."""
         return 1
 
+    def _has_old_forward(self) -> bool:
+        """Whether the old log-probs are computed, not copied or left out."""
+        correction = self.config.algorithm.get("rollout_correction")
+        return not (self.cppo.skip_old_log_prob or (correction and correction.get("bypass_mode")))
+
     def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """verl's, or places for the old log-probs that the loss does not read (see `first_pass`)."""
         if not self.cppo.skip_old_log_prob:
             return super()._compute_old_log_prob(batch, metrics)
         places = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["advantages"])
-        places["old_log_probs"] = places.pop("advantages")
+        places["old_log_probs"] = places.pop("advantages") * torch.nan
         tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=places)
         return batch
 
