@@ -14,7 +14,7 @@ from hypothesis import settings
 settings.register_profile("cppo", deadline=None)
 settings.load_profile("cppo")
 
-SHARED_RUNS = "tests/e2e/test_two_ranks.py", "tests/e2e/test_v1.py", "tests/e2e/test_kills.py"
+SHARED_RUNS = "tests/e2e/test_step.py", "tests/e2e/test_two_ranks.py", "tests/e2e/test_kills.py"
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -20,14 +20,14 @@ import torch
 from rich.console import Console
 
 from cppo_verl.ablate import is_complete, train_group
-from cppo_verl.bench.study import RATES, find_geometry, plan_bench
+from cppo_verl.bench.study import RATES, default_geometry, find_geometry, plan_bench
 from cppo_verl.bench.table import measure
 from cppo_verl.config import ConfigError
 from cppo_verl.console import open_console
 from cppo_verl.preflight import save_config
 from cppo_verl.report import plots, show
 from cppo_verl.report.runs import PHASES
-from cppo_verl.studies import REPO, share_starts
+from cppo_verl.studies import REPO, Run, share_starts
 
 RUNNER = "cppo_verl.bench.runner"
 PACKAGES = "cppo_verl", "verl", "torch", "vllm", "ray", "transformers"
@@ -49,25 +49,18 @@ def bench(args: argparse.Namespace, console: Console) -> int:
     Raises:
         ConfigError: Before the first run starts.
     """
-    on_gpu = torch.cuda.is_available()
-    geometry = find_geometry(args.geometry or ("qwen2.5-1.5b" if on_gpu else "small"))
+    geometry = find_geometry(args.geometry or default_geometry())
     out = (args.out or REPO / "outputs/bench" / geometry.name).absolute()
-    device = [] if any(o.startswith("device=") for o in args.overrides) else [f"device={'gpu' if on_gpu else 'cpu'}"]
-    runs = plan_bench(geometry, args.rates, args.rounds, args.steps, [*device, *args.overrides], out)
-    missing = [run for run in runs if not is_complete(run)]
-    console.print(f"{geometry.name}: {geometry.about}; {len(missing)} of {len(runs)} runs to make, in {out}")
-    for run in missing:
-        save_config(run.config)
-    for group in share_starts(missing):
-        if not train_group(group, out, console, RUNNER):
-            return 1
+    runs = plan_bench(geometry, args.rates, args.rounds, args.steps, args.overrides, out)
+    if not make_runs(runs, out, console):
+        return 1
     table, distributions = measure(runs), packages_distributions()
     record = {
         "geometry": geometry.name,
         "steps": args.steps,
         "rounds": args.rounds,
         "overrides": args.overrides,
-        "machine": torch.cuda.get_device_name() if on_gpu else f"{platform.machine()} CPU",
+        "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU",
         "versions": {name: version(distributions[name][0]) for name in PACKAGES},
         "arms": json.loads(table.to_json(orient="records")),
     }
@@ -78,6 +71,15 @@ def bench(args: argparse.Namespace, console: Console) -> int:
         console.print(show.terminal(part, title or f"{geometry.name}: {geometry.about}"))
     console.print(f"{out / 'bench.json'}", soft_wrap=True, highlight=False)
     return 0
+
+
+def make_runs(runs: list[Run], out: Path, console: Console) -> bool:
+    """Train those that are not complete; whether all are then. Each start's log is written to `out`."""
+    missing = [run for run in runs if not is_complete(run)]
+    console.print(f"{len(missing)} of {len(runs)} runs to make, in {out}")
+    for run in missing:
+        save_config(run.config)
+    return all(train_group(group, out, console, RUNNER) for group in share_starts(missing))
 
 
 def shown(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import torch
 from omegaconf import OmegaConf
 
 from cppo_verl.bench.inputs import build_model, write_questions
@@ -36,6 +37,11 @@ class Geometry:
     dtype: str
     prompt_tokens: int
     overrides: list[str]
+
+
+def default_geometry() -> str:
+    """The one that suits this machine."""
+    return "qwen2.5-1.5b" if torch.cuda.is_available() else "small"
 
 
 def find_geometry(name: str) -> Geometry:
@@ -72,7 +78,7 @@ def plan_bench(
         rates: Each P as it is written.
         rounds: Runs an arm.
         steps: Steps a run, the first of which is not measured.
-        overrides: Further options of every run, the device among them.
+        overrides: Further options of every run; without a device among them it is a GPU where there is one.
         out: Folder of the benchmark.
 
     Raises:
@@ -92,6 +98,7 @@ def plan_bench(
         *("trainer.val_before_train=false", "trainer.test_freq=-1", "trainer.save_freq=-1"),
         f"trainer.total_training_steps={steps}",
         "trainer.logger=[file]",
+        f"device={'gpu' if torch.cuda.is_available() else 'cpu'}",
         *overrides,
     ]
     study = Study("bench", geometry.about, arms(rates))

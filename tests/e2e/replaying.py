@@ -26,13 +26,13 @@ class ReplayingLoop(SingleTurnAgentLoop):
         if "session_id" in kwargs:
             names.append(f"sample_{kwargs['index']}_{kwargs['session_id']}")
         paths = [Path(os.environ[FOLDER]) / f"{name}.pt" for name in names]
-        if known := next((path for path in paths if path.exists()), None):
-            output = torch.load(known, weights_only=False)
+        known = next((path for path in paths if path.exists()), None)
+        output = torch.load(known, weights_only=False) if known else await super().run(sampling_params, **kwargs)
+        for path in paths:
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                torch.save(output, path)
+        if known:
             sampled_by = kwargs.get("global_steps", 1) - 1
             output.extra_fields |= {"min_global_steps": sampled_by, "max_global_steps": sampled_by}
-            return output
-        output = await super().run(sampling_params, **kwargs)
-        for path in paths:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(output, path)
         return output

@@ -7,20 +7,16 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import signal
-import socket
 import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import Popen
 
 import psutil
 import pytest
-import ray
+from cluster import two_nodes
 from recorded import weights
 from runs import Run, Runner
 
@@ -84,13 +80,6 @@ def ends(runner, train, tmp_path) -> Callable[..., Run]:
     return ends
 
 
-@pytest.fixture
-def short_folder() -> Iterator[str]:
-    """Ray's, for sockets whose paths may have 107 bytes; where `ray start` notes its cluster for others to join."""
-    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder:
-        yield folder
-
-
 @pytest.mark.parametrize("fault", ["sleeps", "holds the interpreter's lock"])
 def test_a_reward_function_that_hangs(fault, ends, tmp_path):
     flag = tmp_path / "flag"
@@ -145,32 +134,15 @@ def test_sigterm(ends):
     ends("^ended by SIGTERM", Popen.terminate, code=143)
 
 
-def test_a_node_of_the_cluster_that_is_lost(ends, repo, tmp_path, short_folder):
+def test_a_node_of_the_cluster_that_is_lost(ends, repo, tmp_path):
     """Two nodes of one rank each, both on this machine; the second one's raylet is killed."""
-    cluster, port = Runner(repo), free_port()
-    address = f"{ray.util.get_node_ip_address()}:{port}"
-    own = {"RAY_TMPDIR": short_folder, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--num-gpus=1", "--num-cpus=16"]
-    try:
-        cluster([*start, "--head", f"--port={port}", "--include-dashboard=false"], tmp_path / "head", env=own)
-        before = set(raylets(cluster))
-        cluster([*start, f"--address={address}"], tmp_path / "second", env=own)
-        (second,) = set(raylets(cluster)) - before
+    with two_nodes(repo, tmp_path) as cluster:
         nodes = ("trainer.nnodes=2", "trainer.n_gpus_per_node=1")
-        env = own | {"RAY_ADDRESS": address}
         said = "a node of the Ray cluster is lost|its whole node, is lost|the node that it ran on, is lost"
-        ends(said, lambda _: second.kill(), *nodes, env=env)
+        ends(said, lambda _: cluster.second.kill(), *nodes, env=cluster.env)
         time.sleep(10)
-        actors = [process.name() for process in cluster.processes() if "ray::" in process.name()]
+        actors = [process.name() for process in cluster.runner.processes() if "ray::" in process.name()]
         assert not [name for name in actors if "IDLE" not in name]
-    finally:
-        cluster.end()
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("", 0))
-        return one.getsockname()[1]
 
 
 def reward(fault: str, flag: Path) -> tuple[str, ...]:
@@ -183,11 +155,6 @@ def reward(fault: str, flag: Path) -> tuple[str, ...]:
 def one(runner: Runner, title: str) -> psutil.Process:
     """The run's process of this title."""
     return next(process for process in runner.processes() if title in " ".join(process.cmdline()))
-
-
-def raylets(runner: Runner) -> list[psutil.Process]:
-    """The raylets of the clusters that the runner started."""
-    return [process for process in runner.processes() if process.name() == "raylet"]
 
 
 def fill(folder: Path) -> None:

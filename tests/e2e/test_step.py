@@ -1,63 +1,153 @@
-"""Steps on one rank: GRPO's are verl's own; the rows that CPPO's forwards see, and the gradient they give."""
+"""A step in both generations of verl's trainers: without pruning verl's own, with it Eq. 9's, and the same in both."""
 
 from __future__ import annotations
 
+import shutil
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
 import pytest
-from eq_9 import OVERRIDES, STEPS, B, G, assert_mini_batches_follow_eq_9, assert_steps_follow_eq_9
-from recorded import different, of_kind, read_calls, weights
+import torch
+from eq_9 import OVERRIDES, STEPS, B, assert_steps_follow_eq_9
+from omegaconf import OmegaConf
+from recorded import different, of_kind, read_calls, read_metrics, weights
+from runs import running, trainer
 
+GENERATIONS = {"v0": "trainer.use_v1=false", "v1": "trainer.use_v1=true"}
 GRPO = "{pruning_rate:0,allocation:false}"
+DROP = "{pruning_rate:0.5,allocation:true,zero_variance:drop,max_gen_rounds:3}"
+BY_STEP = f"+cppo_by_step=[{','.join((GRPO, *STEPS, DROP))}]"
+SAME = (
+    *("trainer.total_training_steps=4", "trainer.save_freq=2", "trainer.test_freq=4", "cppo.save_best=true"),
+    "trainer.balance_batch=false",  # V0 and V1 of verl balance in another order
+    *("actor_rollout_ref.rollout.agent.default_agent_loop=replaying", "data.return_raw_chat=true"),
+    *OVERRIDES,
+)
+NOT_SAVED = "trainer.save_freq=-1", "trainer.test_freq=-1", "cppo.save_best=false"
 
 
-def test_one_rank(train, toy, tmp_path):
-    """Three steps of GRPO on replayed rollouts leave the weights that verl's trainer left; two of CPPO follow Eq. 9."""
-    replayed = (
-        *("trainer.experiment_name=parity", "trainer.save_freq=3"),
-        *("skip.rollout.enable=true", "skip.rollout.steps=[1,2,3]", f"skip.rollout.dump_dir={tmp_path}/rollouts"),
-    )
-    schedule = f"+cppo_by_step=[{','.join((GRPO, GRPO, GRPO, *STEPS))}]"
-    run = train("run", "+verl_first=3", schedule, "trainer.total_training_steps=5", *replayed, *OVERRIDES)
+@pytest.fixture(scope="module")
+def start(repo, toy, tmp_path_factory) -> Callable[..., Path]:
+    """`start("name", *overrides)`: the folder of a run with the completions of the earlier ones."""
+    base = tmp_path_factory.mktemp("step")
+    loops = base / "loops.yaml"
+    loops.write_text("- name: replaying\n  _target_: replaying.ReplayingLoop\n")
+    with running(repo) as runner:
+        train = trainer(runner, toy, base)
+        replay = (
+            f"actor_rollout_ref.rollout.agent.agent_loop_config_path={loops}",
+            *(f"+completions={base}/completions", f"skip.rollout.dump_dir={base}/rollouts"),
+        )
+        yield lambda name, *overrides: train(name, *SAME, *replay, *overrides).folder
 
-    assert "Dump generate result at step 3" in run.output
-    assert "Load generate result at step 3" in run.output
-    assert not different(weights(run.folder / "verl", 3), weights(run.folder, 3))
-    assert_steps_follow_eq_9(run.folder, toy / "model", ranks=1, first_step=4, steps_before=3)
+
+@pytest.fixture(scope="module")
+def run(start) -> Callable[[str], Path]:
+    """`run("v0")`: the folder of a run of that generation: a step of GRPO, two of CPPO, one that drops questions."""
+    return cache(lambda generation: start(generation, GENERATIONS[generation], BY_STEP))
 
 
-@pytest.mark.parametrize("v1", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_the_old_forward_can_be_skipped(v1, train, toy):
-    """Without it the gradient of a step of one pass over one mini-batch is still that of Eq. 9."""
-    run = train(
-        "run",
-        f"trainer.use_v1={v1}",
-        *("cppo.pruning_rate=0.5", "cppo.skip_old_log_prob=true", "actor_rollout_ref.rollout.calculate_log_probs=true"),
-        *OVERRIDES,
-        *("actor_rollout_ref.actor.ppo_epochs=1", f"actor_rollout_ref.actor.ppo_mini_batch_size={B}"),
-        "trainer.total_training_steps=2",
-    )
-    calls = read_calls(run.folder / "calls/rank_0")
-    assert not of_kind(calls, "old") and len(of_kind(calls, "ref")) == 2
-    updates = zip(of_kind(calls, "update"), of_kind(calls, "optimizer step"), strict=True)
-    for update, optimized in updates:
-        assert_mini_batches_follow_eq_9([update["data"]], [optimized], B * G, toy / "model")
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_steps_follow_eq_9(generation, run, toy):
+    assert_steps_follow_eq_9(run(generation), toy / "model", ranks=1, first_step=2)
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_without_pruning_updates_are_those_of_verls_own_trainer(generation, start):
+    """The rows, their advantages and log-probs, and weights and gradients of each update: on V0 to the bit.
+
+    On V1 the rows of a mini-batch are summed in another order: verl's is that in which their questions are finished.
+    """
+    verls, ours = calls_of_verl_and_of_cppo(generation, start)
+    expected, found = (trained_rows(calls) for calls in (verls, ours))
+    assert expected.keys() == found.keys()
+    for ids, row in expected.items():
+        for name in ("advantages", "old_log_probs", "ref_log_prob", "response_mask"):
+            torch.testing.assert_close(found[ids][name], row[name], atol=1e-5, rtol=1e-5)
+    updates = list(zip(of_kind(verls, "optimizer step"), of_kind(ours, "optimizer step"), strict=True))
+    assert len(updates) > 1
+    for number, (of_verl, of_cppo) in enumerate(updates):
+        for kind in ("weights", "gradients"):
+            if generation == "v0":
+                assert not different(of_verl[kind], of_cppo[kind]), f"{kind} of update {number}"
+            for name, tensor in of_verl[kind].items():
+                error = (of_cppo[kind][name] - tensor).norm() / tensor.norm().clamp(min=1e-12)
+                assert error < 1e-4, f"{kind} of update {number}, {name}: {error:.1e}"
+
+
+def test_both_generations_train_the_same(run):
+    """The same rows, metrics and, to the bit, weights, step by step."""
+    v0, v1 = run("v0"), run("v1")
+    assert not different(weights(v0, 2), weights(v1, 2))
+    assert not different(weights(v0, 4), weights(v1, 4))
+    expected, found = read_metrics(v0), read_metrics(v1)
+    assert expected[4]["cppo/rounds"] > 1 and found[4]["cppo/replaced_questions"] > 0, "questions were dropped"
+    assert_same_steps(expected, found)
+
+
+@pytest.mark.parametrize("generation", ["v1"])  # V0's is in test_two_ranks.py
+def test_a_resume_goes_on_as_if_undisturbed(generation, run, start):
+    """A run that lost what came after step 2, for which it takes a step that was not finished, makes it again."""
+    whole = run(generation)
+    folder = whole.parent / "resumed"
+    shutil.copytree(whole, folder)
+    (folder / "global_step_4/complete.json").unlink()
+    start("resumed", GENERATIONS[generation], BY_STEP)
+    assert_same_steps(read_metrics(whole), read_metrics(folder))
+    assert not different(weights(whole, 4), weights(folder, 4))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("v1", [False, True])
-def test_lora_and_bypass_mode(train, v1):
-    """The old policy's forward is skipped, the reference is the model without its adapter, and only that learns."""
-    run = train(
-        "run",
-        f"trainer.use_v1={v1}",
-        "cppo.pruning_rate=0.5",
-        "algorithm.rollout_correction.bypass_mode=true",
-        "actor_rollout_ref.rollout.calculate_log_probs=true",
-        "actor_rollout_ref.model.lora_rank=8",
-        "actor_rollout_ref.model.lora_alpha=8",
-        "actor_rollout_ref.rollout.load_format=safetensors",
-    )
-    calls = read_calls(run.folder / "calls/rank_0")
-    assert [call["rows"] for call in calls if call["kind"] in ("old", "ref")] == [B * G] * 2, "the reference's, a step"
-    first, *_, last = of_kind(calls, "optimizer step")
-    moved = different(first["weights"], last["weights"])
-    assert moved and all("lora_" in name for name in moved)
+def test_verls_own_command_knows_the_mode(run, runner, tmp_path):
+    """`python -m verl.trainer.main_ppo` with a config of verl's alone, and one option of CPPO's."""
+    config = OmegaConf.load(run("v1") / "config.yaml")
+    env = dict(config.ray_kwargs.ray_init.runtime_env.env_vars)
+    config = OmegaConf.masked_copy(config, [key for key in config if key not in ("cppo", "dry_run", "data_hint")])
+    agent = config.actor_rollout_ref.rollout.agent
+    agent.update(default_agent_loop="single_turn_agent", agent_loop_config_path=None)
+    config.trainer.update(default_local_dir=f"{tmp_path}/run", total_training_steps=1, save_freq=-1, test_freq=-1)
+    OmegaConf.save(config, tmp_path / "verls.yaml")
+    command = [sys.executable, "-m", "verl.trainer.main_ppo", f"--config-path={tmp_path}", "--config-name=verls"]
+    runner([*command, "+cppo.pruning_rate=0.5"], tmp_path / "log", env=env)
+    (step,) = read_metrics(tmp_path / "run").values()
+    assert (step["cppo/questions"], step["cppo/completions_sampled"], step["cppo/completions_kept"]) == (8, 32, 16)
+
+
+def calls_of_verl_and_of_cppo(generation: str, start: Callable[..., Path]) -> tuple[list[dict], list[dict]]:
+    """What the worker was given by verl's own trainer and by ours at P = 0, for the same completions."""
+    if generation == "v0":  # on one start of the stack, with rollouts that verl keeps
+        schedule = "+verl_first=3", f"+cppo_by_step=[{','.join([GRPO] * 3)}]", "trainer.experiment_name=parity"
+        kept = "skip.rollout.enable=true", "skip.rollout.steps=[1,2,3]"
+        run = start("parity", *schedule, *kept, "trainer.total_training_steps=3", *NOT_SAVED)
+        assert "Load generate result at step 3" in (run / "output.log").read_text()
+        calls = read_calls(run / "calls/rank_0")
+        return calls[: len(calls) // 2], calls[len(calls) // 2 :]
+    # One mini-batch a step: of several, verl's order would decide which question is in which.
+    steps = "trainer.total_training_steps=1", f"actor_rollout_ref.actor.ppo_mini_batch_size={B}", *NOT_SAVED
+    ours = start("ours", GENERATIONS[generation], f"+cppo_by_step=[{GRPO}]", *steps)
+    verls = start("verls", GENERATIONS[generation], "+verls_own=true", *steps)
+    return read_calls(verls / "calls/rank_0"), read_calls(ours / "calls/rank_0")
+
+
+def trained_rows(calls: list[dict]) -> dict[tuple, dict[str, torch.Tensor]]:
+    """The rows of the first update, by their tokens."""
+    data = of_kind(calls, "update")[0]["data"]
+    rows = range(len(data["input_ids"]))
+    return {tuple(data["input_ids"][i].tolist()): {name: column[i] for name, column in data.items()} for i in rows}
+
+
+def assert_same_steps(expected: dict[int, dict], found: dict[int, dict]) -> None:
+    """The metrics of two runs, step by step."""
+    assert list(expected) == list(found)
+    for step in expected:
+        assert described(found[step]) == pytest.approx(described(expected[step]), abs=1e-6), f"step {step}"
+
+
+def described(step: dict) -> dict:
+    """What both generations of trainers log of the data and of the update."""
+    kinds = ("cppo/", "actor/", "critic/", "response_length/", "prompt_length/", "val-core/")
+    of_v1 = ("replaced_questions", "in_flight_questions", "unused_questions", "idle/")
+    own = ("cppo/rounds", "actor/perf/", *(f"cppo/{name}" for name in of_v1))
+    return {name: value for name, value in step.items() if name.startswith(kinds) and not name.startswith(own)}

@@ -28,11 +28,12 @@ FOUR_STEPS = (
 )
 
 
-@pytest.fixture(scope="module")
-def whole(repo, toy, tmp_path_factory) -> Path:
-    """The folder of the run, undisturbed."""
+@pytest.fixture(scope="module", params=["v0", pytest.param("v1", marks=pytest.mark.slow)])
+def whole(request, repo, toy, tmp_path_factory) -> Path:
+    """The folder of the run, undisturbed, in each generation of verl's trainers."""
+    use_v1 = f"trainer.use_v1={request.param == 'v1'}"
     with running(repo) as runner:
-        return trainer(runner, toy, tmp_path_factory.mktemp("two_ranks"))("whole", *FOUR_STEPS).folder
+        return trainer(runner, toy, tmp_path_factory.mktemp("two_ranks"))("whole", use_v1, *FOUR_STEPS).folder
 
 
 def test_each_rank_sees_its_half_and_together_they_follow_eq_9(whole, toy):

@@ -9,7 +9,7 @@ import report_runs as made
 from omegaconf import OmegaConf
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from cppo_verl.bench import forced, inputs, study, table
+from cppo_verl.bench import forced, inputs, scaling, study, table
 from cppo_verl.config import ConfigError
 from cppo_verl.studies import Run
 
@@ -83,3 +83,23 @@ def test_the_table(tmp_path):
     assert pruned["bound"] == pytest.approx(phases.sum() / (phases.sum() - shrinking / 2))
     assert pruned["reached"] == pytest.approx(pruned["ratio"] / pruned["bound"])
     assert phases.sum() == pytest.approx(np.mean([10 / 4, (9 * 1.25 + 1) / 4]))
+
+
+def test_the_model_of_a_step_is_fitted_to_the_first_point_and_predicts_the_others():
+    """Seconds that follow it exactly, but for the last point, whose forwards take twice as long."""
+    first = [("base", 64, 64), ("base", 64, 16), ("base", 128, 64), ("G = 32", 256, 32), ("2 ranks", 64, 64)]
+    rows = [
+        {"point": point, "ranks": 1, "sampled": n, "kept": m, "generation": 1 + 0.1 * n, "training": 2 + 0.3 * m}
+        for point, n, m in first
+    ]
+    rows[-1]["training"] *= 2
+    steps = scaling.modelled(pd.DataFrame(rows))
+    assert steps["error"].iloc[:4].tolist() == pytest.approx([0] * 4, abs=1e-9)
+    assert steps["measured"].iloc[3] == pytest.approx(1 + 25.6 + 2 + 9.6)
+    assert steps["error"].iloc[4] == pytest.approx(28.6 / (7.4 + 42.4) - 1)
+
+
+def test_more_devices_share_what_grows_and_not_what_is_fixed():
+    cost = scaling.StepCost(sampled=(1, 0.1), kept=(2, 0.3))
+    assert cost.seconds(100, 10) == pytest.approx(3 + 10 + 3)
+    assert cost.seconds(100, 10, speedup=2) == pytest.approx(3 + (10 + 3) / 2)
