@@ -25,7 +25,8 @@ from cppo_verl.trainer.rows import row_advantages
 from cppo_verl.trainer.v1.asking import SamplingFailed
 from cppo_verl.trainer.v1.queue import ERROR, TRAIN, VALIDATION
 from cppo_verl.trainer.v1.rows import nothing_to_delete
-from cppo_verl.trainer.v1.trainers import CPPOSync
+from cppo_verl.trainer.v1.step import CPPOStep
+from cppo_verl.trainer.v1.trainers import CPPOColocateAsync, CPPOSync
 
 G = 4
 FAILED = "ValueError: no tokens"
@@ -113,12 +114,13 @@ class Questions:
         return [{"raw_prompt": np.array(["?"], dtype=object), "index": torch.zeros(1)} for _ in range(count)]
 
 
-def trainer_of(config, sampler: Sampler, steps: int = 10) -> CPPOSync:
+def trainer_of(config, sampler: Sampler, steps: int = 10, kind: type[CPPOStep] = CPPOSync) -> CPPOStep:
     """A trainer at its first step of so many, as far as sampling needs one."""
-    trainer = object.__new__(CPPOSync)
+    trainer = object.__new__(kind)
     trainer.config, trainer.cppo = config, CPPOConfig.from_mapping(config.cppo)
     trainer.plan = trainer.cycle_plan = plan_from_config(config)
-    trainer.trainer_mode, trainer.global_steps, trainer.total_training_steps = "cppo_sync", 1, steps
+    trainer.trainer_mode = config.trainer.v1.trainer_mode
+    trainer.global_steps, trainer.total_training_steps = 1, steps
     trainer.train_dataloader, trainer.agent_loop_manager, trainer._restored_tq_prompt_count = Questions(), sampler, 0
     trainer.replay_buffer = trainer._build_replay_buffer()
     return trainer
@@ -256,6 +258,49 @@ def test_a_prefetch_asks_no_question_that_no_step_would_take(config, steps, aske
         sampler.end()
         empty(TRAIN)
     assert found == asked
+
+
+def test_questions_that_are_too_old_are_dropped_and_others_asked(config):
+    """Asked in step 1 and not taken before step 3, where two steps are allowed."""
+    trainer, sampler = asynchronous(config, "drop")
+    metrics: dict[str, float] = {}
+    try:
+        trainer.prepare_step()
+        trainer.global_steps = 3
+        taken = trainer.replay_buffer.take(3, wanted=8, at_least=8, metrics=metrics)
+    finally:
+        sampler.end()
+        empty(TRAIN)
+    assert {key.partition("_")[0] for key in taken.keys} == {f"3:{i}" for i in range(8)}
+    assert sampler.asked == 16 and metrics["training/off_policy/evicted_samples"] == 8
+
+
+@pytest.mark.parametrize("strategy, waits", [("wait", True), ("drop", False)])
+def test_a_question_that_would_get_too_old_is_waited_for(strategy, waits, config):
+    """In step 2, the last in which it may be trained on, one of step 1 is still being sampled."""
+    trainer, sampler = asynchronous(config, strategy)
+    sampler.end()
+    last, now = [], time.monotonic()
+    try:
+        trainer.prepare_step()
+        *others, (late, _) = sampler.unfinished
+        for uid, rewards in others:
+            finish(uid, rewards)
+        timer = threading.Timer(1, lambda: (last.append(late), finish(late, [0.0, 1.0, 0.0, 1.0])))
+        timer.start()
+        trainer.replay_buffer.take(2, wanted=4, at_least=4, metrics={})
+        assert bool(last) == waits, f"after {time.monotonic() - now:.1f} s"
+    finally:
+        timer.join()
+        empty(TRAIN)
+
+
+def asynchronous(config, strategy: str) -> tuple[CPPOColocateAsync, Sampler]:
+    """A trainer that may train on questions of the last step, and what finishes them."""
+    sampler = Sampler([[0.0, 1.0, 0.0, 1.0]] * MANY, 0)
+    limits = "trainer.v1.sampler.max_off_policy_threshold=2", f"trainer.v1.sampler.max_off_policy_strategy={strategy}"
+    mode = "trainer.v1.trainer_mode=cppo_colocate_async"
+    return trainer_of(config("cppo.pruning_rate=0.5", mode, *limits), sampler, kind=CPPOColocateAsync), sampler
 
 
 def test_several_outputs_for_a_completion_are_refused(config):
