@@ -116,7 +116,10 @@ def measure_points(args: argparse.Namespace, out: Path, console: Console) -> Ite
 
 
 def steps_of(point: str, runs: Sequence[Run]) -> pd.DataFrame:
-    """A row an arm: completions `sampled` and `kept` a step, seconds of `generation` (with all else) and `training`."""
+    """A row an arm: completions `sampled` and `kept` a step, seconds of `generation` (with all else) and `training`.
+
+    And what `measure` finds of the ranks: `imbalance`, `fill update`, `memory`.
+    """
     rows = []
     for run, phases in zip(runs, measure(runs).to_dict("records"), strict=True):
         plan = plan_from_config(run.config)
@@ -124,6 +127,7 @@ def steps_of(point: str, runs: Sequence[Run]) -> pd.DataFrame:
         rows.append(
             {"point": point, "arm": run.arm, "ranks": plan.dp_size, "questions": plan.questions}
             | {"sampled": plan.sampled, "kept": plan.rows, "generation": step - training, "training": training}
+            | {name: phases.get(name) for name in ("imbalance", "fill update", "memory")}
         )
     return pd.DataFrame(rows)
 
@@ -144,8 +148,9 @@ def modelled(steps: pd.DataFrame) -> pd.DataFrame:
 def shown(steps: pd.DataFrame) -> pd.DataFrame:
     """The table for people."""
     styles = {name: "{:.1f}".format for name in ("generation", "training", "measured", "model")}
-    return steps.drop(columns="ranks").assign(
-        **{name: steps[name].map(style) for name, style in styles.items()}, error=steps["error"].map("{:+.0%}".format)
+    styles |= {"imbalance": "{:.1%}".format, "error": "{:+.0%}".format}
+    return steps.drop(columns=["ranks", "fill update", "memory"]).assign(
+        **{name: steps[name].map(style) for name, style in styles.items()}
     )
 
 
