@@ -26,7 +26,8 @@ def compose_config(repo) -> Callable[..., DictConfig]:
     Reading the files takes a second: it is done once for each choice of them. Values are set in a copy, by the
     method with which Hydra 1.3 sets them after the files.
     """
-    search_path = f"hydra.searchpath=[pkg://verl.trainer.config,file://{repo}/recipe/cppo/config]"
+    recipes = ",".join(f"file://{folder}" for folder in sorted(repo.glob("recipe/*/config")))
+    search_path = f"hydra.searchpath=[pkg://verl.trainer.config,{recipes}]"
 
     @cache
     def of_files(*overrides: str) -> DictConfig:
