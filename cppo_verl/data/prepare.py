@@ -49,7 +49,7 @@ def _prepare(recipe: Recipe, args: argparse.Namespace) -> dict[Path, list[dict]]
     _report(checked)
     if checked.errors and not args.drop_bad_rows:
         raise _NothingWritten("nothing written; mend these rows or pass --drop-bad-rows")
-    built = {split: build(split, rows, checked, recipe, system=args.system_prompt) for split, rows in splits.items()}
+    built = {split: build(split, rows, checked, recipe, style=args.style) for split, rows in splits.items()}
     if empty := [split for split, rows in built.items() if not rows]:
         raise _NothingWritten(f"nothing written; no good row is left for {' and '.join(empty)}")
     if args.validation:
@@ -80,10 +80,18 @@ def _parse_args(recipe: Recipe, description: str, argv: Sequence[str] | None) ->
     else:
         parser.set_defaults(validation=0)
     parser.add_argument("--drop-bad-rows", action="store_true", help="leave bad rows out instead of stopping")
-    parser.add_argument(
+    styles = parser.add_mutually_exclusive_group()
+    styles.add_argument(
+        "--style",
+        choices=recipe.styles,
+        default="tags",
+        help="where the answer is to stand: in <answer> tags, after ####, in \\boxed{} (default: tags)",
+    )
+    styles.add_argument(
         "--no-system-prompt",
-        dest="system_prompt",
-        action="store_false",
+        dest="style",
+        action="store_const",
+        const=None,
         help="question only, for small models whose context the instruction would fill",
     )
     return parser.parse_args(argv)

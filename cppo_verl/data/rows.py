@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 
-from cppo_verl.data.prompts import chat
+from cppo_verl.data.prompts import Style, ask
 from cppo_verl.rewards.symbolic import WORKERS
 
 Progress = Callable[[Iterable, int, str], Iterable]
@@ -37,7 +37,10 @@ class Recipe:
     """Gold in the text of `answer`; ValueError if there is none that can be compared with."""
 
     system: str
-    """System message."""
+    """System message of the style `tags`."""
+
+    styles: tuple[Style, ...] = ("tags", "boxed")
+    """Ways to write the answer that there is a reward for."""
 
     context: str | None = None
     """Field of a text that goes before the question in the rows that have it."""
@@ -88,13 +91,13 @@ def check(splits: dict[str, list[dict]], recipe: Recipe, progress: Progress) -> 
     return checked
 
 
-def build(split: str, rows: list[dict], checked: Checked, recipe: Recipe, *, system: bool) -> list[dict]:
+def build(split: str, rows: list[dict], checked: Checked, recipe: Recipe, *, style: Style | None) -> list[dict]:
     """Rows in verl's schema, without those that have an error; `extra_info.index` is the raw row from 0."""
     bad = {finding.row for finding in checked.errors if finding.split == split}
     return [
         {
             "data_source": recipe.data_sources[split],
-            "prompt": chat(_question(row, recipe), recipe.system if system else None),
+            "prompt": ask(_question(row, recipe), style, recipe.system),
             "ability": "math",
             "reward_model": {"style": "rule", "ground_truth": gold},
             "extra_info": {

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from cppo_verl.config import ConfigError
-from cppo_verl.rewards import gsm8k, math, olympiad
+from cppo_verl.rewards import gsm8k, gsm8k_hash, math, math_boxed, olympiad
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Benchmark:
         return self.rewards.extract_answer
 
 
-def _script(name: str, folder: str) -> str:
-    return f"python examples/data_preprocess/{name}.py --local_dir data/{folder}"
+def _script(name: str, folder: str, *options: str) -> str:
+    return " ".join((f"python examples/data_preprocess/{name}.py --local_dir data/{folder}", *options))
 
 
 BENCHMARKS = {
@@ -69,10 +69,19 @@ BENCHMARKS = {
         Benchmark(
             "olympiadbench", "data/olympiadbench/test.parquet", _script("olympiadbench", "olympiadbench"), olympiad
         ),
+        Benchmark(
+            "gsm8k_hash", "data/gsm8k_hash/test.parquet", _script("gsm8k", "gsm8k_hash", "--style hash"), gsm8k_hash
+        ),
+        Benchmark(
+            "math500_boxed",
+            "data/math_boxed/test.parquet",
+            _script("math_dataset", "math_boxed", "--style boxed"),
+            math_boxed,
+        ),
         Benchmark("toy", "outputs/quickstart/toy/test.parquet", "bash scripts/quickstart.sh", gsm8k),
     )
 }
-"""By name; `toy` is the embedded default's test set."""
+"""By name; `gsm8k_hash` and `math500_boxed` are those of other answer styles, `toy` the embedded default's."""
 
 
 @dataclass(frozen=True)

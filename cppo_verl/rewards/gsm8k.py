@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cppo_verl.rewards.numbers import drop_thousands_commas, find_numbers, gold_text, only_number, plain_number
+from cppo_verl.rewards.result import result
 from cppo_verl.rewards.tags import MAX_CHARS, has_format, last_answer
 
 if TYPE_CHECKING:  # its module imports sympy, which takes seconds and is not needed here
@@ -46,13 +47,7 @@ def compute_score(
     accuracy, outcome = judge(last_answer(solution_str), gold)
     if credit_last_number and not accuracy and _last_number_is(gold, solution_str):
         accuracy, outcome = SAME_NUMBER, "equal"
-    return {
-        "score": layout + accuracy,
-        "acc": float(accuracy > 0),
-        "format": layout,
-        "verify_failed": float(outcome == "bad_gold"),
-        "outcome": outcome,
-    }
+    return result(layout + accuracy, layout, outcome)
 
 
 def judge(answer: str | None, gold: str) -> tuple[float, Outcome]:
@@ -74,7 +69,12 @@ def judge(answer: str | None, gold: str) -> tuple[float, Outcome]:
 
 def extract_answer(completion: str) -> str | None:
     """The answer as a vote counts it: its only number as `plain_number`, else its text; None without an answer."""
-    answer = drop_thousands_commas(last_answer(completion) or "")
+    return as_vote(last_answer(completion))
+
+
+def as_vote(answer: str | None) -> str | None:
+    """An answer as a vote counts it; see `extract_answer`."""
+    answer = drop_thousands_commas(answer or "")
     number = only_number(answer)
     return " ".join(answer.split()) or None if number is None else plain_number(number)
 

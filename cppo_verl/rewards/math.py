@@ -6,7 +6,8 @@ import re
 
 from cppo_verl.rewards.latex import clean, last_boxed
 from cppo_verl.rewards.numbers import PLAIN, drop_thousands_commas, gold_text, only_number, plain_number
-from cppo_verl.rewards.symbolic import FAILURES, TIME_LIMIT_S, Outcome, check_gold, equivalent
+from cppo_verl.rewards.result import FAILURES, result
+from cppo_verl.rewards.symbolic import TIME_LIMIT_S, Outcome, check_gold, equivalent
 from cppo_verl.rewards.tags import has_format
 
 EQUAL = 2.0
@@ -46,16 +47,13 @@ def compute_score(
     """
     gold = gold_text(ground_truth)
     layout = float(has_format(solution_str))
-    answer = last_boxed(solution_str)
-    outcome: Outcome = "no_answer" if answer is None else equivalent(gold, answer, timeout=timeout)
-    accuracy = EQUAL * (outcome == "equal")
-    return {
-        "score": layout + accuracy,
-        "acc": float(accuracy > 0),
-        "format": layout,
-        "verify_failed": float(outcome in FAILURES),
-        "outcome": outcome,
-    }
+    outcome = judge(last_boxed(solution_str), gold, timeout)
+    return result(layout + EQUAL * (outcome == "equal"), layout, outcome)
+
+
+def judge(answer: str | None, gold: str, timeout: float) -> Outcome:
+    """Compare the LaTeX of an answer, None where there is no box, with the gold's."""
+    return "no_answer" if answer is None else equivalent(gold, answer, timeout=timeout)
 
 
 def extract_answer(completion: str) -> str | None:

@@ -11,7 +11,8 @@ from cppo_verl.rewards.latex import last_boxed
 from cppo_verl.rewards.math import EQUAL
 from cppo_verl.rewards.math import extract_answer as extract_answer
 from cppo_verl.rewards.numbers import gold_text
-from cppo_verl.rewards.symbolic import FAILURES, TIME_LIMIT_S, Outcome, check_gold, equivalent
+from cppo_verl.rewards.result import FAILURES, result
+from cppo_verl.rewards.symbolic import TIME_LIMIT_S, Outcome, check_gold, equivalent
 from cppo_verl.rewards.tags import MAX_CHARS, has_format
 
 _UNITS = [
@@ -68,14 +69,7 @@ def compute_score(
     compare = partial(_compare_values, unit=unit, tolerance=tolerance, timeout=timeout)
     layout = float(has_format(solution_str))
     outcome = _judge(gold_text(ground_truth), last_boxed(solution_str), compare)
-    accuracy = EQUAL * (outcome == "equal")
-    return {
-        "score": layout + accuracy,
-        "acc": float(accuracy > 0),
-        "format": layout,
-        "verify_failed": float(outcome in FAILURES),
-        "outcome": outcome,
-    }
+    return result(layout + EQUAL * (outcome == "equal"), layout, outcome)
 
 
 def parse_gold(answer: str) -> str:

@@ -27,9 +27,6 @@ from cppo_verl.rewards.numbers import PLAIN, drop_thousands_commas
 from cppo_verl.rewards.symbolic_worker import Outcome, compare, prepare_worker
 from cppo_verl.rewards.tags import MAX_CHARS
 
-FAILURES: frozenset[Outcome] = frozenset({"bad_gold", "timed_out", "crashed"})
-"""Outcomes that say nothing about the answer: counted, and worth no reward."""
-
 TIME_LIMIT_S = 5.0
 WORKERS = 2
 
@@ -47,9 +44,9 @@ def equivalent(gold: str, answer: str, *, timeout: float = TIME_LIMIT_S, toleran
         tolerance: how far two numbers may be apart and still be equal.
 
     Returns:
-        `equal`, `different`, `unparseable`, `too_long` or `no_answer` (the answer is), or one of `FAILURES`. Without a
-        worker, identical text after clean-up is `equal`, and `71=72` is `different` (math-verify would read its last
-        side alone).
+        `equal`, `different`, `unparseable`, `too_long` or `no_answer` (the answer is), or one of `result.FAILURES`.
+        Without a worker, identical text after clean-up is `equal`, and `71=72` is `different` (math-verify would read
+        its last side alone).
     """
     if len(answer) > MAX_CHARS:
         return "too_long"
@@ -66,7 +63,7 @@ def check_gold(gold: str, *, timeout: float = TIME_LIMIT_S) -> Outcome:
 
     Returns:
         `equal`; `different` if it can be read but has no value (`5:00`), so that only the same text equals
-        it; or one of `FAILURES`: no answer could ever be compared with it.
+        it; or one of `result.FAILURES`: no answer could ever be compared with it.
     """
     if len(gold) > MAX_CHARS:
         return "bad_gold"

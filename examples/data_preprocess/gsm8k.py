@@ -11,6 +11,7 @@ GSM8K = Recipe(
     answer="answer",
     parse_gold=parse_gold,
     system=GSM8K_SYSTEM,
+    styles=("tags", "hash", "boxed"),
 )
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ OLYMPIADBENCH = Recipe(
     answer="final_answer",
     parse_gold=parse_gold,
     system=MATH_SYSTEM,
+    styles=("tags",),
     context="context",
     scoring={"unit": str, "error": float},
     # One published answer has the variable's name stuck to it, the other a comma in the middle of a product;

@@ -358,3 +358,29 @@ def test_every_published_gold_is_right_when_answered(
 
 def golds(path: Path) -> list[str]:
     return [row["reward_model"]["ground_truth"] for row in read(path)]
+
+
+STEP_BY_STEP = "Let's think step by step and output the final answer "
+
+
+@pytest.mark.parametrize(("style", "asked"), [("hash", 'after "####".'), ("boxed", "within \\boxed{}.")])
+def test_other_styles_ask_after_the_question(tmp_path: Path, style: str, asked: str) -> None:
+    """The same rows but for the prompt, which is verl's own."""
+    source = write_source(tmp_path / "in", [question("a?"), question("b?")], [question("c?")])
+    for out, options in {"tags": (), style: ("--style", style)}.items():
+        assert run(GSM8K, source, tmp_path / out, *options, "--validation", "1") == 0
+    for split in ("train", "validation", "test"):
+        (row,), (tags,) = (read(tmp_path / out / f"{split}.parquet") for out in (style, "tags"))
+        content = f"{row['extra_info']['question']} {STEP_BY_STEP}{asked}"
+        assert row == tags | {"prompt": [{"role": "user", "content": content}]}
+
+
+def test_a_style_without_a_reward_is_refused(tmp_path: Path, capsys) -> None:
+    source = write_source(tmp_path / "in", [question("a?")], [question("c?")])
+    for recipe, style, choices in ((MATH, "hash", "'tags', 'boxed'"), (OLYMPIADBENCH, "boxed", "'tags'")):
+        with pytest.raises(SystemExit):
+            run(recipe, source, tmp_path / "out", "--style", style)
+        assert f"invalid choice: '{style}' (choose from {choices})" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(GSM8K, source, tmp_path / "out", "--style", "hash", "--no-system-prompt")
+    assert "not allowed with argument" in capsys.readouterr().err

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from hostile import FAMILIES, GOLD, draw
 
-from cppo_verl.rewards import gsm8k, math, olympiad
+from cppo_verl.rewards import gsm8k, gsm8k_hash, math, math_boxed, olympiad
+
+REWARDS = (gsm8k, gsm8k_hash, math, math_boxed, olympiad)
 
 
-@pytest.mark.parametrize("reward", [gsm8k, math, olympiad], ids=lambda module: module.__name__.rpartition(".")[2])
+@pytest.mark.parametrize("reward", REWARDS, ids=lambda module: module.__name__.rpartition(".")[2])
 def test_hostile_completions_are_scored_and_worth_nothing(reward):
-    limit = {"timeout": 0.5} if reward is not gsm8k else {}
+    limit = {} if reward in (gsm8k, gsm8k_hash) else {"timeout": 0.5}
     for hostile in draw(3 * len(FAMILIES), seed=1):
         found = reward.compute_score("", hostile.text, GOLD, {}, **limit)
         assert found["acc"] == 0, hostile.family

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from cppo_verl.rewards import symbolic
 from cppo_verl.rewards.latex import last_boxed
 from cppo_verl.rewards.math import compute_score, extract_answer, parse_answer, parse_gold, parse_number
-from cppo_verl.rewards.symbolic import FAILURES, MAX_CHARS, check_gold, equivalent
+from cppo_verl.rewards.result import FAILURES
+from cppo_verl.rewards.symbolic import MAX_CHARS, check_gold, equivalent
 
 KEYS = {"score", "acc", "format", "verify_failed", "outcome"}
 TOWER = "9^{9^{9^9}}"

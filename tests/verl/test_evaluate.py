@@ -61,7 +61,7 @@ def completion(answer: str) -> str:
 
 def test_published_protocols():
     greedy = {name for name, benchmark in BENCHMARKS.items() if benchmark.protocol.temperature == 0}
-    assert greedy == {"gsm8k", "math500", "olympiadbench", "toy"}
+    assert greedy == {"gsm8k", "gsm8k_hash", "math500", "math500_boxed", "olympiadbench", "toy"}
     for name in ("amc23", "aime24"):
         protocol = BENCHMARKS[name].protocol
         assert (protocol.samples, protocol.temperature, protocol.top_p) == (4, 0.6, 0.95)

@@ -1,0 +1,23 @@
+"""What every reward function returns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # its module imports sympy, which takes seconds and is not needed here
+    from cppo_verl.rewards.symbolic import Outcome
+
+FAILURES: frozenset[Outcome] = frozenset({"bad_gold", "timed_out", "crashed"})
+"""Outcomes that say nothing about the answer: counted, and worth no reward."""
+
+
+def result(score: float, layout: float, outcome: Outcome) -> dict[str, float | str]:
+    """The keys that verl is given, always these: `score`; `acc`, 1.0 where the answer is right; `format`;
+    `verify_failed`, 1.0 where the comparison failed; `outcome`, the reason in a word."""
+    return {
+        "score": score,
+        "acc": float(outcome == "equal"),
+        "format": layout,
+        "verify_failed": float(outcome in FAILURES),
+        "outcome": outcome,
+    }
