@@ -9,7 +9,7 @@ import pandas as pd
 from cppo_verl.bench.study import GRPO
 from cppo_verl.report import stats
 from cppo_verl.report.log import read_metrics
-from cppo_verl.report.runs import PHASES, SHRINKING
+from cppo_verl.report.runs import PEAK_MEMORY, PHASES, SHRINKING
 from cppo_verl.studies import Run
 
 WARM_UP = 1
@@ -89,5 +89,4 @@ def _speeds(steps: pd.DataFrame) -> dict[str, float]:
                 found[f"fill {name}"] = steps[f"cppo/fill/{name}"].mean()
     if "global_seqlen/balanced_max" in steps:
         found["imbalance"] = (steps["global_seqlen/balanced_max"] / steps["global_seqlen/mean"]).mean() - 1
-    memory = steps.filter(regex="perf/max_memory_allocated_gb$")
-    return found | {"memory": memory.max().max()}
+    return found | {"memory": steps.filter(regex=PEAK_MEMORY).max().max()}

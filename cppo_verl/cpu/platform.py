@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -37,7 +39,15 @@ class _CPUDevice(ModuleType):
         """Resident bytes of this process."""
         return psutil.Process().memory_info().rss
 
-    memory_reserved = max_memory_allocated = max_memory_reserved = memory_allocated
+    def max_memory_allocated(self, device: Any = None) -> int:
+        """The most bytes of this process that were resident, as Linux counts them."""
+        return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
+
+    def reset_peak_memory_stats(self, device: Any = None) -> None:
+        """Let Linux count them anew (proc(5), clear_refs)."""
+        Path("/proc/self/clear_refs").write_text("5")
+
+    memory_reserved, max_memory_reserved = memory_allocated, max_memory_allocated
 
     def manual_seed(self, seed: int) -> None:
         torch.manual_seed(seed)
@@ -53,7 +63,7 @@ class _CPUDevice(ModuleType):
     def empty_cache(self) -> None:
         """Nothing is cached."""
 
-    ipc_collect = reset_peak_memory_stats = empty_cache
+    ipc_collect = empty_cache
 
 
 @PlatformRegistry.register(platform="cpu")

@@ -17,7 +17,9 @@ RESULTS = """\
 Accuracy is that of the validation after the last step, on the questions of `data.val_files`. The 95 % interval is
 Wilson's over these questions; where a row is the mean of several runs that differ only by seed, its half-widths and
 those of Student's over the seeds are added in quadrature, and the fastest and the slowest run stand beside the mean
-time. Time is generation and training, without validation and checkpoints."""
+time. Time is generation and training, without validation and checkpoints. Tokens a second are of prompts and sampled
+completions, a device. Memory is the most that the training process of a device had allocated, without the rollout
+engine's; on the CPU the most that was resident, libraries included."""
 
 SPLIT = """\
 Completions are scored as they finish, while others are still generated: `reward` is only what is left to do after

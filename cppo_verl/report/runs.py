@@ -34,6 +34,9 @@ PHASES = {
 SHRINKING = ("old log-prob", "ref log-prob", "update")
 """The phases that pruning shrinks."""
 
+PEAK_MEMORY = r"perf/max_memory_allocated_gb$"
+"""verl's columns of it, one a model that is trained; in GiB, whatever they are called."""
+
 NEEDED = ("timing_s/step", "cppo/questions", "cppo/completions_kept", "cppo/sampled/reward")
 
 
@@ -121,14 +124,22 @@ class Run:
         """Mean of a metric over the training steps that have it; None where it was not logged."""
         return None if self.total(column) is None else self.steps[column].mean()
 
-    def share_of_time(self, column: str) -> float | None:
-        """Mean of a share of each step, weighted by the time of the steps; None where it was not logged."""
+    def mean_over_time(self, column: str) -> float | None:
+        """Mean of a share or a rate, weighted by the time of the steps; None where it was not logged."""
         seconds = self.steps["timing_s/step"]
         return None if self.total(column) is None else (self.steps[column] * seconds).sum() / seconds.sum()
 
     def highest(self, column: str) -> float:
         """Largest value of a metric over the training steps; NaN where it was not logged."""
         return self.steps[column].max() if column in self.steps else np.nan
+
+    @property
+    def peak_memory(self) -> float:
+        """GiB that the training process of a device had allocated at the most; NaN where it was not logged.
+
+        On the CPU what of its memory was resident, the interpreter and the libraries with it.
+        """
+        return self.steps.filter(regex=PEAK_MEMORY).max().max()
 
     def updates(self) -> pd.Series:
         """Optimiser updates by training step: whole mini-batches, or one smaller one, times the PPO epochs."""

@@ -28,12 +28,16 @@ def results(table: pd.DataFrame) -> pd.DataFrame:
             "accuracy (%) [95 % interval]": _intervals(table, "accuracy"),
             "time (s)": [_spread(*row) for row in table[["runs", "seconds", "seconds low", "seconds high"]].values],
             "ratio": table["ratio"].map(_times),
+            "tokens/s": table["tokens/s"].map(_one_decimal),
+            "memory (GiB)": table["memory"].map(_one_decimal),
         }
     )
     idle = [
         *(["options"] if not table["options"].any() else []),
         *(["runs"] if (table["runs"] == 1).all() else []),
         *(["accuracy before (%)"] if table["accuracy before"].isna().all() else []),
+        *(["tokens/s"] if table["tokens/s"].isna().all() else []),
+        *(["memory (GiB)"] if table["memory"].isna().all() else []),
     ]
     return shown.drop(columns=idle)
 

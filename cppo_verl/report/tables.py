@@ -23,7 +23,8 @@ def results(groups: Sequence[Group]) -> pd.DataFrame:
     A row is the mean over its runs. The interval is Wilson's over the validation questions; of several runs its
     half-widths and Student's over the seeds are added in quadrature, so that neither the questions' nor the seeds'
     chance is left out. `seconds low` and `high` are the fastest and the slowest run's. The ratio is of the time a
-    question, to the first row.
+    question, to the first row. `tokens/s` is verl's `perf/throughput` over the whole run: tokens of prompts and sampled
+    completions a second and device. `memory` is the highest `Run.peak_memory`, in GiB.
     """
     table = pd.DataFrame([_result(group) for group in groups])
     per_question = table["seconds"] / table["questions"]
@@ -50,6 +51,8 @@ def _result(group: Group) -> dict[str, float | str]:
         "seconds": group.mean(lambda run: run.seconds),
         "seconds low": min(run.seconds for run in group.furthest),
         "seconds high": max(run.seconds for run in group.furthest),
+        "tokens/s": group.mean(lambda run: run.mean_over_time("perf/throughput")),
+        "memory": max(run.peak_memory for run in group.furthest),
     }
 
 
@@ -150,8 +153,8 @@ def waiting(groups: Sequence[Group]) -> pd.DataFrame:
     rows = [
         {
             "label": group.label,
-            "trainer idle": group.mean(lambda run: run.share_of_time("cppo/idle/trainer")),
-            "engine idle": group.mean(lambda run: run.share_of_time("cppo/idle/engine")),
+            "trainer idle": group.mean(lambda run: run.mean_over_time("cppo/idle/trainer")),
+            "engine idle": group.mean(lambda run: run.mean_over_time("cppo/idle/engine")),
             "staleness": group.mean(lambda run: run.mean(f"{stale}/mean")),
             "oldest": max(run.highest(f"{stale}/max") for run in group.furthest),
         }

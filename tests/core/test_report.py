@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import hypot, isnan, sqrt
 from pathlib import Path
 
@@ -137,6 +138,26 @@ def test_runs_that_used_up_their_questions_are_finished(grouped):
     row = tables.results(groups).iloc[0]
     assert (row["runs"], row["accuracy"], row["steps"]) == (3, pytest.approx(60), pytest.approx(8 / 3))
     assert all("used up" in note for note in notes(groups) if " of 4" in note)
+
+
+def test_throughput_and_peak_memory(tmp_path):
+    """As verl logs them: tokens a second and device of the whole run, and the fullest model's memory at its fullest."""
+    entries = made.lines(steps=2)
+    entries[1]["data"] |= {"perf/throughput": 100, "timing_s/step": 30, "critic/perf/max_memory_allocated_gb": 7.5}
+    entries[2]["data"] |= {"perf/throughput": 40, "timing_s/step": 10}
+    runs = [made.write(tmp_path / "a", entries, steps=2), make_run(tmp_path / "b", rate=0.5, steps=2)]
+    table = tables.results(group_runs([read_run(run) for run in runs]))
+    assert table["tokens/s"].tolist() == pytest.approx([(100 * 30 + 40 * 10) / 40, 2 * 10 * 64 / 28])
+    assert table["memory"].tolist() == pytest.approx([7.5, 2.2])
+    assert show.results(table)[["tokens/s", "memory (GiB)"]].values.tolist() == [["85.0", "7.5"], ["45.7", "2.2"]]
+
+
+def test_the_highest_memory_of_several_seeds(tmp_path):
+    entries = made.lines()
+    entries[2]["data"]["actor/perf/max_memory_allocated_gb"] = 9.0
+    runs = [made.write(tmp_path / "s0", entries), make_run(tmp_path / "s1", seed=1)]
+    (row,) = tables.results(group_runs([read_run(run) for run in runs])).to_dict("records")
+    assert (row["runs"], row["memory"]) == (2, 9.0)
 
 
 def test_time_split_adds_up(grouped):
@@ -314,13 +335,14 @@ def test_the_start_of_the_engine_in_a_generation_is_said(tmp_path):
 def test_a_run_of_an_earlier_version(tmp_path):
     entries = made.lines(questions=None)
     for entry in entries:
-        entry["data"] = {k: v for k, v in entry["data"].items() if "kinds" not in k and "padding" not in k}
+        entry["data"] = {k: v for k, v in entry["data"].items() if not re.search("kinds|padding|perf", k)}
     folder = made.write(tmp_path / "run", entries)
     said = notes_on(folder)
     assert "its accuracy has no interval" in said
     assert "did not log the four kinds of completion and padding" in said
     groups = group_runs([read_run(folder)])
     assert show.results(tables.results(groups))["accuracy (%) [95 % interval]"].tolist() == ["60.0"]
+    assert not {"tokens/s", "memory (GiB)"} & {*show.results(tables.results(groups))}
     assert tables.kinds(groups).empty
     assert main([str(folder), "--out", str(tmp_path / "out")]) == 0
     assert not (tmp_path / "out/kinds.png").exists()

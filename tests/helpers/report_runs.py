@@ -81,6 +81,8 @@ def step_data(step: int, *, rate=0.0, steps=4, n=8, allocation=None, speed=1.0, 
         "timing_s/update_actor": 3.0 * forward,
         "timing_s/update_weights": 0.25,
         "timing_s/step": generation + 5.0 * forward + 1.0,
+        "perf/throughput": 10 * sampled / (generation + 5.0 * forward + 1.0),
+        "actor/perf/max_memory_allocated_gb": 2.0 + 0.1 * step,
     }
 
 

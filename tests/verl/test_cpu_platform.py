@@ -73,3 +73,15 @@ def test_engine_is_registered_for_cpu():
         "print(r.get_engine_cls('language_model', 'fsdp2') is e.CPUFSDPEngine)"
     )
     assert python(code, **ON_CPU).splitlines()[-1] == "True"
+
+
+def test_peak_memory_is_the_highest_since_it_was_reset():
+    """Of a process whose memory grew by 400 MB and shrank again."""
+    code = (
+        "import torch; from cppo_verl.cpu.platform import PlatformCPU; device = PlatformCPU.device_module;"
+        "start = device.memory_allocated(); rows = torch.ones(10**8); del rows; grown = device.max_memory_allocated();"
+        "device.reset_peak_memory_stats(); print(grown - start, device.max_memory_allocated() - start)"
+    )
+    grown, after = map(int, python(code).splitlines()[-1].split())
+    assert 4e8 <= grown < 4.5e8
+    assert after < 1e8
