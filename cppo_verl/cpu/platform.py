@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,12 +40,15 @@ class _CPUDevice(ModuleType):
         return psutil.Process().memory_info().rss
 
     def max_memory_allocated(self, device: Any = None) -> int:
-        """The most bytes of this process that were resident, as Linux counts them."""
-        return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
+        """The most bytes of this process that were resident, as Linux counts them; elsewhere those that are."""
+        status = Path("/proc/self/status")
+        peak = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.is_file() else None
+        return 1024 * int(peak[1]) if peak else self.memory_allocated()
 
     def reset_peak_memory_stats(self, device: Any = None) -> None:
-        """Let Linux count them anew (proc(5), clear_refs)."""
-        Path("/proc/self/clear_refs").write_text("5")
+        """Let Linux count them anew (proc(5), clear_refs), where it allows that."""
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
 
     memory_reserved, max_memory_reserved = memory_allocated, max_memory_allocated
 
