@@ -25,6 +25,8 @@ BUDGETS = {
     },
 }
 """Tokens of a micro-batch, and whether it is packed by them."""
+CRITIC_BUDGETS = {f"critic.{forward}_max_token_len_per_gpu": "critic.use_dynamic_bsz" for forward in ("ppo", "forward")}
+"""The same of a critic, where there is one."""
 
 
 def length_faults(config: DictConfig, wrong: Container[str] = ()) -> Iterator[str]:
@@ -39,7 +41,7 @@ def length_faults(config: DictConfig, wrong: Container[str] = ()) -> Iterator[st
         return not any(key in wrong for key in keys)
 
     if right(*LENGTHS, SHARDS):
-        for budget, is_packed in BUDGETS.items():
+        for budget, is_packed in (BUDGETS | (CRITIC_BUDGETS if config.critic.enable else {})).items():
             if right(budget, is_packed) and OmegaConf.select(config, is_packed):
                 yield from _budget_faults(config, budget)
     if right(*LENGTHS, ROOM):

@@ -148,6 +148,16 @@ LIMITS = {
     "actor_rollout_ref.actor.optim.lr_warmup_steps": Number(0, also=(-1, None)),
     "actor_rollout_ref.actor.optim.lr_warmup_steps_ratio": Number(0, 1, whole=False),
     "actor_rollout_ref.actor.optim.weight_decay": NOT_NEGATIVE,
+    "algorithm.gamma": Number(0, 1, whole=False),
+    "algorithm.lam": Number(0, 1, whole=False),
+    "critic.optim.lr": POSITIVE,
+    "critic.optim.weight_decay": NOT_NEGATIVE,
+    "critic.ppo_mini_batch_size": COUNT,
+    "critic.ppo_micro_batch_size_per_gpu": OPTIONAL_COUNT,
+    "critic.ppo_max_token_len_per_gpu": COUNT,
+    "critic.forward_max_token_len_per_gpu": COUNT,
+    "critic.ppo_epochs": COUNT,
+    "critic.cliprange_value": POSITIVE,
 }
 """Key to what its number may be."""
 
@@ -180,6 +190,8 @@ KINDS = {
     "actor_rollout_ref.ref.log_prob_use_dynamic_bsz": Flag(),
     "actor_rollout_ref.actor.use_dynamic_bsz": Flag(),
     "actor_rollout_ref.actor.use_kl_loss": Flag(),
+    "critic.enable": Flag(),
+    "critic.use_dynamic_bsz": Flag(),
     "actor_rollout_ref.actor.checkpoint.save_contents": Text(many=True, one=False),
     "actor_rollout_ref.actor.checkpoint.load_contents": Text(many=True, one=False),
 }

@@ -26,7 +26,8 @@ class SampledRows:
 
     question: np.ndarray
     """Question id."""
-    advantage: torch.Tensor
+    advantage: torch.Tensor | None
+    """None where a completion has none of its own: a critic gives one to each token."""
     reward: torch.Tensor
     prompt_tokens: torch.Tensor
     response_tokens: torch.Tensor
@@ -43,7 +44,7 @@ class SampledRows:
             "reward": self.reward,
             "accuracy": self.accuracy,
             "response_length": self.response_tokens,
-            "abs_advantage": self.advantage.abs(),
+            "abs_advantage": None if self.advantage is None else self.advantage.abs(),
         }
         return {name: col[rows].double().mean().item() for name, col in columns.items() if col is not None}
 
@@ -66,14 +67,14 @@ def step_metrics(sampled: SampledRows, kept: torch.Tensor, *, rounds: int, surpl
 
     Returns:
         `cppo/*`; means over an empty set (nothing pruned, nothing kept) are left out, and so are the counts
-        of the four kinds where the reward function does not report `format` and `acc`.
+        of the four kinds where the reward function does not report `format` and `acc`, and what is said of
+        advantages where completions have none.
     """
-    total = len(sampled.advantage)
+    total = len(sampled.reward)
     tokens = sampled.prompt_tokens + sampled.response_tokens
     is_kept = torch.zeros(total, dtype=torch.bool)
     is_kept[kept] = True
     codes, questions = pd.factorize(sampled.question)
-    flat = zero_variance_rows(sampled.advantage.double().numpy(), codes)
     metrics = {
         "cppo/questions": len(questions),
         "cppo/completions_sampled": total,
@@ -81,11 +82,13 @@ def step_metrics(sampled: SampledRows, kept: torch.Tensor, *, rounds: int, surpl
         "cppo/kept_fraction": len(kept) / total,
         "cppo/tokens_sampled": tokens.sum().item(),
         "cppo/tokens_trained": tokens[kept].sum().item(),
-        "cppo/zero_variance_questions": len(np.unique(codes[flat])),
         "cppo/rounds": rounds,
         "cppo/surplus": surplus,
     }
-    if len(kept):
+    if sampled.advantage is not None:
+        flat = zero_variance_rows(sampled.advantage.double().numpy(), codes)
+        metrics["cppo/zero_variance_questions"] = len(np.unique(codes[flat]))
+    if sampled.advantage is not None and len(kept):
         metrics["cppo/kept/positive_advantage_share"] = (sampled.advantage[kept] > 0).double().mean().item()
     for name, rows in (("sampled", is_kept | True), ("kept", is_kept), ("pruned", ~is_kept)):
         if rows.any():

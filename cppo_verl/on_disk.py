@@ -86,6 +86,8 @@ def model_faults(config: DictConfig) -> Iterator[str]:
     there = partial(model_fault, trust_remote_code=model.trust_remote_code)
     weights, tokenizer = ([], []) if config.dry_run else ([weights_fault], [tokenizer_fault])
     asked = {"actor_rollout_ref.model.path": [code, there, *weights, *([] if model.tokenizer_path else tokenizer)]}
+    if config.critic.enable and config.critic.model.path != model.path:
+        asked["critic.model.path"] = [code, there, *weights]
     if model.tokenizer_path:
         asked["actor_rollout_ref.model.tokenizer_path"] = [code, *tokenizer]
     if config.reward.reward_model.enable:

@@ -18,7 +18,14 @@ from cppo_verl.data.check import read_rows, remarks
 from cppo_verl.lengths import DEVICES, ENGINE_DEVICES, LENGTHS, length_faults, position_faults
 from cppo_verl.limits import block_faults, value_faults
 from cppo_verl.planning import StepPlan
-from cppo_verl.trainer.plan import cycle_from_config, engine_devices, is_separate, micro_batch_faults, plan_from_config
+from cppo_verl.trainer.plan import (
+    critic_batch_faults,
+    cycle_from_config,
+    engine_devices,
+    is_separate,
+    micro_batch_faults,
+    plan_from_config,
+)
 from cppo_verl.trainer.refusals import refusals, resume_refusals
 from cppo_verl.words import word_faults
 
@@ -34,6 +41,7 @@ PLANNED = (
     *("actor_rollout_ref.rollout.n", "data.train_batch_size", "actor_rollout_ref.actor.ppo_mini_batch_size"),
     *("actor_rollout_ref.actor.ulysses_sequence_parallel_size", "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu"),
     *(f"actor_rollout_ref.{part}.log_prob_micro_batch_size_per_gpu" for part in ("rollout", "ref")),
+    *(f"critic.{size}" for size in ("ppo_mini_batch_size", "ppo_micro_batch_size_per_gpu", "use_dynamic_bsz")),
 )
 """What a plan is made of, besides the devices."""
 ROLLOUT_PACKAGES = {"vllm": "vllm", "sglang": "sglang", "trtllm": "tensorrt_llm"}
@@ -115,7 +123,8 @@ def _answers(what: str, ask: Callable[[DictConfig], Faults], config: DictConfig)
 def describe(config: DictConfig, plan: StepPlan) -> str:
     """One paragraph on what a step of this run does."""
     cppo, rows = CPPOConfig.from_mapping(config.cppo), num_train_rows(config)
-    method = "GRPO" if not cppo.rate else f"CPPO (P={cppo.pruning_rate}, prunes the {cppo.metric})"
+    method = "PPO with a critic" if config.critic.enable else "GRPO"
+    method = method if not cppo.rate else f"CPPO (P={cppo.pruning_rate}, prunes the {cppo.metric})"
     return (
         f"{method}: {plan.questions} questions x G={plan.rollout_n} = {plan.sampled} completions sampled a "
         f"step, k={plan.keep} a question kept, {plan.rows} trained in {plan.mini_batches} mini-batch(es) of "
@@ -159,7 +168,8 @@ def _cppo_faults(config: DictConfig) -> Faults:
 
 
 def _plan_faults(config: DictConfig) -> Faults:
-    return micro_batch_faults(config, cycle_from_config(config))
+    plan = cycle_from_config(config)
+    return [*critic_batch_faults(config, plan), *micro_batch_faults(config, plan)]
 
 
 def _epoch_faults(config: DictConfig) -> Faults:

@@ -30,6 +30,8 @@ class Memory:
 
     policy: int
     """float32 weights and gradients and Adam's two moments, sharded by FSDP."""
+    critic: int
+    """The same of the critic, if there is one: of the policy's size, but for its head."""
     reference: int
     """float32 weights, sharded; 0 where they are offloaded or there is no KL loss."""
     logits: int
@@ -40,7 +42,7 @@ class Memory:
     @property
     def total(self) -> int:
         """All of it."""
-        return self.policy + self.reference + self.logits + self.activations
+        return self.policy + self.critic + self.reference + self.logits + self.activations
 
 
 def estimate_memory(config: DictConfig, model: Model) -> Memory:
@@ -49,17 +51,23 @@ def estimate_memory(config: DictConfig, model: Model) -> Memory:
     actor, ranks = parts.actor, config.trainer.n_gpus_per_node * config.trainer.nnodes
     longest = config.data.max_prompt_length + config.data.max_response_length
     tokens = actor.ppo_max_token_len_per_gpu if actor.use_dynamic_bsz else longest * actor.ppo_micro_batch_size_per_gpu
+    policy, critic = _bytes_each(actor.get("fsdp_config")), _bytes_each(config.critic.get("fsdp"))
     # Another engine than FSDP has its options elsewhere.
-    offloaded = [OmegaConf.select(actor, f"fsdp_config.{part}_offload") for part in ("param", "optimizer")]
-    bytes_each = (0 if offloaded[0] else 4 + 4) + (0 if offloaded[1] else 8)
     has_reference = actor.use_kl_loss and not parts.model.lora_rank
     has_reference = has_reference and not OmegaConf.select(parts.ref, "fsdp_config.param_offload")
     return Memory(
-        policy=bytes_each * model.parameters // ranks,
+        policy=policy * model.parameters // ranks,
+        critic=critic * model.parameters // ranks if config.critic.enable else 0,
         reference=4 * model.parameters // ranks if has_reference else 0,
         logits=2 * 4 * tokens * model.vocabulary,
         activations=2 * tokens * model.layers * model.hidden,
     )
+
+
+def _bytes_each(engine: DictConfig | None) -> int:
+    """Bytes a parameter takes where it is trained: weight and gradient, and Adam's two moments."""
+    offloaded = [engine is not None and engine.get(f"{part}_offload") for part in ("param", "optimizer")]
+    return (0 if offloaded[0] else 4 + 4) + (0 if offloaded[1] else 8)
 
 
 @cache
@@ -91,7 +99,10 @@ def checkpoint_bytes(config: DictConfig, model: Model) -> int:
     """Bytes of one checkpoint: float32 weights and Adam's two moments, as far as `save_contents` asks for them."""
     actor = config.actor_rollout_ref.actor
     each = {"model": 4, "optimizer": 0 if config.actor_rollout_ref.model.lora_rank else 8, "hf_model": 2}
-    return sum(each.get(part, 0) for part in actor.checkpoint.save_contents) * model.parameters
+    critics = {"model": 4, "optimizer": 8, "hf_model": 2} if config.critic.enable else {}
+    saved = [each.get(part, 0) for part in actor.checkpoint.save_contents]
+    saved += [critics.get(part, 0) for part in config.critic.checkpoint.save_contents]
+    return sum(saved) * model.parameters
 
 
 def checkpoints_at_most(config: DictConfig, steps: int) -> int:

@@ -97,10 +97,11 @@ def seeds(run: Run) -> tuple[tuple[str, Any], ...]:
     return tuple((key, value) for key, value in flat if key.rpartition(".")[2] in SEEDS)
 
 
-def method(cppo: CPPOConfig) -> str:
+def method(run: Run) -> str:
     """What the paper calls it; "pruning only" is without allocation (Table 5)."""
+    cppo = run.cppo
     if not cppo.rate:
-        return "GRPO"
+        return "PPO" if OmegaConf.select(run.config, "critic.enable") else "GRPO"
     return "CPPO" if cppo.allocation else "CPPO, pruning only"
 
 
@@ -119,7 +120,7 @@ def trainer(run: Run) -> list[str]:
 
 
 def _label(run: Run, with_n: bool) -> str:
-    parts = [method(run.cppo)]
+    parts = [method(run)]
     parts += [f"P={float(run.cppo.rate):g}"] if run.cppo.rate else []
     parts += [f"G={run.plan.rollout_n}"] if with_n else []
     return ", ".join(filter(None, [*parts, options(run)]))

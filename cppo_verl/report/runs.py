@@ -27,6 +27,7 @@ PHASES = {
     "old log-prob": ("old_log_prob",),
     "ref log-prob": ("ref",),
     "update": ("update_actor",),
+    "critic": ("values", "update_critic"),
     "weight sync": ("update_weights",),
 }
 """Phase of a step to the timers it adds up; the rest of the step is `other`."""

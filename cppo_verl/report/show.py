@@ -45,6 +45,7 @@ def results(table: pd.DataFrame) -> pd.DataFrame:
 def time_split(table: pd.DataFrame) -> pd.DataFrame:
     """`tables.time_split` in seconds, with their sum."""
     seconds = table.set_index("label")
+    seconds = seconds if seconds["critic"].any() else seconds.drop(columns="critic")
     return seconds.assign(total=seconds.sum(axis=1)).map("{:.1f}".format).rename_axis("time (s)").reset_index()
 
 

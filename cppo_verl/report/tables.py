@@ -36,7 +36,7 @@ def _result(group: Group) -> dict[str, float | str]:
     low, high = _accuracy_interval(group)
     return {
         "label": group.label,
-        "method": method(group.first.cppo),
+        "method": method(group.first),
         "options": options(group.first),
         "G": plan.rollout_n,
         "P": group.rate,

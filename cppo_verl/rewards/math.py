@@ -47,13 +47,9 @@ def compute_score(
     """
     gold = gold_text(ground_truth)
     layout = float(has_format(solution_str))
-    outcome = judge(last_boxed(solution_str), gold, timeout)
+    answer = last_boxed(solution_str)
+    outcome: Outcome = "no_answer" if answer is None else equivalent(gold, answer, timeout=timeout)
     return result(layout + EQUAL * (outcome == "equal"), layout, outcome)
-
-
-def judge(answer: str | None, gold: str, timeout: float) -> Outcome:
-    """Compare the LaTeX of an answer, None where there is no box, with the gold's."""
-    return "no_answer" if answer is None else equivalent(gold, answer, timeout=timeout)
 
 
 def extract_answer(completion: str) -> str | None:

@@ -72,16 +72,34 @@ def data_parallel_size(config: DictConfig) -> int:
 
 def micro_batch_faults(config: DictConfig, plan: StepPlan) -> Iterator[str]:
     """Fixed micro-batches that are not given, or do not divide a rank's rows; the nearest smaller size that works."""
-    for part, prefix, rows in (
-        ("actor", "ppo_", plan.mini_batch_rows),
-        ("rollout", LOG_PROB, plan.rows),
-        ("ref", LOG_PROB, plan.rows),
-    ):
-        options, dynamic = config.actor_rollout_ref[part], f"{prefix}use_dynamic_bsz".removeprefix("ppo_")
+    forwards = [
+        ("actor_rollout_ref.actor", "ppo_", plan.mini_batch_rows),
+        ("actor_rollout_ref.rollout", LOG_PROB, plan.rows),
+        ("actor_rollout_ref.ref", LOG_PROB, plan.rows),
+    ]
+    if config.critic.enable:
+        critic_rows = config.critic.ppo_mini_batch_size * plan.rollout_n
+        forwards += [("critic", "ppo_", critic_rows), ("critic", "forward_", plan.rows)]
+    for part, prefix, rows in forwards:
+        options = OmegaConf.select(config, part)
+        dynamic = f"{LOG_PROB if prefix == LOG_PROB else ''}use_dynamic_bsz"
         key, share = f"{prefix}micro_batch_size_per_gpu", rows // plan.dp_size
         size = options[key]
         if not options[dynamic] and (size is None or share % size):
             yield (
-                f"actor_rollout_ref.{part}.{key}={size} does not divide the {share} rows of a rank; nearest that "
-                f"works: {largest_divisor(share, size or 1)}, or actor_rollout_ref.{part}.{dynamic}=true"
+                f"{part}.{key}={size} does not divide the {share} rows of a rank; nearest that "
+                f"works: {largest_divisor(share, size or 1)}, or {part}.{dynamic}=true"
             )
+
+
+def critic_batch_faults(config: DictConfig, plan: StepPlan) -> Iterator[str]:
+    """A critic's mini-batches that do not make up a step, or do not split over the ranks."""
+    key, questions = "critic.ppo_mini_batch_size", config.data.train_batch_size
+    if not config.critic.enable:
+        return
+    size, nearest = config.critic.ppo_mini_batch_size, config.actor_rollout_ref.actor.ppo_mini_batch_size
+    if questions % size or size * plan.rollout_n % plan.dp_size:
+        yield (
+            f"{key}={size} does not split the {questions} questions of a step over {plan.dp_size} rank(s); set it to "
+            f"the actor's, {nearest}"
+        )

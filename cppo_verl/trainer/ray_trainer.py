@@ -27,7 +27,13 @@ from cppo_verl.trainer.questions import QuestionStream
 from cppo_verl.trainer.rollout_seed import SEED_KEY, request_seeds
 from cppo_verl.trainer.rows import name_completions, name_questions, row_advantages, sampled_rows
 from cppo_verl.trainer.run_folder import RunFolder
-from cppo_verl.trainer.stages import data_metrics, outcome_advantages, timing_metrics, update_settings
+from cppo_verl.trainer.stages import (
+    data_metrics,
+    outcome_advantages,
+    timing_metrics,
+    token_advantages,
+    update_settings,
+)
 
 
 class RayCPPOTrainer(RunFolder, SeparateRayPPOTrainer):
@@ -37,6 +43,9 @@ class RayCPPOTrainer(RunFolder, SeparateRayPPOTrainer):
     `RayPPOTrainer.init_workers` sets up the colocated engines; this takes one from each. What is
     overridden is the order of the step (advantage before the forwards), the size of the mini-batch, and
     which rows the metrics describe. Start-up, validation, checkpoints and logging are verl's.
+
+    With a critic (`algorithm.adv_estimator=gae`) it is PPO, in verl's order: the advantage comes after the critic's
+    values, token by token, and nothing is pruned.
     """
 
     def __init__(self, config, *args, **kwargs):
@@ -58,7 +67,7 @@ class RayCPPOTrainer(RunFolder, SeparateRayPPOTrainer):
             self._shutdown_dump_executor()
 
     def fit_step(self, questions: QuestionStream) -> None:
-        """One step of CPPO (paper Algorithm 1 and §3.3)."""
+        """One step of CPPO (paper Algorithm 1 and §3.3), or with a critic of PPO."""
         if self._is_finished():
             return
         self._begin_step(questions)
@@ -72,7 +81,11 @@ class RayCPPOTrainer(RunFolder, SeparateRayPPOTrainer):
                 batch = self._fit_compute_log_prob(batch)
                 batch = self._correct_rollout_mismatch(batch)
                 batch = self._fit_compute_ref_log_prob(batch)
+                batch = self._fit_compute_critic(batch)
+                batch = self._compute_token_advantage(batch)
+                batch = self._fit_update_critic(batch)
                 batch = self._fit_update_actor(batch)
+        sampled = batch if self.use_critic else sampled  # all of it, with values and advantages
         self.metrics |= data_metrics(sampled, batch, self.metrics.get("actor/grad_norm"))
         self.metrics |= self._timing_metrics(sampled, batch)
         self._fit_save_checkpoint()  # while the rollout engine sleeps and its memory is free
@@ -119,7 +132,8 @@ class RayCPPOTrainer(RunFolder, SeparateRayPPOTrainer):
             batch = self._compute_advantage(batch)
             with marked_timer("prune", self.timing_raw, color="brown"):
                 ids = batch.non_tensor_batch
-                allocator.add(row_advantages(batch), ids["uid"], ids["row_id"])
+                strengths = torch.zeros(len(batch)) if self.use_critic else row_advantages(batch)
+                allocator.add(strengths, ids["uid"], ids["row_id"])
             rounds.append(batch)
         with marked_timer("gen", self.timing_raw, color="red"):
             self.checkpoint_manager.sleep_replicas()
@@ -158,10 +172,20 @@ class RayCPPOTrainer(RunFolder, SeparateRayPPOTrainer):
         return batch.union(unpad_dataproto(completions, padding))
 
     def _compute_advantage(self, batch: DataProto) -> DataProto:
-        """A over all G completions of a question (paper Eq. 2), never renormalised after the pruning."""
+        """A over all G completions of a question (paper Eq. 2), never renormalised after the pruning.
+
+        With a critic only the rewards: there all completions are kept, and no row has an A of its own.
+        """
         with marked_timer("adv", self.timing_raw, color="brown"):
             batch.batch["token_level_scores"] = batch.batch["token_level_rewards"] = self.reward_tensor
-            return outcome_advantages(batch, self.config)
+            return batch if self.use_critic else outcome_advantages(batch, self.config)
+
+    def _compute_token_advantage(self, batch: DataProto) -> DataProto:
+        """A of each token, where a critic has said what it expected."""
+        if not self.use_critic:
+            return batch
+        with marked_timer("adv", self.timing_raw, color="brown"):
+            return token_advantages(batch, self.config)
 
     def _gather(self, sampled: DataProto, allocation: Allocation) -> DataProto:
         """The rows to train on, balanced over the ranks."""
@@ -185,7 +209,7 @@ class RayCPPOTrainer(RunFolder, SeparateRayPPOTrainer):
         """verl's, or places for the old log-probs that the loss does not read (see `first_pass`)."""
         if not self.cppo.skip_old_log_prob:
             return super()._fit_compute_log_prob(batch)
-        batch.batch["old_log_probs"] = torch.full_like(batch.batch["advantages"], torch.nan)
+        batch.batch["old_log_probs"] = torch.full_like(batch.batch["token_level_scores"], torch.nan)
         return batch
 
     def _correct_rollout_mismatch(self, batch: DataProto) -> DataProto:

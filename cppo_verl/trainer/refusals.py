@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -13,6 +14,8 @@ from cppo_verl.words import CHOICES
 LOSS = "actor_rollout_ref.actor.policy_loss.loss_mode"
 OUTCOME_ESTIMATORS = ("grpo", "grpo_vectorized", "rloo")
 """Advantage estimators that give a completion one advantage, from rewards alone."""
+GAE = "gae"
+"""The one that gives each token one, from rewards and a critic's values."""
 ENGINES = {
     **dict.fromkeys(("fsdp", "fsdp2", "fsdp_turbo"), ("dp", "fsdp_config")),
     **{engine: (engine, engine) for engine in ("megatron", "veomni", "torchtitan")},
@@ -33,20 +36,23 @@ def refusals(config: DictConfig) -> list[str]:
 
     faults = [
         (
-            estimator not in OUTCOME_ESTIMATORS,
+            estimator not in (*OUTCOME_ESTIMATORS, GAE),
             f"algorithm.adv_estimator={estimator}: CPPO prunes by an advantage that is known before any forward, "
-            f"from rewards alone; use one of {', '.join(OUTCOME_ESTIMATORS)}",
+            f"from rewards alone; use one of {', '.join(OUTCOME_ESTIMATORS)}, or {GAE} without pruning",
         ),
         (
             on("algorithm.use_kl_in_reward"),
             "algorithm.use_kl_in_reward=true: a reward that needs the reference log-probs is not known before the "
             "pruning; use actor_rollout_ref.actor.use_kl_loss=true",
         ),
-        (on("critic.enable"), "critic.enable=true: CPPO has no critic; its advantage comes from the group"),
+        *(_critic_refusals(config) if estimator == GAE or on("critic.enable") else ()),
         *_v1_refusals(config),
         *(_separate_refusals(config) if is_separate(config) else ()),
         _engine_refusal(config),
-        (on("trainer.critic_warmup"), "trainer.critic_warmup must be 0: there is no critic"),
+        (
+            on("trainer.critic_warmup"),
+            "trainer.critic_warmup must be 0: in steps that update only a critic nothing would wake the rollout engine",
+        ),
         (on("distillation.enabled"), "distillation.enabled=true is not supported"),
         (
             on("actor_rollout_ref.actor.checkpoint.async_save"),
@@ -124,6 +130,39 @@ def _skipping_refusals(config: DictConfig) -> list[tuple[bool, str]]:
     ]
 
 
+def _critic_refusals(config: DictConfig) -> list[tuple[bool, str]]:
+    """Of PPO's critic: whether each is a fault, and the message."""
+    estimator, enabled = config.algorithm.adv_estimator, bool(config.critic.enable)
+    is_ppo, strategy, rate = estimator == GAE and enabled, config.critic.strategy, config.cppo.pruning_rate
+    return [
+        (
+            not is_ppo,
+            f"algorithm.adv_estimator={estimator} with critic.enable={str(enabled).lower()}: for PPO set "
+            f"algorithm.adv_estimator={GAE} and critic.enable=true (recipe/ppo does), else critic.enable=false",
+        ),
+        (
+            is_ppo and rate != 0,
+            f"cppo.pruning_rate={rate} with a critic: its advantages are of tokens, not of completions, and known only "
+            "after its forward over all of them; trained on the kept ones alone it would learn their value, not the "
+            f"policy's. Set cppo.pruning_rate=0, or use {OUTCOME_ESTIMATORS[0]}",
+        ),
+        (
+            is_ppo and config.cppo.zero_variance == "drop",
+            "cppo.zero_variance=drop with a critic: questions are dropped by an advantage that is not known yet; set "
+            "it to keep",
+        ),
+        (
+            is_ppo and bool(config.trainer.use_v1),
+            "trainer.use_v1=true with a critic is not supported: these trainers know the advantage before any forward; "
+            "set trainer.use_v1=false",
+        ),
+        (
+            is_ppo and strategy not in ("fsdp", "fsdp2"),
+            f"critic.strategy={strategy}: a critic was built for fsdp2 and fsdp only; set it to fsdp2",
+        ),
+    ]
+
+
 def _v1_refusals(config: DictConfig) -> list[tuple[bool, str]]:
     """Of verl's V1 trainers: whether each is a fault, and the message."""
     mode, sampler, v1 = config.trainer.v1.trainer_mode, config.trainer.v1.sampler, config.trainer.use_v1
@@ -181,12 +220,13 @@ def _separate_refusals(config: DictConfig) -> list[tuple[bool, str]]:
 
 def resume_refusals(config: DictConfig) -> Iterator[str]:
     """Checkpoints that do not hold, or give back, all that a run goes on with."""
-    for key in ("save_contents", "load_contents"):
-        contents = list(config.actor_rollout_ref.actor.checkpoint[key])
+    models = ["actor_rollout_ref.actor"] + ["critic"] * bool(config.critic.enable)
+    for model, key in product(models, ("save_contents", "load_contents")):
+        contents = list(OmegaConf.select(config, model).checkpoint[key])
         lacks = [part for part in RESUMED if part not in contents]
         if config.trainer.save_freq > 0 and lacks:
             yield (
-                f"actor_rollout_ref.actor.checkpoint.{key}=[{','.join(contents)}] leaves out {', '.join(lacks)} "
+                f"{model}.checkpoint.{key}=[{','.join(contents)}] leaves out {', '.join(lacks)} "
                 "(extra: schedule and random state), which a resume would silently start afresh; set it to "
                 f"[{','.join([*contents, *lacks])}], or save none: trainer.save_freq=-1"
             )

@@ -42,7 +42,7 @@ def sampled_rows(batch: DataProto) -> SampledRows:
     reported = batch.non_tensor_batch
     return SampledRows(
         question=reported["uid"],
-        advantage=row_advantages(batch),
+        advantage=row_advantages(batch) if "advantages" in batch.batch else None,
         reward=batch.batch["token_level_scores"].sum(dim=1),
         prompt_tokens=attention[:, :-width].sum(dim=1),
         response_tokens=attention[:, -width:].sum(dim=1),

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
+from verl.single_controller.ray import RayWorkerGroup
 from verl.trainer.ppo.ray_trainer import RayPPOTrainer
 
 from cppo_verl.preflight import CONFIG_FILE
@@ -55,7 +56,8 @@ def save_initial(trainer: RayPPOTrainer, folder: Path) -> None:
     """
     shutil.rmtree(folder, ignore_errors=True)
     saved_as = folder.with_name(f"{folder.name}.saved")
-    trainer.actor_rollout_wg.save_checkpoint(str(saved_as), None, 0, max_ckpt_to_keep=None)
+    for name, workers in trained(trainer).items():
+        workers.save_checkpoint(str(saved_as / name), None, 0, max_ckpt_to_keep=None)
     saved_as.rename(folder)
 
 
@@ -63,7 +65,14 @@ def hand_over(workers: dict, trainer: RayPPOTrainer, initial: Path) -> None:
     """Give a trainer the workers that `start_workers` returned, as `save_initial` found them."""
     vars(trainer).update(workers)
     trainer.checkpoint_manager.sleep_replicas()
-    trainer.actor_rollout_wg.load_checkpoint(str(initial))
+    for name, model in trained(trainer).items():
+        model.load_checkpoint(str(initial / name))
+
+
+def trained(trainer: RayPPOTrainer) -> dict[str, RayWorkerGroup]:
+    """The worker groups whose models learn, by name."""
+    critic = {"critic": trainer.critic_wg} if trainer.use_critic else {}
+    return {"actor": trainer.actor_rollout_wg, **critic}
 
 
 def main(folders: list[str], runner: type = SequenceRunner) -> None:

@@ -26,6 +26,14 @@ def outcome_advantages(batch: DataProto, config: DictConfig) -> DataProto:
     )
 
 
+def token_advantages(batch: DataProto, config: DictConfig) -> DataProto:
+    """GAE over the tokens of each completion (arXiv 1506.02438, Eq. 16), from rewards and values; verl whitens it."""
+    algorithm = config.algorithm
+    return compute_advantage(
+        batch, adv_estimator=algorithm.adv_estimator, gamma=algorithm.gamma, lam=algorithm.lam, config=algorithm
+    )
+
+
 def update_settings(config: DictConfig, mini_batch_rows: int) -> dict[str, Any]:
     """What verl 0.9.1 tells its workers about an update, with the planned mini-batch.
 
@@ -49,7 +57,7 @@ def update_settings(config: DictConfig, mini_batch_rows: int) -> dict[str, Any]:
 
 def data_metrics(sampled: DataProto, trained: DataProto, gradient_norm: float | None) -> dict[str, float]:
     """verl's curves describe what was sampled, so that GRPO's and CPPO's can be compared."""
-    metrics = compute_data_metrics(sampled, use_critic=False)
+    metrics = compute_data_metrics(sampled, use_critic="values" in sampled.batch)
     return metrics | compute_variance_proxy_metrics(trained, gradient_norm) if len(trained) else metrics
 
 

@@ -6,12 +6,13 @@ import ray
 from omegaconf import DictConfig
 from verl.trainer.main_ppo_v0 import BaseTaskRunner
 from verl.trainer.ppo.ray_trainer import Role
-from verl.trainer.ppo.utils import create_rl_dataset, create_rl_sampler
+from verl.trainer.ppo.utils import create_rl_dataset, create_rl_sampler, need_critic
 from verl.utils.config import omega_conf_to_dataclass
 from verl.utils.dataset.rl_dataset import collate_fn
 from verl.workers.config import HFModelConfig
 
 from cppo_verl.cpu.platform import chosen as on_cpu
+from cppo_verl.trainer.critic import CriticWorker
 from cppo_verl.trainer.first_pass import choose_loss
 from cppo_verl.trainer.ray_trainer import RayCPPOTrainer
 from cppo_verl.trainer.watchdog import run_watched
@@ -33,6 +34,11 @@ class CPPOTaskRunner(BaseTaskRunner):
             self.role_worker_mapping[role] = ray.remote(CPUActorRolloutRefWorker)
         return worker, worker_group
 
+    def add_critic_worker(self, config: DictConfig) -> None:
+        """Map the critic's role to verl's worker with our engine."""
+        super().add_critic_worker(config)
+        self.role_worker_mapping[Role.Critic] = ray.remote(CriticWorker)
+
     def run(self, config: DictConfig) -> None:
         """Build datasets, workers and trainer, and train.
 
@@ -47,6 +53,8 @@ class CPPOTaskRunner(BaseTaskRunner):
         """A run's datasets and trainer; its workers are not started."""
         choose_loss(config)
         _, worker_group = self.add_actor_rollout_worker(config)
+        if need_critic(config):
+            self.add_critic_worker(config)
         self.add_reward_model_resource_pool(config)
         model: HFModelConfig = omega_conf_to_dataclass(config.actor_rollout_ref.model)
         train, val = (

@@ -172,6 +172,7 @@ def test_time_split_adds_up(grouped):
             "old log-prob": 4,
             "ref log-prob": 4,
             "update": 12,
+            "critic": 0,
             "weight sync": 1,
             "other": 1,
         }

@@ -9,6 +9,7 @@ agent loop of `replaying`. Each rank writes one file a call to
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import sys
@@ -23,6 +24,7 @@ import torch
 from omegaconf import DictConfig, open_dict
 from verl.trainer.main_ppo import TaskRunnerV1
 from verl.trainer.ppo.ray_trainer import RayPPOTrainer
+from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1 import get_trainer_cls
 from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY
 from verl.workers.engine_workers import TrainingWorker
@@ -30,6 +32,7 @@ from verl.workers.engine_workers import TrainingWorker
 import cppo_verl.train
 from cppo_verl.config import CPPOConfig
 from cppo_verl.cpu.worker import CPUActorRolloutRefWorker, CPUDetachActorWorker
+from cppo_verl.trainer.critic import CriticWorker
 from cppo_verl.trainer.plan import cycle_from_config, is_separate, plan_from_config
 from cppo_verl.trainer.ray_trainer import RayCPPOTrainer
 from cppo_verl.trainer.sequence import hand_over, save_initial, start_workers
@@ -77,6 +80,29 @@ class RecordingWorker(CPUActorRolloutRefWorker):
     actor_worker_cls = ref_worker_cls = Recorder
 
 
+class RecordingCritic(CriticWorker):
+    """The project's critic, recording its calls; `wraps` keeps what makes a method callable by verl's driver."""
+
+    calls = itertools.count(10_000)
+
+    record = Recorder.record
+
+    @functools.wraps(CriticWorker.infer_batch)
+    def infer_batch(self, data):
+        self.record("values", rows=len(data))
+        return super().infer_batch(data)
+
+    @functools.wraps(CriticWorker.train_mini_batch)
+    def train_mini_batch(self, data):
+        named = list(self.engine.module.named_parameters())
+        before = {name: full(p.detach()).clone() for name, p in named}
+        result = super().train_mini_batch(data)
+        self.record(
+            "critic update", data=plain(data), before=before, after={n: full(p.detach()).clone() for n, p in named}
+        )
+        return result
+
+
 class RecordingDetachWorker(CPUDetachActorWorker):
     actor_worker_cls = ref_worker_cls = Recorder
 
@@ -97,9 +123,13 @@ class InstrumentedRunner(CPPOTaskRunner):
 
     def add_actor_rollout_worker(self, config: DictConfig):
         result = super().add_actor_rollout_worker(config)
-        (role,) = self.role_worker_mapping
+        (role,) = self.role_worker_mapping.keys() - {Role.Critic}
         self.role_worker_mapping[role] = ray.remote(RecordingWorker)
         return result
+
+    def add_critic_worker(self, config: DictConfig) -> None:
+        super().add_critic_worker(config)
+        self.role_worker_mapping[Role.Critic] = ray.remote(RecordingCritic)
 
 
 class ReplanningTrainer(RayCPPOTrainer):

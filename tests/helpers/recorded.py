@@ -25,9 +25,9 @@ def read_metrics(folder: Path) -> dict[int, dict]:
     return {entry["step"]: entry["data"] for entry in entries}
 
 
-def weights(run: Path, step: int) -> dict[str, torch.Tensor]:
-    """A checkpoint's model, each rank's part of it under `rank:name`."""
-    parts = sorted((run / f"global_step_{step}/actor").glob("model_world_size_*_rank_*.pt"))
+def weights(run: Path, step: int, model: str = "actor") -> dict[str, torch.Tensor]:
+    """A checkpoint's model, or its `critic`, each rank's part of it under `rank:name`."""
+    parts = sorted((run / f"global_step_{step}/{model}").glob("model_world_size_*_rank_*.pt"))
     states = [torch.load(part, weights_only=False) for part in parts]
     return {
         f"{rank}:{name}": getattr(tensor, "_local_tensor", tensor)

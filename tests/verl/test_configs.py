@@ -84,9 +84,10 @@ def test_published_settings(config):
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("algorithm.adv_estimator=gae", "adv_estimator=gae: CPPO prunes by an advantage that is known before"),
+        ("algorithm.adv_estimator=gae", "algorithm.adv_estimator=gae with critic.enable=false: for PPO set"),
+        ("algorithm.adv_estimator=remax", "adv_estimator=remax: CPPO prunes by an advantage that is known before"),
         ("algorithm.use_kl_in_reward=true", "use actor_rollout_ref.actor.use_kl_loss=true"),
-        ("critic.enable=true", "CPPO has no critic"),
+        ("critic.enable=true", "algorithm.adv_estimator=grpo with critic.enable=true: for PPO set"),
         ("trainer.use_v1=true trainer.v1.trainer_mode=sync", "is not one of cppo_sync, cppo_colocate_async"),
         (
             "trainer.use_v1=true trainer.v1.sampler.custom_sampler.path=mine.py",
