@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 out=$(realpath -m "${1:-outputs/bench_gpu}")
 device=${DEVICE:-gpu}
 geometry=${GEOMETRY:-qwen2.5-1.5b}
+longest=${LONGEST:-$([ "$geometry" = small ] && echo 128 || echo 1024)}
 gpus=${GPUS:-$([ "$device" = cpu ] && echo 1 || nvidia-smi --list-gpus | wc -l)}
 where=("device=$device" "trainer.n_gpus_per_node=$gpus")
 mkdir -p "$out"
@@ -24,7 +25,7 @@ for method in grpo cppo; do
     bash "recipe/cppo/gsm8k_$method.sh" "${where[@]}" "trainer.default_local_dir=$out/gsm8k_$method" \
         "actor_rollout_ref.model.path=$inputs/model" "data.train_files=$inputs/questions.parquet" \
         "data.val_files=$inputs/questions.parquet" data.val_max_samples=16 data.max_prompt_length=512 \
-        "data.max_response_length=${LONGEST:-1024}" trainer.total_training_steps=3 trainer.test_freq=3 trainer.save_freq=3 \
+        "data.max_response_length=$longest" trainer.total_training_steps=3 trainer.test_freq=3 trainer.save_freq=3 \
         2>&1 | tee "$out/gsm8k_$method.log"
 done
 scripts/python.sh -m cppo_verl.report "$out/gsm8k_grpo" "$out/gsm8k_cppo" --out "$out/report"

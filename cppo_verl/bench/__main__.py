@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
+from datetime import date
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
@@ -60,7 +62,10 @@ def bench(args: argparse.Namespace, console: Console) -> int:
         "steps": args.steps,
         "rounds": args.rounds,
         "overrides": args.overrides,
-        "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU",
+        "date": date.today().isoformat(),
+        "machine": torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"{os.cpu_count()} cores, {platform.machine()}",
         "versions": {name: version(distributions[name][0]) for name in PACKAGES},
         "arms": json.loads(table.to_json(orient="records")),
     }

@@ -6,25 +6,28 @@ Named by a benchmark's config (`cppo_verl.bench.study`): the agent loop as `forc
 from __future__ import annotations
 
 import math
+from collections import Counter
 from statistics import NormalDist
 from typing import Any
-from uuid import uuid4
 
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
 from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
 
 from cppo_verl.trainer.rollout_seed import request_seeds
 
+ASKED: Counter[str] = Counter()
+"""Completions of each question that this process was asked for: verl names a question's samples on V1 only."""
 MEDIAN, SIGMA = 0.2, 0.42
 """Of the log-normal lengths: the median as a share of the longest. Of 1,024 tokens, nine in ten are 100 to 410."""
 
 
 class ForcedLengthLoop(SingleTurnAgentLoop):
-    """verl's loop, in which each completion ends at a length that is drawn for it."""
+    """verl's loop, in which a question's G completions end at lengths that are drawn for them, the same in each run."""
 
     async def run(self, sampling_params: dict[str, Any], **kwargs) -> AgentLoopOutput:
-        name = kwargs.get("row_id") or f"{kwargs.get('uid')}:{kwargs.get('session_id', uuid4().hex)}"
-        length = drawn_length(name, self.response_length)
+        question = str(kwargs["index"])
+        length = drawn_length(f"{question}:{ASKED[question] % self.rollout_config.n}", self.response_length)
+        ASKED[question] += 1
         forced = {"min_tokens": length, "max_tokens": length, "ignore_eos": True}
         return await super().run(sampling_params | forced, **kwargs)
 

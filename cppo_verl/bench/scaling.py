@@ -31,6 +31,7 @@ from cppo_verl.trainer.plan import plan_from_config
 
 POINTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "G = 16, 4 questions": ((), ("0.5", "0.75")),
+    "P = 0.9375": ((), ("0.9375",)),
     "G = 8": (("actor_rollout_ref.rollout.n=8",), ("0.75",)),
     "G = 32": (("actor_rollout_ref.rollout.n=32",), ("0.75",)),
     "8 questions": (("data.train_batch_size=8", "actor_rollout_ref.actor.ppo_mini_batch_size=8"), ("0.75",)),

@@ -98,11 +98,17 @@ def plan_bench(
         *("trainer.val_before_train=false", "trainer.test_freq=-1", "trainer.save_freq=-1"),
         f"trainer.total_training_steps={steps}",
         "trainer.logger=[file]",
+        "cppo.rollout_seed=null",  # verl's own requests have none either
         f"device={'gpu' if torch.cuda.is_available() else 'cpu'}",
         *overrides,
     ]
     study = Study("bench", geometry.about, arms(rates))
     runs = plan_runs(study, range(1, rounds + 1), common, out / "runs")
+    if runs[0].config.trainer.use_v1:
+        raise ConfigError(
+            "the benchmark is of verl's V0 trainer: leave out trainer.use_v1=true; "
+            "`python -m cppo_verl.ablate trainers` compares the generations"
+        )
     batch = runs[0].config.data.train_batch_size
     most = max((as_written(rate) for rate in rates), default=Fraction(0))
     build_model(inputs, geometry.shape, geometry.dtype)

@@ -24,8 +24,9 @@ def measure(runs: Sequence[Run]) -> pd.DataFrame:
     Returns:
         `seconds` a question, the median over all measured steps, and by phase (their mean); `ratio` to our GRPO of the
         same round, the median over the rounds, with the lowest and the highest; the `bound` that GRPO's phases give at
-        this P, and which share of it was `reached`; tokens a second of generation and of each forward; `fill` of its
-        micro-batches; `imbalance`, the tokens of the fullest rank over the mean; `memory` of the fullest rank, GiB.
+        this P, and which share of it was `reached`; tokens a second of generation and of each forward, prompts
+        counted with every completion, and once for all passes of an update; `fill` of its micro-batches;
+        `imbalance`, the tokens of the fullest rank over the mean; `memory` of the fullest rank, GiB.
     """
     arms = list(dict.fromkeys(run.arm for run in runs))
     by_run = {(run.arm, run.seed): _steps(run) for run in runs}

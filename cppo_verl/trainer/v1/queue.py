@@ -23,8 +23,8 @@ class QuestionQueue(ReplayBufferAsync):
     """verl's replay buffer, from which questions are taken as they are finished instead of a batch at a time.
 
     A question is finished when its G completions are scored. One whose sampling failed is deleted and replaced, in
-    every trainer mode, and so is one that is older than `max_off_policy_threshold` steps, unless
-    `max_off_policy_strategy=wait` lets none get older; verl's metrics count them.
+    every trainer mode, and so is one that spans more than `max_off_policy_threshold` steps, its own included, unless
+    `max_off_policy_strategy=wait` lets none get there; verl's metrics count them.
 
     Args:
         config: The run's.
