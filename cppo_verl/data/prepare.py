@@ -45,7 +45,7 @@ def _prepare(recipe: Recipe, args: argparse.Namespace) -> dict[Path, list[dict]]
             f"{stale}: the train file would hold these questions too; delete it, or pass --validation"
         )
     splits = {split: load_split(args.source or source, split) for split, source in recipe.data_sources.items()}
-    checked = check(splits, recipe, _progress)
+    checked = check(splits, recipe, show_progress)
     _report(checked)
     if checked.errors and not args.drop_bad_rows:
         raise _NothingWritten("nothing written; mend these rows or pass --drop-bad-rows")
@@ -97,7 +97,8 @@ def _parse_args(recipe: Recipe, description: str, argv: Sequence[str] | None) ->
     return parser.parse_args(argv)
 
 
-def _progress(results: Iterable, total: int, split: str) -> Iterable:
+def show_progress(results: Iterable, total: int, split: str) -> Iterable:
+    """`results` as they come, with a bar on stderr."""
     return track(results, f"checking {split}", total=total, console=Console(stderr=True))
 
 

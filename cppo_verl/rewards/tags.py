@@ -11,6 +11,11 @@ MAX_CHARS = 2_000
 """A longer answer is not read by any reward."""
 
 
+def layout(reasoning: str, answer: str) -> str:
+    """The completion that `has_format` asks for."""
+    return f"<think>{reasoning}</think>\n<answer>{answer}</answer>"
+
+
 def has_format(completion: str) -> bool:
     """Whether the completion is `<think>…</think>`, one newline, `<answer>…</answer>`, and no more.
 

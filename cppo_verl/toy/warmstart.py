@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedTokenizerBase, Qwen2ForCausalLM
 
+from cppo_verl.rewards.tags import layout
 from cppo_verl.toy.problems import FAMILIAR, UNFAMILIAR, Problem, problems
 from cppo_verl.toy.tokenizer import TURN_END, prompt_ids
 
@@ -51,7 +52,7 @@ class WarmStart:
 
 def completion(reasoning: str, result: int) -> str:
     """The text that the format reward asks for."""
-    return f"<think>{reasoning}</think>\n<answer>{result}</answer>"
+    return layout(reasoning, str(result))
 
 
 def hearsay(phrase: str, settings: WarmStart) -> float:
