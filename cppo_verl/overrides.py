@@ -44,7 +44,7 @@ def hints(argv: Sequence[str], config_dir: Path, config_name: str) -> list[str]:
     return [f"unknown option {key}; did you mean {_nearest(key, known)}?" for key in unknown]
 
 
-GROUPS = ("recipe", "mode", "device")
+GROUPS = ("recipe", "sft", "mode", "device")
 """Config groups that a user chooses from."""
 
 

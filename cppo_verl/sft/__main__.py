@@ -1,0 +1,70 @@
+"""Fine-tune on demonstrations; RUN/model is then what `actor_rollout_ref.model.path` takes.
+
+python -m cppo_verl.sft [--config-dir DIR sft=NAME] [device=cpu] [key=value ...]
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from cppo_verl.checkpoints import LATEST
+from cppo_verl.config import ConfigError
+from cppo_verl.files import InUse, alone_in
+from cppo_verl.overrides import run_main
+from cppo_verl.preflight import CONFIG_FILE, save_config
+from cppo_verl.sft.checks import check, describe
+from cppo_verl.sft.model import MODEL, write_model
+
+
+def run(config: DictConfig) -> None:
+    """Check a config, train on its ranks, and write the model.
+
+    Raises:
+        ConfigError: Something is wrong that can be known before the ranks start; the message lists all of it.
+        InUse: Another run writes into its folder.
+        SystemExit: A rank failed.
+    """
+    OmegaConf.resolve(config)
+    folder = Path(config.trainer.default_local_dir).absolute()
+    config.trainer.default_local_dir = str(folder)
+    check(config)
+    print(describe(config), flush=True)
+    with alone_in(folder):
+        save_config(config)
+        start_ranks(config, folder / CONFIG_FILE)
+        step = (folder / LATEST).read_text().strip()
+        write_model(folder / f"global_step_{step}", folder / MODEL)
+    print(f"Finished. Model of step {step}: {folder / MODEL}", flush=True)
+
+
+def start_ranks(config: DictConfig, file: Path) -> None:
+    """Run `cppo_verl.sft.rank` on every device of this machine, to its end.
+
+    Raises:
+        SystemExit: A rank failed.
+    """
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
+    ranks = f"--nproc-per-node={config.trainer.n_gpus_per_node}"
+    environment = {**os.environ, **{name: str(value) for name, value in config.environment.items()}}
+    command = [*torchrun, ranks, "-m", "cppo_verl.sft.rank", str(file)]
+    if code := subprocess.run(command, env=environment).returncode:
+        sys.exit(f"error: the training ended with exit code {code}; the same command goes on from its last checkpoint")
+
+
+@hydra.main(config_path="conf", config_name="sft", version_base=None)
+def main(config: DictConfig) -> None:
+    """Hydra's entry point."""
+    try:
+        run(config)
+    except (ConfigError, InUse) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    run_main(main, Path(__file__).parent / "conf", "sft")

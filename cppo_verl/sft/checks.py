@@ -1,0 +1,130 @@
+"""What is wrong with a config for supervised fine-tuning, found before the ranks start, all of it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet as pq
+from omegaconf import DictConfig
+
+from cppo_verl.config import ConfigError
+from cppo_verl.model_check import code_fault, model_fault, num_positions, tokenizer_fault, weights_fault
+from cppo_verl.on_disk import paths
+
+
+def check(config: DictConfig) -> None:
+    """Check a config.
+
+    Raises:
+        ConfigError: Everything that was found wrong, a line each.
+    """
+    faults = [*_size_faults(config), *_device_faults(config), *_model_faults(config)]
+    for split in ("train", "val"):
+        faults += _row_faults(config, split)
+    if not faults:
+        faults += _length_faults(config)
+    if faults:
+        raise ConfigError(*faults)
+
+
+def describe(config: DictConfig) -> str:
+    """What the run does, in a line."""
+    rows, batch, epochs = num_rows(config, "train"), config.data.train_batch_size, config.trainer.total_epochs
+    steps = config.trainer.total_training_steps or rows // batch * epochs
+    return (
+        f"SFT: {rows:,} demonstrations, {batch} a step over {config.trainer.n_gpus_per_node} rank(s); {steps:,} steps. "
+        f"Run folder: {config.trainer.default_local_dir}"
+    )
+
+
+def num_rows(config: DictConfig, split: str) -> int:
+    """Demonstrations that a run takes of `train` or `val`."""
+    rows = sum(pq.read_metadata(path).num_rows for path in paths(config.data[f"{split}_files"] or []))
+    limit = config.data[f"{split}_max_samples"]
+    return rows if limit < 0 else min(rows, limit)
+
+
+def _size_faults(config: DictConfig) -> Iterator[str]:
+    batch, ranks = config.data.train_batch_size, config.trainer.n_gpus_per_node
+    if batch % ranks:
+        yield (
+            f"data.train_batch_size={batch} does not split over the {ranks} ranks (trainer.n_gpus_per_node); nearest "
+            f"that works: {max(batch // ranks, 1) * ranks}"
+        )
+    if config.trainer.nnodes != 1:
+        yield f"trainer.nnodes={config.trainer.nnodes}: this entry point starts the ranks of one machine; set it to 1"
+    room, longest = config.data.max_token_len_per_gpu, config.data.max_length
+    if config.data.use_dynamic_bsz and room < longest:
+        yield f"data.max_token_len_per_gpu={room} is less than data.max_length={longest}; set it to {longest} or more"
+
+
+def _device_faults(config: DictConfig) -> Iterator[str]:
+    if config.trainer.device != "cuda":
+        return
+    import torch
+
+    asked, there = config.trainer.n_gpus_per_node, torch.cuda.device_count()
+    if there < asked:
+        yield f"trainer.n_gpus_per_node={asked} but torch sees {there} GPU(s); " + (
+            f"set trainer.n_gpus_per_node={there}" if there else "device=cpu runs without one"
+        )
+
+
+def _model_faults(config: DictConfig) -> Iterator[str]:
+    path, trusted = config.model.path, {"trust_remote_code": config.model.trust_remote_code}
+    asked = (
+        lambda: code_fault(path, **trusted),
+        lambda: model_fault(path, **trusted),
+        lambda: weights_fault(path),
+        lambda: tokenizer_fault(path),
+    )
+    if why := next(filter(None, (ask() for ask in asked)), None):
+        yield f"model.path: {why}"
+
+
+def _row_faults(config: DictConfig, split: str) -> Iterator[str]:
+    """Files that are not there or hold no demonstrations, and fewer rows than a step takes."""
+    key, column = f"data.{split}_files", config.data.messages_key
+    unreadable = False
+    for path in paths(config.data[f"{split}_files"] or []):
+        why = None
+        try:
+            why = None if column in pq.read_schema(path).names else f"{path} has no column {column}"
+        except FileNotFoundError:
+            why = f"{path} is not there"
+        except (pyarrow.ArrowException, OSError) as error:
+            why = f"{path} is not a readable parquet file ({str(error).splitlines()[0]})"
+        if why:
+            unreadable = True
+            yield f"{key}: {why}; {config.data_hint}"
+    if unreadable or (split == "val" and not config.data.val_files):
+        return
+    rows, batch = num_rows(config, split), config.data.train_batch_size
+    if rows < batch:  # verl drops the last, incomplete batch, and would take the mean of no validation loss
+        yield f"{key}: a step takes {batch} demonstrations (data.train_batch_size) but there are {rows}"
+
+
+def _length_faults(config: DictConfig) -> Iterator[str]:
+    """Demonstrations that are too long: verl would stop in the middle of a run, or cut their answers off."""
+    limit, model = config.data.max_length, config.model
+    reads = {"trust_remote_code": model.trust_remote_code}
+    positions = num_positions(model.path, **reads)
+    if positions and limit > positions:
+        yield f"data.max_length={limit} is more than the {positions} positions of {model.path}; set it to {positions}"
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(Path(model.tokenizer_path or model.path).expanduser(), **reads)
+    for path in [*paths(config.data.train_files), *paths(config.data.val_files or [])]:
+        lengths = {}
+        for number, chat in enumerate(pq.read_table(path)[config.data.messages_key].to_pylist(), start=1):
+            text = tokenizer.apply_chat_template(chat, tokenize=False)
+            if len(text.encode()) > limit:  # a token is at least a byte
+                lengths[number] = len(tokenizer(text)["input_ids"])
+        too_long = {number: length for number, length in lengths.items() if length > limit}
+        if too_long:
+            yield (
+                f"{path}: {len(too_long)} demonstration(s) of more than data.max_length={limit} tokens, first in row "
+                f"{min(too_long)}; set data.max_length={max(too_long.values())}, or leave these rows out"
+            )
