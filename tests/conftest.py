@@ -14,7 +14,7 @@ from hypothesis import settings
 settings.register_profile("cppo", deadline=None)
 settings.load_profile("cppo")
 
-SHARED_RUNS = "tests/e2e/test_step.py", "tests/e2e/test_two_ranks.py", "tests/e2e/test_kills.py"
+SHARED_RUNS = tuple(f"tests/e2e/test_{name}.py" for name in ("step", "two_ranks", "kills", "grpo_plus"))
 
 
 @pytest.hookimpl(optionalhook=True)

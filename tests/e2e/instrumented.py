@@ -54,6 +54,10 @@ class Recorder(TrainingWorker):
         path.mkdir(parents=True, exist_ok=True)
         torch.save({"kind": kind, **content}, path / f"{next(self.calls):04d}.pt")
 
+    def reset(self):
+        self.record("load", forward_only=self.engine_config.forward_only)
+        return super().reset()
+
     def infer_batch(self, data):
         self.record("ref" if self.engine_config.forward_only else "old", rows=len(data))
         return super().infer_batch(data)
@@ -216,7 +220,8 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.argv[1:1] = ["--config-dir", str(RECIPES)]
+    if "--config-dir" not in sys.argv:
+        sys.argv[1:1] = ["--config-dir", str(RECIPES)]
     from instrumented import main  # so that Ray's workers import the classes instead of unpickling copies
 
     main()

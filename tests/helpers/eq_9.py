@@ -58,7 +58,13 @@ def assert_steps_follow_eq_9(folder: Path, model: Path, ranks: int, first_step: 
 
 
 def assert_mini_batches_follow_eq_9(
-    batches: list[dict], updates: list[dict], mini_rows: int, model: Path, old_weights: dict | None = None
+    batches: list[dict],
+    updates: list[dict],
+    mini_rows: int,
+    model: Path,
+    old_weights: dict | None = None,
+    beta: float = BETA,
+    clip: tuple[float, float] = (CLIP, CLIP),
 ) -> None:
     """Every gradient of a step is that of Eq. 9 over its mini-batch, at the weights it was taken at.
 
@@ -68,6 +74,8 @@ def assert_mini_batches_follow_eq_9(
         mini_rows: Completions of a mini-batch, over all ranks.
         model: The folder of the reference.
         old_weights: Of the old policy; by default those before the first update.
+        beta: Weight of the KL term.
+        clip: How far below and above 1 the ratio is clipped.
     """
     reference = log_probs_by(AutoModelForCausalLM.from_pretrained(model, dtype=torch.float64))
     old = log_probs_by(network_with(old_weights or updates[0]["weights"], model))
@@ -77,7 +85,7 @@ def assert_mini_batches_follow_eq_9(
         start = number % mini_batches * per_rank
         rows = [row(batch, i) for batch in batches for i in range(start, start + per_rank)]
         network = network_with(update["weights"], model)
-        loss = eq_9(rows, log_probs_by(network), old, reference)
+        loss = eq_9(rows, log_probs_by(network), old, reference, beta, clip)
         loss.backward()
         for name, parameter in network.named_parameters():
             gradient = update["gradients"][name].double()
@@ -93,16 +101,16 @@ def network_with(weights: dict[str, torch.Tensor], model: Path) -> torch.nn.Modu
     return network
 
 
-def eq_9(rows: list[dict], policy, old_policy, reference) -> torch.Tensor:
+def eq_9(rows: list[dict], policy, old_policy, reference, beta: float, clip: tuple[float, float]) -> torch.Tensor:
     """Minus J of the paper's Eq. 9: mean over the kept rows of the mean over their tokens."""
     losses = []
     for completion in rows:
         new, advantage = policy(completion), completion["advantage"]
         ratio = (new - old_policy(completion).detach()).exp()
-        surrogate = torch.minimum(ratio * advantage, ratio.clamp(1 - CLIP, 1 + CLIP) * advantage)
+        surrogate = torch.minimum(ratio * advantage, ratio.clamp(1 - clip[0], 1 + clip[1]) * advantage)
         towards = reference(completion).detach() - new
         kl = (towards.exp() - towards - 1).clamp(max=VERL_KL_LIMIT)
-        losses.append((-surrogate + BETA * kl).mean())
+        losses.append((-surrogate + beta * kl).mean())
     return torch.stack(losses).mean()
 
 
