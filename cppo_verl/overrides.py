@@ -13,6 +13,9 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
+from cppo_verl.config import ConfigError
+from cppo_verl.files import InUse
+
 
 def run_main(main: Callable[[], None], config_dir: Path, config_name: str) -> None:
     """Run a `hydra.main` function; where Hydra refuses the command line, add what may have been meant."""
@@ -23,6 +26,14 @@ def run_main(main: Callable[[], None], config_dir: Path, config_name: str) -> No
             for hint in hints(sys.argv[1:], config_dir, config_name):
                 print(hint, file=sys.stderr)
         raise
+
+
+def run_or_say(run: Callable[[DictConfig], None], config: DictConfig) -> None:
+    """Run; a fault that was found before anything started is said in place of a traceback."""
+    try:
+        run(config)
+    except (ConfigError, InUse) as error:
+        sys.exit(f"error: {error}")
 
 
 def hints(argv: Sequence[str], config_dir: Path, config_name: str) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import os
 import secrets
-import sys
 import uuid
 from pathlib import Path
 
@@ -19,8 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 from cppo_verl import dry_run
 from cppo_verl.config import ConfigError
 from cppo_verl.console import open_console
-from cppo_verl.files import InUse, alone_in
-from cppo_verl.overrides import run_main
+from cppo_verl.files import alone_in
+from cppo_verl.overrides import run_main, run_or_say
 from cppo_verl.preflight import check, describe, remarks_on_data, save_config
 from cppo_verl.sizes import read_model
 from cppo_verl.trainer import sockets
@@ -133,10 +132,7 @@ def set_environment(config: DictConfig) -> None:
 @hydra.main(config_path="conf", config_name="cppo_trainer", version_base=None)
 def main(config: DictConfig) -> None:
     """Hydra's entry point."""
-    try:
-        run(config)
-    except (ConfigError, InUse) as error:
-        sys.exit(f"error: {error}")
+    run_or_say(run, config)
 
 
 if __name__ == "__main__":

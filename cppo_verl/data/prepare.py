@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -23,9 +23,14 @@ def main(recipe: Recipe, description: str, argv: Sequence[str] | None = None) ->
     Bad rows stop the run before anything is written, unless `--drop-bad-rows` leaves them out.
     """
     args = _parse_args(recipe, description, argv)
+    return write_or_say(lambda: _prepare(recipe, args))
+
+
+def write_or_say(make: Callable[[], dict[Path, list[dict]]]) -> int:
+    """Write the files that `make` gives, or say why it gave none; the exit code."""
     try:
-        files = _prepare(recipe, args)
-    except (SourceError, _NothingWritten) as error:
+        files = make()
+    except (SourceError, NothingWritten) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     write_parquet(files)
@@ -34,29 +39,27 @@ def main(recipe: Recipe, description: str, argv: Sequence[str] | None = None) ->
     return 0
 
 
-class _NothingWritten(Exception):
+class NothingWritten(Exception):
     """What must change before the files can be written."""
 
 
 def _prepare(recipe: Recipe, args: argparse.Namespace) -> dict[Path, list[dict]]:
     stale = args.local_dir / "validation.parquet"
     if "train" in recipe.data_sources and not args.validation and stale.exists():
-        raise _NothingWritten(
-            f"{stale}: the train file would hold these questions too; delete it, or pass --validation"
-        )
+        raise NothingWritten(f"{stale}: the train file would hold these questions too; delete it, or pass --validation")
     splits = {split: load_split(args.source or source, split) for split, source in recipe.data_sources.items()}
     checked = check(splits, recipe, show_progress)
     _report(checked)
     if checked.errors and not args.drop_bad_rows:
-        raise _NothingWritten("nothing written; mend these rows or pass --drop-bad-rows")
+        raise NothingWritten("nothing written; mend these rows or pass --drop-bad-rows")
     built = {split: build(split, rows, checked, recipe, style=args.style) for split, rows in splits.items()}
     if empty := [split for split, rows in built.items() if not rows]:
-        raise _NothingWritten(f"nothing written; no good row is left for {' and '.join(empty)}")
+        raise NothingWritten(f"nothing written; no good row is left for {' and '.join(empty)}")
     if args.validation:
         try:
             built["train"], built["validation"] = hold_out(built["train"], args.validation)
         except ValueError as error:
-            raise _NothingWritten(f"nothing written; --validation: {error}") from error
+            raise NothingWritten(f"nothing written; --validation: {error}") from error
     return {args.local_dir / f"{split}.parquet": rows for split, rows in built.items()}
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from cppo_verl.data.check import RowsError, read_rows
-from cppo_verl.data.prepare import show_progress
-from cppo_verl.data.rows import Finding, write_parquet
+from cppo_verl.data.check import read_rows
+from cppo_verl.data.prepare import NothingWritten, show_progress, write_or_say
+from cppo_verl.data.rows import Finding
 from cppo_verl.data.validation import hold_out
 from cppo_verl.rewards import gsm8k, math
 from cppo_verl.rewards.symbolic import WORKERS
@@ -117,15 +117,14 @@ def demonstrate_all(
 def main(description: str, argv: Sequence[str] | None = None) -> int:
     """Write `train.parquet`, and `validation.parquet` if asked; returns the exit code, 1 if nothing was written."""
     args = _parse_args(description, argv)
-    try:
-        files = _demonstrations(args)
-    except (RowsError, ValueError) as error:
-        print(f"error: nothing written; {error}", file=sys.stderr)
-        return 1
-    write_parquet(files)
-    for path, rows in files.items():
-        print(f"{path}: {len(rows):,} demonstrations")
-    return 0
+
+    def make() -> dict[Path, list[dict]]:
+        try:
+            return _demonstrations(args)
+        except ValueError as error:  # of a file, of its rows, or of the number held out
+            raise NothingWritten(f"nothing written; {error}") from error
+
+    return write_or_say(make)
 
 
 def _demonstrations(args: argparse.Namespace) -> dict[Path, list[dict]]:

@@ -14,9 +14,8 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from cppo_verl.checkpoints import LATEST
-from cppo_verl.config import ConfigError
-from cppo_verl.files import InUse, alone_in
-from cppo_verl.overrides import run_main
+from cppo_verl.files import alone_in
+from cppo_verl.overrides import run_main, run_or_say
 from cppo_verl.preflight import CONFIG_FILE, save_config
 from cppo_verl.sft.checks import check, describe
 from cppo_verl.sft.model import MODEL, write_model
@@ -60,10 +59,7 @@ def start_ranks(config: DictConfig, file: Path) -> None:
 @hydra.main(config_path="conf", config_name="sft", version_base=None)
 def main(config: DictConfig) -> None:
     """Hydra's entry point."""
-    try:
-        run(config)
-    except (ConfigError, InUse) as error:
-        sys.exit(f"error: {error}")
+    run_or_say(run, config)
 
 
 if __name__ == "__main__":
