@@ -98,3 +98,7 @@ def test_the_evaluation_is_of_the_four_benchmarks(repo):
     assert names == ["gsm8k", "math500", "amc23", "olympiadbench"]
     assert [benchmarks.find(name).name for name in names] == names
     assert model == "model=Qwen/Qwen2.5-Math-1.5B"
+
+
+def test_the_warm_start_is_that_of_the_recipe(repo):
+    assert script(repo, "sft") == ["cppo_verl.sft", "--config-dir", "recipe/grpo_plus/config", "sft=grpo_plus"]
