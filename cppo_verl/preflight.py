@@ -18,8 +18,8 @@ from cppo_verl.data.check import read_rows, remarks
 from cppo_verl.lengths import DEVICES, ENGINE_DEVICES, LENGTHS, length_faults, position_faults
 from cppo_verl.limits import block_faults, value_faults
 from cppo_verl.planning import StepPlan
+from cppo_verl.trainer.critic_checks import critic_batch_faults
 from cppo_verl.trainer.plan import (
-    critic_batch_faults,
     cycle_from_config,
     engine_devices,
     is_separate,

@@ -90,16 +90,3 @@ def micro_batch_faults(config: DictConfig, plan: StepPlan) -> Iterator[str]:
                 f"{part}.{key}={size} does not divide the {share} rows of a rank; nearest that "
                 f"works: {largest_divisor(share, size or 1)}, or {part}.{dynamic}=true"
             )
-
-
-def critic_batch_faults(config: DictConfig, plan: StepPlan) -> Iterator[str]:
-    """A critic's mini-batches that do not make up a step, or do not split over the ranks."""
-    key, questions = "critic.ppo_mini_batch_size", config.data.train_batch_size
-    if not config.critic.enable:
-        return
-    size, nearest = config.critic.ppo_mini_batch_size, config.actor_rollout_ref.actor.ppo_mini_batch_size
-    if questions % size or size * plan.rollout_n % plan.dp_size:
-        yield (
-            f"{key}={size} does not split the {questions} questions of a step over {plan.dp_size} rank(s); set it to "
-            f"the actor's, {nearest}"
-        )

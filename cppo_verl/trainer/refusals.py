@@ -8,14 +8,13 @@ from itertools import product
 from omegaconf import DictConfig, OmegaConf
 
 from cppo_verl.trainer import sockets
+from cppo_verl.trainer.critic_checks import GAE, critic_refusals
 from cppo_verl.trainer.plan import SEPARATE, is_separate
 from cppo_verl.words import CHOICES
 
 LOSS = "actor_rollout_ref.actor.policy_loss.loss_mode"
 OUTCOME_ESTIMATORS = ("grpo", "grpo_vectorized", "rloo")
 """Advantage estimators that give a completion one advantage, from rewards alone."""
-GAE = "gae"
-"""The one that gives each token one, from rewards and a critic's values."""
 ENGINES = {
     **dict.fromkeys(("fsdp", "fsdp2", "fsdp_turbo"), ("dp", "fsdp_config")),
     **{engine: (engine, engine) for engine in ("megatron", "veomni", "torchtitan")},
@@ -45,7 +44,7 @@ def refusals(config: DictConfig) -> list[str]:
             "algorithm.use_kl_in_reward=true: a reward that needs the reference log-probs is not known before the "
             "pruning; use actor_rollout_ref.actor.use_kl_loss=true",
         ),
-        *(_critic_refusals(config) if estimator == GAE or on("critic.enable") else ()),
+        *(critic_refusals(config) if estimator == GAE or on("critic.enable") else ()),
         *_v1_refusals(config),
         *(_separate_refusals(config) if is_separate(config) else ()),
         _engine_refusal(config),
@@ -126,39 +125,6 @@ def _skipping_refusals(config: DictConfig) -> list[tuple[bool, str]]:
             OmegaConf.select(actor, "router_replay.mode", default="disabled") == "R2",
             "cppo.skip_old_log_prob=true leaves out the forward in which actor_rollout_ref.actor.router_replay.mode=R2 "
             "notes the routes; give one of them",
-        ),
-    ]
-
-
-def _critic_refusals(config: DictConfig) -> list[tuple[bool, str]]:
-    """Of PPO's critic: whether each is a fault, and the message."""
-    estimator, enabled = config.algorithm.adv_estimator, bool(config.critic.enable)
-    is_ppo, strategy, rate = estimator == GAE and enabled, config.critic.strategy, config.cppo.pruning_rate
-    return [
-        (
-            not is_ppo,
-            f"algorithm.adv_estimator={estimator} with critic.enable={str(enabled).lower()}: for PPO set "
-            f"algorithm.adv_estimator={GAE} and critic.enable=true (recipe/ppo does), else critic.enable=false",
-        ),
-        (
-            is_ppo and rate != 0,
-            f"cppo.pruning_rate={rate} with a critic: its advantages are of tokens, not of completions, and known only "
-            "after its forward over all of them; trained on the kept ones alone it would learn their value, not the "
-            f"policy's. Set cppo.pruning_rate=0, or use {OUTCOME_ESTIMATORS[0]}",
-        ),
-        (
-            is_ppo and config.cppo.zero_variance == "drop",
-            "cppo.zero_variance=drop with a critic: questions are dropped by an advantage that is not known yet; set "
-            "it to keep",
-        ),
-        (
-            is_ppo and bool(config.trainer.use_v1),
-            "trainer.use_v1=true with a critic is not supported: these trainers know the advantage before any forward; "
-            "set trainer.use_v1=false",
-        ),
-        (
-            is_ppo and strategy not in ("fsdp", "fsdp2"),
-            f"critic.strategy={strategy}: a critic was built for fsdp2 and fsdp only; set it to fsdp2",
         ),
     ]
 

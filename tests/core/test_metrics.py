@@ -116,3 +116,10 @@ def test_the_sampled_mean_is_that_of_kept_and_pruned():
     for name in ("reward", "accuracy", "response_length", "abs_advantage"):
         parts = share * found[f"cppo/kept/{name}"] + (1 - share) * found[f"cppo/pruned/{name}"]
         assert found[f"cppo/sampled/{name}"] == pytest.approx(parts)
+
+
+def test_without_advantages_of_completions_nothing_is_said_of_them():
+    """As with a critic, which gives one to each token."""
+    full, found = metrics(), metrics(replace(SAMPLED, advantage=None))
+    left_out = {key for key in full if "advantage" in key} | {"cppo/zero_variance_questions"}
+    assert found == {key: value for key, value in full.items() if key not in left_out}

@@ -40,7 +40,9 @@ def test_ppo_is_verls_and_the_critic_learns(train, repo):
     calls = read_calls(run.folder / "calls/rank_0")
     assert not of_kind(calls, "ref"), "no reference where there is no KL"
     assert [call["rows"] for call in of_kind(calls, "values")] == [BATCH] * 4, "once a step, of all completions"
-    for update in of_kind(calls, "critic update"):
+    updates = of_kind(calls, "critic update")
+    assert len(updates) == 4, "one call a step, for all its mini-batches"
+    for update in updates:
         assert_advantages_are_gae(update["data"])
         assert "score.weight" in {name.split("module.")[-1] for name in different(update["before"], update["after"])}
     steps = read_metrics(run.folder)

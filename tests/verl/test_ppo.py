@@ -19,7 +19,8 @@ from cppo_verl.preflight import check, describe
 from cppo_verl.rewards.own import function_fault
 from cppo_verl.sizes import Model, checkpoint_bytes, estimate_memory
 from cppo_verl.trainer.critic import ValueEngine
-from cppo_verl.trainer.plan import critic_batch_faults, micro_batch_faults, plan_from_config
+from cppo_verl.trainer.critic_checks import critic_batch_faults
+from cppo_verl.trainer.plan import micro_batch_faults, plan_from_config
 from cppo_verl.trainer.refusals import refusals, resume_refusals
 
 ACTOR, ROLLOUT, MODEL = (f"actor_rollout_ref.{part}" for part in ("actor", "rollout", "model"))
@@ -230,3 +231,18 @@ def test_the_value_model_is_the_policys_with_a_head_of_one(tmp_path, one_rank):
     assert tuple(head.shape) == (1, 32) and torch.equal(head, built[1].score.weight)
     assert all(torch.equal(body[name], weight) for name, weight in policy.model.state_dict().items())
     assert built[0].config._attn_implementation == "sdpa"
+
+
+def test_the_picture_of_the_batch_sizes_is_the_recipes(config, repo):
+    recipe = config("recipe=ppo_gsm8k")
+    plan, micro = plan_from_config(recipe), recipe.actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu
+    picture = (repo / "docs/batch_sizes.md").read_text()
+    for says in (
+        f"{plan.questions} questions ",
+        f"rows trained a step                   {plan.rows} ",
+        f"{plan.mini_batches} of {plan.mini_batch_rows} rows",
+        f"rows of a mini-batch on a GPU         {plan.mini_batch_rows // plan.dp_size}\n",
+        f"{plan.mini_batch_rows // micro} of {micro} rows",
+        f"the sum of the {plan.mini_batch_rows // micro} gradients",
+    ):
+        assert says in picture
