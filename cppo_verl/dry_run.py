@@ -6,9 +6,10 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from cppo_verl.config import CPPOConfig
+from cppo_verl.memory import GIB, Model
 from cppo_verl.planning import StepPlan
 from cppo_verl.preflight import num_train_rows, planned_steps
-from cppo_verl.sizes import GIB, Model, checkpoint_bytes, checkpoints_at_most, estimate_memory
+from cppo_verl.sizes import checkpoint_bytes, checkpoints_at_most, estimate_memory
 
 
 def plan_table(config: DictConfig, plan: StepPlan, model: Model) -> Table:
@@ -30,7 +31,7 @@ def plan_table(config: DictConfig, plan: StepPlan, model: Model) -> Table:
         "memory of an update, a device": " + ".join(
             f"{name} {_gib(size)}" for name, size in vars(memory).items() if size
         )
-        + f" = about {_gib(memory.total)} GiB, the rollout engine asleep",
+        + f", not all at a time: about {_gib(memory.total)} GiB, the rollout engine asleep",
         "run folder": config.trainer.default_local_dir,
     }
     if config.trainer.device == "cuda":

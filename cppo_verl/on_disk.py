@@ -15,9 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 from cppo_verl.checkpoints import Checkpoints, fault, step_of
 from cppo_verl.config import ConfigError
 from cppo_verl.data.check import MissingFile, RowsError, overlong, read_rows
+from cppo_verl.memory import GIB
 from cppo_verl.model_check import code_fault, model_fault, tokenizer_fault, weights_fault
 from cppo_verl.rewards.own import function_fault
-from cppo_verl.sizes import GIB, bytes_of_checkpoints, checkpoint_bytes, checkpoints_at_most, read_model
+from cppo_verl.sizes import bytes_of_checkpoints, checkpoint_bytes, checkpoints_at_most, read_model
 
 SPLITS = "train", "val"
 

@@ -2,72 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from cppo_verl.config import ConfigError
+from cppo_verl.memory import FLOAT, Memory, Model, Training, update_memory
 from cppo_verl.model_check import read_config
-
-GIB = 2**30
-
-
-@dataclass(frozen=True)
-class Model:
-    """What the estimate needs to know of a model."""
-
-    parameters: int
-    layers: int
-    hidden: int
-    vocabulary: int
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Bytes on one device while the policy is updated, without fragmentation."""
-
-    policy: int
-    """float32 weights and gradients and Adam's two moments, sharded by FSDP."""
-    critic: int
-    """The same of the critic, if there is one: of the policy's size, but for its head."""
-    reference: int
-    """float32 weights, sharded; 0 where they are offloaded or there is no KL loss."""
-    logits: int
-    """Of one micro-batch, float32, and their gradient."""
-    activations: int
-    """Of one micro-batch with gradient checkpointing: the input of each layer, in bfloat16."""
-
-    @property
-    def total(self) -> int:
-        """All of it."""
-        return self.policy + self.critic + self.reference + self.logits + self.activations
 
 
 def estimate_memory(config: DictConfig, model: Model) -> Memory:
-    """Estimate what an update takes on one device (FSDP2 over all devices)."""
-    parts = config.actor_rollout_ref
+    """Estimate what an update of the policy takes on one device (FSDP2 over all devices)."""
+    parts, on_cpu = config.actor_rollout_ref, config.trainer.device == "cpu"
     actor, ranks = parts.actor, config.trainer.n_gpus_per_node * config.trainer.nnodes
     longest = config.data.max_prompt_length + config.data.max_response_length
-    tokens = actor.ppo_max_token_len_per_gpu if actor.use_dynamic_bsz else longest * actor.ppo_micro_batch_size_per_gpu
-    policy, critic = _bytes_each(actor.get("fsdp_config")), _bytes_each(config.critic.get("fsdp"))
-    # Another engine than FSDP has its options elsewhere.
-    has_reference = actor.use_kl_loss and not parts.model.lora_rank
-    has_reference = has_reference and not OmegaConf.select(parts.ref, "fsdp_config.param_offload")
-    return Memory(
-        policy=policy * model.parameters // ranks,
-        critic=critic * model.parameters // ranks if config.critic.enable else 0,
-        reference=4 * model.parameters // ranks if has_reference else 0,
-        logits=2 * 4 * tokens * model.vocabulary,
-        activations=2 * tokens * model.layers * model.hidden,
+    fixed = not actor.use_dynamic_bsz
+    training = Training(
+        ranks=ranks,
+        tokens=longest * actor.ppo_micro_batch_size_per_gpu if fixed else actor.ppo_max_token_len_per_gpu,
+        longest=longest,
+        # Another engine than FSDP has its options elsewhere.
+        half=OmegaConf.select(actor, "fsdp_config.dtype") != "float32",
+        packed=parts.model.use_remove_padding,
+        checkpointing=parts.model.enable_gradient_checkpointing,
+        offload_policy=bool(OmegaConf.select(actor, "fsdp_config.offload_policy")) and not on_cpu,
+        foreach=not on_cpu,
+        sequence_shards=OmegaConf.select(actor, "ulysses_sequence_parallel_size") or 1,
+        lora_rank=parts.model.lora_rank,
+        reference=actor.use_kl_loss and not parts.model.lora_rank and on_cpu,
     )
+    return replace(update_memory(model, training), critic=_critic_beside(config) * model.parameters // ranks)
 
 
-def _bytes_each(engine: DictConfig | None) -> int:
-    """Bytes a parameter takes where it is trained: weight and gradient, and Adam's two moments."""
-    offloaded = [engine is not None and engine.get(f"{part}_offload") for part in ("param", "optimizer")]
-    return (0 if offloaded[0] else 4 + 4) + (0 if offloaded[1] else 8)
+def _critic_beside(config: DictConfig) -> int:
+    """Bytes a parameter of a critic on the device while the policy is updated: weights, and Adam's two moments."""
+    engine = config.critic.get("fsdp") or {}
+    parts = {"param": FLOAT, "optimizer": 2 * FLOAT}
+    stay = config.critic.enable and not engine.get("offload_policy")
+    return sum(size for part, size in parts.items() if stay and not engine.get(f"{part}_offload"))
 
 
 @cache
@@ -78,21 +53,36 @@ def read_model(path: str, *, trust_remote_code: bool = False) -> Model:
         ConfigError: Its config makes no model.
         ValueError: It is of a kind that transformers cannot lay out without its weights.
     """
-    import torch
-    from transformers import AutoModelForCausalLM
-
     config = read_config(path, trust_remote_code=trust_remote_code)
     try:
-        with torch.device("meta"):
-            network = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+        return model_of(config, trust_remote_code=trust_remote_code)
     except ValueError:
         raise
     except Exception as error:  # a broken config leads transformers to errors of any kind
         raise ConfigError(
             f"actor_rollout_ref.model.path: the config of {path} makes no model: {type(error).__name__}: {error}"
         ) from error
+
+
+def model_of(config: Any, *, trust_remote_code: bool = False) -> Model:
+    """Sizes of the model that a config of transformers makes; it is laid out without memory."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        network = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
     text = config.get_text_config()
-    return Model(network.num_parameters(), text.num_hidden_layers, text.hidden_size, text.vocab_size)
+    return Model(
+        parameters=network.num_parameters(),
+        layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        vocabulary=text.vocab_size,
+        intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
+        heads=text.num_attention_heads,
+        kv_heads=getattr(text, "num_key_value_heads", None) or text.num_attention_heads,
+        head_size=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
+        tied=bool(text.tie_word_embeddings),
+    )
 
 
 def checkpoint_bytes(config: DictConfig, model: Model) -> int:

@@ -112,7 +112,7 @@ def shown(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame
 
 def _parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--geometry", help="small, qwen2.5-1.5b or qwen2.5-7b (default: by whether there is a GPU)")
+    parser.add_argument("--geometry", help="small, qwen2.5-0.5b, -1.5b or -7b (default: by whether there is a GPU)")
     parser.add_argument("--rates", nargs="*", default=list(RATES), metavar="P", help="pruning rates")
     parser.add_argument("--rounds", type=int, default=3, help="runs an arm, the arms in turn")
     parser.add_argument("--steps", type=int, default=4, help="steps a run; the first is not measured")

@@ -15,6 +15,7 @@ from cppo_verl.config import ConfigError, as_written
 from cppo_verl.studies import Run, Study, plan_runs
 
 HERE = Path(__file__).parent
+GEOMETRIES = HERE / "conf"
 VERLS_OWN, GRPO = "verl's GRPO", "GRPO"
 OWN = {
     "cppo.pruning_rate": "give --rates",
@@ -50,7 +51,7 @@ def find_geometry(name: str) -> Geometry:
     Raises:
         ConfigError: There is none of this name.
     """
-    path = HERE / "conf" / f"{name}.yaml"
+    path = GEOMETRIES / f"{name}.yaml"
     if not path.is_file():
         names = ", ".join(sorted(shipped.stem for shipped in path.parent.glob("*.yaml")))
         raise ConfigError(f"no geometry {name!r}; there are {names}")

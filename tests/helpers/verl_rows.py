@@ -8,6 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from cppo_verl.memory import Model
+
+TINY = Model(
+    parameters=10**6, layers=2, hidden=64, vocabulary=100, intermediate=96, heads=4, kv_heads=2, head_size=16, tied=True
+)
+"""A model's sizes, but for the parameters those of `write_model`."""
+
 
 def write_rows(path: Path, questions: Sequence[str], split: str = "train", **changed: Sequence) -> Path:
     """A row a question, with a gold; `changed` replaces whole columns (None leaves one out)."""

@@ -44,7 +44,9 @@ def test_a_model_and_its_questions(tmp_path):
 
 
 def test_an_unknown_geometry_is_named():
-    with pytest.raises(ConfigError, match=r"no geometry 'large'; there are qwen2.5-1.5b, qwen2.5-7b, small"):
+    with pytest.raises(
+        ConfigError, match=r"no geometry 'large'; there are qwen2.5-0.5b, qwen2.5-1.5b, qwen2.5-7b, small"
+    ):
         study.find_geometry("large")
 
 

@@ -13,14 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
-from verl_rows import write_model, write_rows
+from verl_rows import TINY, write_model, write_rows
 
 from cppo_verl.config import ConfigError
 from cppo_verl.dry_run import plan_table
 from cppo_verl.limits import KINDS, LIMITS
 from cppo_verl.planning import StepPlan
 from cppo_verl.preflight import check, describe, remarks_on_data
-from cppo_verl.sizes import Model
 from cppo_verl.words import CHOICES
 
 CASES = int(os.environ.get("CPPO_FUZZ_CASES", "150"))
@@ -91,7 +90,7 @@ def test_any_options_are_planned_or_refused(ready):
         found["planned"] += 1
         assert_consistent(config, plan)
         assert describe(config, plan) and len(remarks_on_data(config)) == 1, "the same file twice"
-        assert plan_table(config, plan, Model(10**6, 2, 64, 100)).row_count > 5
+        assert plan_table(config, plan, TINY).row_count > 5
 
     draw()
     print(f"\n{found.total():,} drawn: {found['planned']:,} planned, {found['refused']:,} refused")

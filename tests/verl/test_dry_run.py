@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
-from verl_rows import write_model, write_rows
+from verl_rows import TINY, write_model, write_rows
 
 from cppo_verl.config import ConfigError
+from cppo_verl.fit_hardware import find_model
+from cppo_verl.memory import GIB
 from cppo_verl.preflight import check
-from cppo_verl.sizes import GIB, Model, checkpoint_bytes, estimate_memory, read_model
+from cppo_verl.sizes import checkpoint_bytes, estimate_memory, read_model
 from cppo_verl.train import run
 
-QWEN = Model(parameters=1_543_714_304, layers=28, hidden=1536, vocabulary=151_936)
+QWEN = find_model("qwen2.5-1.5b")
 """Qwen2.5-1.5B-Instruct."""
 
 
@@ -45,22 +48,31 @@ def test_sizes_of_a_model_come_from_its_config(model):
     found = read_model(str(model))
     attention = 64 * 64 + 64 + 2 * (64 * 32 + 32) + 64 * 64
     layer = attention + 3 * 64 * 96 + 2 * 64
-    assert found == Model(parameters=100 * 64 + 2 * layer + 64, layers=2, hidden=64, vocabulary=100)
+    assert found == replace(TINY, parameters=100 * 64 + 2 * layer + 64)
+    assert found.layer == layer + 32, "the last norm is shared out"
 
 
 def test_memory_of_the_published_run_by_hand(config):
     """2 GPUs, micro-batches of 4,096 tokens."""
     memory = estimate_memory(config("recipe=gsm8k"), QWEN)
-    assert memory.policy == 16 * QWEN.parameters // 2
-    assert memory.reference == 4 * QWEN.parameters // 2
-    assert memory.logits == 2 * 4 * 4096 * 151_936
-    assert 19 < memory.total / GIB < 21
-    offloaded = (
-        "actor_rollout_ref.actor.fsdp_config.param_offload=true",
-        "actor_rollout_ref.actor.fsdp_config.optimizer_offload=true",
-        "actor_rollout_ref.ref.fsdp_config.param_offload=true",
-    )
-    assert estimate_memory(config("recipe=gsm8k", *offloaded), QWEN).policy == 0
+    assert (memory.weights, memory.gradients, memory.optimizer) == tuple(n * QWEN.parameters // 2 for n in (4, 4, 8))
+    assert memory.reference == 0, "verl keeps it on the CPU"
+    assert memory.logits == 2 * 2 * 4096 * 151_936
+    assert 15 < memory.total / GIB < 17
+    offload = ("param_offload=true", "optimizer_offload=true")
+    offloaded = [f"actor_rollout_ref.actor.fsdp_config.{option}" for option in offload]
+    assert estimate_memory(config("recipe=gsm8k", *offloaded), QWEN) == memory, "all of it comes back for an update"
+    always = estimate_memory(config("recipe=gsm8k", "actor_rollout_ref.actor.fsdp_config.offload_policy=true"), QWEN)
+    assert (always.resident, always.gradients, always.total) == (0, 0, memory.total - 16 * QWEN.parameters // 2)
+
+
+def test_memory_of_adapters_and_of_the_cpu(config):
+    lora = estimate_memory(config("recipe=gsm8k", "actor_rollout_ref.model.lora_rank=8"), QWEN)
+    linear = 2 * (1536 + 1536) + 2 * (1536 + 256) + 3 * (1536 + 8960)
+    assert lora.gradients == 4 * 28 * 8 * linear // 2
+    on_cpu = estimate_memory(config("recipe=gsm8k", "device=cpu"), QWEN)
+    assert on_cpu.reference == 4 * QWEN.parameters
+    assert (on_cpu.logits, on_cpu.step) == (5 * 4 * 4096 * 151_936, 0)
 
 
 def test_a_checkpoint_of_the_published_run_by_hand(config):

@@ -14,10 +14,11 @@ from verl.workers.engine import EngineRegistry
 from verl_rows import write_rows
 
 from cppo_verl.config import ConfigError
+from cppo_verl.fit_hardware import find_model
 from cppo_verl.lengths import length_faults
 from cppo_verl.preflight import check, describe
 from cppo_verl.rewards.own import function_fault
-from cppo_verl.sizes import Model, checkpoint_bytes, estimate_memory
+from cppo_verl.sizes import checkpoint_bytes, estimate_memory
 from cppo_verl.trainer.critic import ValueEngine
 from cppo_verl.trainer.critic_checks import critic_batch_faults
 from cppo_verl.trainer.plan import micro_batch_faults, plan_from_config
@@ -102,7 +103,7 @@ def one_rank(tmp_path_factory):
     torch.distributed.destroy_process_group()
 
 
-QWEN = Model(parameters=494_032_768, layers=24, hidden=896, vocabulary=151_936)
+QWEN = find_model("qwen2.5-0.5b")
 """Qwen2.5-0.5B-Instruct."""
 
 
@@ -197,7 +198,7 @@ def test_what_a_step_does_is_said(config, tmp_path):
 def test_memory_and_checkpoints_hold_the_critic(config):
     ppo, grpo = config("recipe=ppo_gsm8k"), config("recipe=gsm8k", "trainer.n_gpus_per_node=1")
     memory = estimate_memory(ppo, QWEN)
-    assert (memory.critic, memory.policy, memory.reference) == (16 * QWEN.parameters, 16 * QWEN.parameters, 0)
+    assert (memory.critic, memory.weights, memory.reference) == (12 * QWEN.parameters, 4 * QWEN.parameters, 0)
     assert estimate_memory(grpo, QWEN).critic == 0
     assert checkpoint_bytes(ppo, QWEN) == 2 * checkpoint_bytes(grpo, QWEN)
 
