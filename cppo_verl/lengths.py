@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Iterator
 
 from omegaconf import DictConfig, OmegaConf
 
-from cppo_verl.model_check import num_positions
+from cppo_verl.model_check import num_heads, num_positions
 from cppo_verl.planning import largest_divisor
 from cppo_verl.trainer.plan import engine_devices
 
@@ -64,6 +65,19 @@ def position_faults(config: DictConfig) -> Iterator[str]:
                 else "lower both"
             )
         )
+
+
+def head_faults(config: DictConfig) -> Iterator[str]:
+    """Shards of a rollout engine, or of a sequence, that the model's attention heads do not split over."""
+    model = config.actor_rollout_ref.model
+    heads = num_heads(model.path, trust_remote_code=model.trust_remote_code)
+    for key in (TENSOR_SHARDS, SHARDS):
+        shards = OmegaConf.select(config, key) or 1  # another engine than FSDP's has none of a sequence
+        if heads and heads % shards:
+            yield (
+                f"{key}={shards} does not divide the {heads} attention heads of the model; nearest that works: "
+                f"{largest_divisor(math.gcd(heads, engine_devices(config)), shards)}"
+            )
 
 
 def _budget_faults(config: DictConfig, budget: str) -> Iterator[str]:

@@ -75,6 +75,15 @@ def num_positions(path: str, *, trust_remote_code: bool = False) -> int | None:
     return None if rope.get("factor") else getattr(text, "max_position_embeddings", None)
 
 
+def num_heads(path: str, *, trust_remote_code: bool = False) -> int | None:
+    """Attention heads of a model; None where its config does not say."""
+    try:
+        text = read_config(path, trust_remote_code=trust_remote_code).get_text_config()
+    except ValueError:
+        return None
+    return getattr(text, "num_attention_heads", None)
+
+
 def read_config(path: str, *, trust_remote_code: bool = False) -> Any:
     """transformers' config of a folder or hub id.
 

@@ -15,7 +15,16 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 from cppo_verl import on_disk
 from cppo_verl.config import ConfigError, CPPOConfig
 from cppo_verl.data.check import read_rows, remarks
-from cppo_verl.lengths import DEVICES, ENGINE_DEVICES, LENGTHS, length_faults, position_faults
+from cppo_verl.lengths import (
+    DEVICES,
+    ENGINE_DEVICES,
+    LENGTHS,
+    SHARDS,
+    TENSOR_SHARDS,
+    head_faults,
+    length_faults,
+    position_faults,
+)
 from cppo_verl.limits import block_faults, value_faults
 from cppo_verl.planning import StepPlan
 from cppo_verl.trainer.critic_checks import critic_batch_faults
@@ -46,6 +55,8 @@ PLANNED = (
 """What a plan is made of, besides the devices."""
 ROLLOUT_PACKAGES = {"vllm": "vllm", "sglang": "sglang", "trtllm": "tensorrt_llm"}
 """`actor_rollout_ref.rollout.name` to the package that it takes."""
+TRAINING_PACKAGES = {"megatron": "megatron"}
+"""`actor_rollout_ref.actor.strategy` to the package that it takes beside those that verl itself needs."""
 SYNC = "trainer.v1.separate_async.parameter_sync_step"
 Faults = Iterable[str]
 
@@ -94,6 +105,7 @@ def _checks(wrong: Container[str]) -> dict[str, tuple]:
         ),
         "the lengths": (partial(length_faults, wrong=wrong),),
         "the positions of the model": (position_faults, *LENGTHS, *MODEL),
+        "the heads of the model": (head_faults, SHARDS, TENSOR_SHARDS, *DEVICES, *ENGINE_DEVICES, *MODEL),
         "the plan of a step": (_plan_faults, *DEVICES, *PLANNED, SYNC),
         "what CPPO refuses": (refusals, "actor_rollout_ref.model.external_lib", *ENGINE_DEVICES, SYNC),
         "what a resume needs": (resume_refusals, "trainer.save_freq", *CONTENTS),
@@ -201,6 +213,13 @@ def _engine_faults(config: DictConfig) -> Iterator[str]:
         yield (
             f"actor_rollout_ref.rollout.name={name}, but {package} is not installed; "
             f"{f'there is {there[0]}' if there else 'nor is another engine'}"
+        )
+    strategy = config.actor_rollout_ref.actor.strategy
+    package = TRAINING_PACKAGES.get(strategy) if isinstance(strategy, str) else None
+    if package and not config.dry_run and find_spec(package) is None:
+        yield (
+            f"actor_rollout_ref.actor.strategy={strategy}, but {package} is not installed (megatron-core and mbridge); "
+            "fsdp2 is there"
         )
 
 

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cppo_verl.trainer import sockets
 from cppo_verl.trainer.critic_checks import GAE, critic_refusals
+from cppo_verl.trainer.engines import engine_refusals
 from cppo_verl.trainer.plan import SEPARATE, is_separate
 from cppo_verl.words import CHOICES
 
@@ -89,6 +90,7 @@ def refusals(config: DictConfig) -> list[str]:
     ]
     if config.cppo.get("skip_old_log_prob"):
         faults += _skipping_refusals(config)
+    faults += engine_refusals(config)
     unconnected = sockets.fault(config)
     return [message for is_fault, message in [*faults, (unconnected, unconnected)] if is_fault]
 

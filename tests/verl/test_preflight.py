@@ -157,12 +157,15 @@ def test_a_loss_of_a_library_of_the_users_own_is_not_refused(ready):
     check(ready(own, library))
 
 
+NO_SCHEDULE = "~actor_rollout_ref.actor.optim.lr_scheduler_type"
+
+
 def test_another_engine_is_planned_with_its_own_options(config, ready):
     engine, strategy = "model_engine=megatron", "actor_rollout_ref.actor.strategy=megatron"
     with pytest.raises(ConfigError, match=r"strategy=megatron needs actor_rollout_ref.actor.megatron.*=megatron too"):
         check(ready(strategy))
     with pytest.raises(ConfigError, match=r"^data\.train_files: nowhere is not there") as caught:
-        check(config("recipe=toy", engine, strategy, "dry_run=true", *NOWHERE))
+        check(config("recipe=toy", engine, strategy, NO_SCHEDULE, "dry_run=true", *NOWHERE))
     assert len(caught.value.args) == 3
     with pytest.raises(ConfigError, match=r"strategy=fsdp2 needs actor_rollout_ref.actor.fsdp_config.*model_engine=dp"):
         check(config("recipe=toy", engine, *NOWHERE))
