@@ -77,9 +77,7 @@ def assert_advantages_are_gae(data: dict) -> None:
 STYLES = {"gsm8k": "hash", "math": "boxed", "gsm8k_7b": "hash"}
 
 
-@pytest.mark.parametrize(
-    "script", ["gsm8k", *(pytest.param(name, marks=pytest.mark.slow) for name in ("math", "gsm8k_7b"))]
-)
+@pytest.mark.parametrize("script", STYLES)
 def test_scripts(script, runner, toy, tmp_path):
     """Prepare the embedded default's problems in the recipe's answer style, and train to the end."""
     data, run = tmp_path / "data", tmp_path / "run"
