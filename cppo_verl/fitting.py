@@ -148,7 +148,7 @@ def engine_share(job: Job, offload: str) -> tuple[int, int] | None:
 def why_not(job: Job) -> str:
     """Why nothing fits, and the nearest that would: more devices, else shorter sequences."""
     model, has = job.model, f"{job.devices} device(s) of {job.memory / GIB:.0f} GiB"
-    larger = (n for n in _device_counts(job) if n > job.devices)
+    larger = [n for n in _device_counts(job) if n > job.devices] if _fits(replace(job, devices=MOST_DEVICES)) else []
     if found := next((n for n in larger if _fits(replace(job, devices=n))), None):
         return (
             f"{model.parameters / 1e9:.2f} billion parameters with sequences of {job.longest} tokens do not fit on "
@@ -167,7 +167,9 @@ def why_not(job: Job) -> str:
 
 
 def _fits(job: Job) -> bool:
-    return any(most_tokens(job, offload) and engine_share(job, offload) for offload in OFFLOADS)
+    return any(
+        update_bytes(job, offload, job.longest) <= job.usable and engine_share(job, offload) for offload in OFFLOADS
+    )
 
 
 def _device_counts(job: Job) -> Iterator[int]:

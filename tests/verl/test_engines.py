@@ -115,7 +115,7 @@ def test_only_flash_attention_passes_where_verl_exchanges_the_shards(monkeypatch
     monkeypatch.setattr(flash, "_flash_attention_forward", lambda query, *_, **__: passed.append("here") or query)
     layer = torch.nn.Module()
     layer.config, layer.is_causal, layer.num_key_value_groups = Qwen2Config(), True, 1
-    states = [torch.ones(1, 2, 8, 32)] * 3
+    states = [torch.ones(1, 2, 8, 32, dtype=torch.bfloat16)] * 3
     ALL_ATTENTION_FUNCTIONS["sdpa"](layer, *states, None)
     assert passed == []
     ALL_ATTENTION_FUNCTIONS["flash_attention_2"](layer, *states, None)

@@ -28,8 +28,12 @@ ON_8 = ("--gpus", "8", "--memory", "80")
         (("--model", "qwen2.5-0.5b", *ON_8), {f"{ROLLOUT}.tensor_model_parallel_size": 1}),
         (("--model", "qwen2.5-7b", "--critic", *ON_8), {"critic.fsdp.param_offload": False}),
         (
+            ("--model", "qwen2.5-7b", "--critic", "--gpus", "8", "--memory", "32"),
+            {"critic.fsdp.param_offload": True, f"{ACTOR}.fsdp_config.optimizer_offload": True},
+        ),
+        (
             ("--model", "qwen2.5-7b", "--critic", "--gpus", "16", "--memory", "24"),
-            {"critic.fsdp.param_offload": True, f"{ACTOR}.fsdp_config.optimizer_offload": True, "trainer.nnodes": 2},
+            {"trainer.nnodes": 2, "trainer.n_gpus_per_node": 8, f"{ROLLOUT}.tensor_model_parallel_size": 2},
         ),
         (
             ("--model", "qwen2.5-7b", "--gpus", "2", "--memory", "24"),
