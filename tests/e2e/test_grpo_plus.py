@@ -141,7 +141,7 @@ def assert_loss(run: Path, model: Path, beta: float, clip: tuple[float, float]) 
     assert (len(batches), len(updates)) == (2, 4)
     for step, batch in enumerate(batches):
         own = updates[2 * step : 2 * step + 2]
-        assert_mini_batches_follow_eq_9([batch["data"]], own, 2 * G, model, beta=beta, clip=clip)
+        assert_mini_batches_follow_eq_9([batch["data"]], own, 2 * G, model, beta=beta, clip=clip, dual_clip=10)
 
 
 def read_metrics_of_all_lines(folder: Path) -> list[dict]:

@@ -65,6 +65,7 @@ def assert_mini_batches_follow_eq_9(
     old_weights: dict | None = None,
     beta: float = BETA,
     clip: tuple[float, float] = (CLIP, CLIP),
+    dual_clip: float = torch.inf,
 ) -> None:
     """Every gradient of a step is that of Eq. 9 over its mini-batch, at the weights it was taken at.
 
@@ -76,6 +77,7 @@ def assert_mini_batches_follow_eq_9(
         old_weights: Of the old policy; by default those before the first update.
         beta: Weight of the KL term.
         clip: How far below and above 1 the ratio is clipped.
+        dual_clip: verl's `clip_ratio_c`, which Eq. 9 does not have: the largest ratio that counts where A < 0.
     """
     reference = log_probs_by(AutoModelForCausalLM.from_pretrained(model, dtype=torch.float64))
     old = log_probs_by(network_with(old_weights or updates[0]["weights"], model))
@@ -85,7 +87,7 @@ def assert_mini_batches_follow_eq_9(
         start = number % mini_batches * per_rank
         rows = [row(batch, i) for batch in batches for i in range(start, start + per_rank)]
         network = network_with(update["weights"], model)
-        loss = eq_9(rows, log_probs_by(network), old, reference, beta, clip)
+        loss = eq_9(rows, log_probs_by(network), old, reference, beta, clip, dual_clip)
         loss.backward()
         for name, parameter in network.named_parameters():
             gradient = update["gradients"][name].double()
@@ -101,13 +103,17 @@ def network_with(weights: dict[str, torch.Tensor], model: Path) -> torch.nn.Modu
     return network
 
 
-def eq_9(rows: list[dict], policy, old_policy, reference, beta: float, clip: tuple[float, float]) -> torch.Tensor:
+def eq_9(
+    rows: list[dict], policy, old_policy, reference, beta: float, clip: tuple[float, float], dual_clip: float
+) -> torch.Tensor:
     """Minus J of the paper's Eq. 9: mean over the kept rows of the mean over their tokens."""
     losses = []
     for completion in rows:
         new, advantage = policy(completion), completion["advantage"]
         ratio = (new - old_policy(completion).detach()).exp()
         surrogate = torch.minimum(ratio * advantage, ratio.clamp(1 - clip[0], 1 + clip[1]) * advantage)
+        if advantage < 0:
+            surrogate = surrogate.clamp(min=dual_clip * advantage)
         towards = reference(completion).detach() - new
         kl = (towards.exp() - towards - 1).clamp(max=VERL_KL_LIMIT)
         losses.append((-surrogate + beta * kl).mean())
