@@ -4,6 +4,7 @@
 | -------------------------------------------------- | ---------------- | ---------------------------- |
 | verl knows no CPU platform                         | `platform.py`    | verl's `PlatformRegistry`    |
 | the FSDP engine is registered for GPUs only        | `engine.py`      | verl's `EngineRegistry`      |
+| so is the value model's, which wants flash-attn    | `../trainer/critic.py` | the same               |
 | gloo has to be initialised before verl does it     | `worker.py`      | the role-worker mapping      |
 | vLLM's CPU build is a distribution of another name | `vllm_plugin.py` | a patch, said there          |
 | vLLM drops the weights that a sync would update    | `vllm_plugin.py` | vLLM's `general_plugins`     |
