@@ -88,7 +88,7 @@ def test_the_estimate_is_near_what_is_measured(repo, tmp_path, options, half, pa
     gradients and what passes through a layer are most: up to a fifth too much at this size, where they are a third of
     the whole, and hardly too little. The process (`grown`) also has the allocator's, and its pages: a tenth more.
     """
-    model, tokens = "small", 2048
+    model, tokens = "small", 1024
     command = [sys.executable, "scripts/measure_memory.py", "--geometry", model, "--tokens", str(tokens), *options]
     done = subprocess.run(command, cwd=repo, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
