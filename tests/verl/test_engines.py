@@ -61,10 +61,9 @@ def test_verl_accepts_the_options(planned):
     """Its own dataclasses, which its workers make of the config after the start, and which refuse unknown options."""
     sglang = omega_conf_to_dataclass(planned(SGLANG).actor_rollout_ref.rollout)
     assert isinstance(sglang, RolloutConfig) and sglang.name == "sglang"
-    megatron = planned(*MEGATRON).actor_rollout_ref
-    for part in (megatron.actor, megatron.ref):
-        made = omega_conf_to_dataclass(part)
-        assert isinstance(made, McoreActorConfig) and made.strategy == "megatron"
+    megatron = omega_conf_to_dataclass(planned(*MEGATRON).actor_rollout_ref.actor)
+    assert isinstance(megatron, McoreActorConfig) and megatron.strategy == "megatron"
+    assert megatron.optim.lr_decay_style == "cosine"
     sharded = omega_conf_to_dataclass(planned(*ULYSSES).actor_rollout_ref.actor)
     assert isinstance(sharded, FSDPActorConfig) and sharded.fsdp_config.ulysses_sequence_parallel_size == 2
 
