@@ -130,7 +130,7 @@ def test_what_is_proposed_fits(job):
     assert found.cache_tokens >= job.longest
     assert engine_bytes(job.model, found.tensor_shards) + cache_bytes(job.model, found.tensor_shards) <= share
     assert job.per_node % found.tensor_shards == job.model.heads % found.tensor_shards == 0
-    total = found.update.total + found.beside
+    total = found.update.total
     assert total == update_bytes(job, found.offload, found.tokens)
     assert total >= max(size for size in vars(found.update).values()), "no part is more than the whole"
 
@@ -164,8 +164,8 @@ def test_offload_is_taken_in_the_order_of_what_it_costs():
     offloads = {size: fit(Job(QWEN_7B, 8, size * GIB, 1536, critic=True)).offload for size in (80, 32, 16)}
     assert offloads == {80: "none", 32: "between updates", 16: "always"}
     of_ppo = fit(Job(QWEN_7B, 8, 80 * GIB, 1536, critic=True))
-    assert of_ppo.beside == 12 * QWEN_7B.parameters // 8
-    assert of_ppo.idle == 2 * of_ppo.beside
+    assert of_ppo.update.critic == 12 * QWEN_7B.parameters // 8
+    assert of_ppo.idle == 2 * of_ppo.update.critic
     assert of_ppo.utilization < fit(Job(QWEN_7B, 8, 80 * GIB, 1536)).utilization
 
 

@@ -29,17 +29,16 @@ class Cluster:
 
 
 @contextmanager
-def two_nodes(repo: Path, logs: Path, devices: int = 1) -> Iterator[Cluster]:
-    """Start a cluster of two nodes, as recipe/cppo/README.md says.
+def two_nodes(repo: Path, logs: Path) -> Iterator[Cluster]:
+    """Start a cluster of two nodes of one device each, as recipe/cppo/README.md says.
 
     Args:
         repo: The repository.
         logs: Where the output of `ray start` goes.
-        devices: Of each node; on the CPU a device is only a number.
     """
     runner, port = Runner(repo), _free_port()
     address = f"{ray.util.get_node_ip_address()}:{port}"
-    start = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--num-gpus={devices}", "--num-cpus=16"]
+    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--num-gpus=1", "--num-cpus=16"]
     # A short path for sockets, whose own may have 107 bytes; `ray start` notes its cluster there for others to join.
     with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder:
         own = {"RAY_TMPDIR": folder, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
