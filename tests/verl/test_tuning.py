@@ -71,8 +71,9 @@ def test_published_settings(config, number):
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
-def test_grpo_is_not_refused(config, device):
-    assert refusals(composed(config, GRPO, f"device={device}")) == []
+@pytest.mark.parametrize("recipe", [GRPO, SMALL_PPO, PPO, LEAST])
+def test_nothing_of_it_is_refused(config, recipe, device):
+    assert refusals(composed(config, recipe, f"device={device}")) == []
 
 
 def test_every_script_names_its_config_and_holds_nothing_else(repo):
