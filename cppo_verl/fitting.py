@@ -75,9 +75,12 @@ class Fit:
 
     @property
     def offloaded(self) -> int:
-        """Bytes of a node's own memory that weights and optimiser states are offloaded to."""
-        all_of_it = idle_bytes(replace(self.job, devices=1), OFFLOADS[0])
-        return all_of_it * self.job.per_node // self.job.devices if self.offload != OFFLOADS[0] else 0
+        """Bytes of a node's own memory that is offloaded to: weights and moments, and with `always` the gradients."""
+        if self.offload == OFFLOADS[0]:
+            return 0
+        job = self.job
+        gradients = (2 if job.critic else 1) * FLOAT * job.model.parameters if self.offload == OFFLOADS[-1] else 0
+        return (idle_bytes(replace(job, devices=1), OFFLOADS[0]) + gradients) * job.per_node // job.devices
 
     @property
     def cache_tokens(self) -> int:
@@ -194,5 +197,10 @@ def _enough_gib(job: Job) -> int:
 
 
 def _shards(job: Job) -> list[int]:
-    """Tensor shards that devices of a node and the heads split into."""
-    return [n for n in range(1, job.per_node + 1) if job.per_node % n == 0 and job.model.heads % n == 0]
+    """Tensor shards that devices of a node and the heads split into; key heads may be copied instead."""
+    heads, kv_heads = job.model.heads, job.model.kv_heads
+    return [
+        n
+        for n in range(1, job.per_node + 1)
+        if job.per_node % n == heads % n == 0 and (kv_heads % n == 0 or n % kv_heads == 0)
+    ]

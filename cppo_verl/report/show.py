@@ -39,7 +39,10 @@ def results(table: pd.DataFrame) -> pd.DataFrame:
         *(["tokens/s"] if table["tokens/s"].isna().all() else []),
         *(["memory (GiB)"] if table["memory"].isna().all() else []),
     ]
-    return shown.drop(columns=idle)
+    shown = shown.drop(columns=idle)
+    if table.duplicated(["method", "options", "G", "P"]).any():  # of other models, say
+        shown.insert(0, "run", table["label"])
+    return shown
 
 
 def time_split(table: pd.DataFrame) -> pd.DataFrame:

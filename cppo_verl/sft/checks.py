@@ -13,6 +13,8 @@ from cppo_verl.config import ConfigError
 from cppo_verl.model_check import code_fault, model_fault, num_positions, tokenizer_fault, weights_fault
 from cppo_verl.on_disk import paths
 
+ATTENTION = "attn_implementation"
+
 
 def check(config: DictConfig) -> None:
     """Check a config.
@@ -24,7 +26,7 @@ def check(config: DictConfig) -> None:
     for split in ("train", "val"):
         faults += _row_faults(config, split)
     if not faults:
-        faults += _length_faults(config)
+        faults += [*_step_faults(config), *_length_faults(config)]
     if faults:
         raise ConfigError(*faults)
 
@@ -55,9 +57,28 @@ def _size_faults(config: DictConfig) -> Iterator[str]:
         )
     if config.trainer.nnodes != 1:
         yield f"trainer.nnodes={config.trainer.nnodes}: this entry point starts the ranks of one machine; set it to 1"
+    shards, attention = config.engine.ulysses_sequence_parallel_size, config.model.override_config.get(ATTENTION)
+    if shards > 1 and not (attention or "flash_attention_2").startswith("flash_attention"):
+        yield (
+            f"engine.ulysses_sequence_parallel_size={shards} with {ATTENTION}={attention}: each shard would attend to "
+            "its own tokens alone, without an error; set it to 1"
+        )
     room, longest = config.data.max_token_len_per_gpu, config.data.max_length
     if config.data.use_dynamic_bsz and room < longest:
         yield f"data.max_token_len_per_gpu={room} is less than data.max_length={longest}; set it to {longest} or more"
+
+
+def _step_faults(config: DictConfig) -> Iterator[str]:
+    """What verl 0.9.1 ends with no checkpoint for: steps that its data do not give, a validation of nothing."""
+    trainer, batch = config.trainer, config.data.train_batch_size
+    asked, there = trainer.total_training_steps, num_rows(config, "train") // batch * trainer.total_epochs
+    if asked and asked > there:
+        yield (
+            f"trainer.total_training_steps={asked} but {trainer.total_epochs} epoch(s) are {there} steps; set it to "
+            f"{there} or less, or raise trainer.total_epochs"
+        )
+    if not config.data.val_files and trainer.test_freq != -1:
+        yield f"trainer.test_freq={trainer.test_freq} without data.val_files; set it to -1, or give the files"
 
 
 def _device_faults(config: DictConfig) -> Iterator[str]:

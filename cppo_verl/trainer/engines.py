@@ -5,7 +5,14 @@ from __future__ import annotations
 from omegaconf import DictConfig, OmegaConf
 
 SHARDS = "actor_rollout_ref.actor.ulysses_sequence_parallel_size"
-FSDP_SHARDS = "actor_rollout_ref.actor.fsdp_config.ulysses_sequence_parallel_size"
+OTHER_SHARDS = tuple(
+    f"{part}.ulysses_sequence_parallel_size"
+    for part in (
+        *("actor_rollout_ref.actor.fsdp_config", "actor_rollout_ref.ref", "actor_rollout_ref.ref.fsdp_config"),
+        *("critic.fsdp", "critic"),
+    )
+)
+"""Where verl reads it too, of the same ranks and rows."""
 ATTENTION = "actor_rollout_ref.model.override_config.attn_implementation"
 SCHEDULE = "actor_rollout_ref.actor.optim.lr_scheduler_type"
 
@@ -17,12 +24,19 @@ def engine_refusals(config: DictConfig) -> list[tuple[bool, str]]:
 
 def _sequence_refusals(config: DictConfig) -> list[tuple[bool, str]]:
     """verl 0.9.1 exchanges a sequence's shards inside transformers' `_flash_attention_forward`, and nowhere else."""
-    shards, of_engine = OmegaConf.select(config, SHARDS) or 1, OmegaConf.select(config, FSDP_SHARDS) or 1
+    shards, others = OmegaConf.select(config, SHARDS) or 1, {key: OmegaConf.select(config, key) for key in OTHER_SHARDS}
     attention = OmegaConf.select(config, ATTENTION) or "flash_attention_2"
     return [
+        *(
+            (
+                value not in (None, 1, shards),
+                f"{key}={value} is not what the rows of a step are planned by; set it to {shards} ({SHARDS})",
+            )
+            for key, value in others.items()
+        ),
         (
-            of_engine not in (1, shards),
-            f"{FSDP_SHARDS}={of_engine} is not what the rows of a step are planned by; set {SHARDS}={of_engine}",
+            shards > 1 and bool(config.critic.enable),
+            f"{SHARDS}={shards} with a critic, whose ranks have whole sequences; set it to 1",
         ),
         (
             shards > 1 and not attention.startswith("flash_attention"),

@@ -160,6 +160,12 @@ def test_the_highest_memory_of_several_seeds(tmp_path):
     assert (row["runs"], row["memory"]) == (2, 9.0)
 
 
+def test_rows_of_the_same_method_and_options_have_their_runs_name(tmp_path):
+    """Of another model, say."""
+    groups = group_runs([read_run(make_run(tmp_path / name, model=name)) for name in ("small", "large")])
+    assert show.results(tables.results(groups))["run"].tolist() == ["GRPO (small)", "GRPO (large)"]
+
+
 def test_time_split_adds_up(grouped):
     groups = grouped(PAIR)
     split = tables.time_split(groups).set_index("label")

@@ -87,6 +87,7 @@ def test_scripts(script, runner, toy, tmp_path):
         *("device=cpu", f"actor_rollout_ref.model.path={toy}/model", f"trainer.default_local_dir={run}"),
         *(f"data.train_files={data}/train.parquet", f"data.val_files={data}/test.parquet", "data.val_max_samples=4"),
         *("data.train_batch_size=8", "actor_rollout_ref.actor.ppo_mini_batch_size=8", "data.max_response_length=32"),
+        "data.max_prompt_length=512",
         *("trainer.total_training_steps=2", "trainer.save_freq=2", "trainer.val_before_train=false"),
     )
     train = runner(["bash", f"recipe/ppo/{script}_ppo.sh", *small], run)

@@ -20,10 +20,11 @@ KINDS = {
 """Kind to its share of the sampled and of the kept completions."""
 
 
-def config(folder: Path, *, rate=0.0, steps=4, n=8, seed=0, rollout_seed=None, v1=None, **cppo) -> dict:
+def config(folder: Path, *, rate=0.0, steps=4, n=8, seed=0, rollout_seed=None, v1=None, model="m", **cppo) -> dict:
     """The part of a resolved config that the report reads."""
     return {
         "actor_rollout_ref": {
+            "model": {"path": model},
             "actor": {
                 "strategy": "fsdp2",
                 "ulysses_sequence_parallel_size": 1,

@@ -14,7 +14,7 @@ from verl_rows import write_model, write_rows
 
 from cppo_verl.config import ConfigError
 from cppo_verl.preflight import check
-from cppo_verl.trainer.engines import ATTENTION, FSDP_SHARDS, SCHEDULE, SHARDS
+from cppo_verl.trainer.engines import ATTENTION, OTHER_SHARDS, SCHEDULE, SHARDS
 from cppo_verl.trainer.refusals import refusals
 
 CPPO = ("recipe=gsm8k", "cppo.pruning_rate=0.75", "trainer.n_gpus_per_node=4")
@@ -74,7 +74,7 @@ def test_verl_accepts_the_options(planned):
         ((SGLANG, "cppo.rollout_seed=1"), "requests have no seeds of their own there; set cppo.rollout_seed=null"),
         ((f"{SHARDS}=2",), f"={2} with {ATTENTION}=sdpa: each shard would attend to its own tokens alone"),
         ((*ULYSSES, "actor_rollout_ref.model.use_remove_padding=false"), "needs packed sequences"),
-        ((f"{FSDP_SHARDS}=2", f"{ATTENTION}=flash_attention_2"), f"set {SHARDS}=2"),
+        *(((f"{key}=2", f"{ATTENTION}=flash_attention_2"), f"{key}=2 is not what") for key in OTHER_SHARDS[:3]),
         ((*MEGATRON, "actor_rollout_ref.ref.strategy=fsdp2"), "set actor_rollout_ref.ref.strategy=megatron"),
         ((*MEGATRON[:2],), "give ~actor_rollout_ref.actor.optim.lr_scheduler_type and"),
     ],

@@ -16,6 +16,8 @@ from cppo_verl.lengths import length_faults
 from cppo_verl.limits import value_faults
 from cppo_verl.memory import Training, update_memory
 from cppo_verl.sizes import read_model
+from cppo_verl.trainer.critic_checks import critic_batch_faults
+from cppo_verl.trainer.plan import micro_batch_faults, plan_from_config
 from cppo_verl.trainer.refusals import refusals
 
 ACTOR, ROLLOUT = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
@@ -44,8 +46,10 @@ ON_8 = ("--gpus", "8", "--memory", "80")
 def test_scripts_take_what_it_prints(config, capsys, arguments, options):
     assert main([*arguments]) == 0
     overrides = capsys.readouterr().out.splitlines()[-1].split()
-    made = config("recipe=gsm8k", *overrides)
+    made = config("recipe=ppo_gsm8k" if "--critic" in arguments else "recipe=gsm8k", *overrides)
     OmegaConf.resolve(made)
+    plan = plan_from_config(made)
+    assert not [*micro_batch_faults(made, plan), *critic_batch_faults(made, plan)]
     assert {key: OmegaConf.select(made, key) for key in options} == options
     assert not value_faults(made) and not list(length_faults(made)) and not refusals(made)
     assert made.data.max_prompt_length + made.data.max_response_length == 1536

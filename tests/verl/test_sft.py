@@ -116,6 +116,14 @@ def test_all_faults_at_once(sft, tmp_path):
         (8, 1, ("data.train_max_samples=7",), "a step takes 8 demonstrations .* but there are 7"),
         (8, 20, (), r"train.parquet: 8 demonstration.s. of more than data.max_length=64 tokens, first in row 1; set "),
         (8, 1, ("data.max_length=65",), "data.max_length=65 is more than the 64 positions of .*; set it to 64"),
+        (
+            8,
+            1,
+            ("trainer.test_freq=after_each_epoch",),
+            "after_each_epoch without data.val_files; set it to -1",
+        ),
+        (8, 1, ("trainer.total_training_steps=9", "trainer.total_epochs=2"), "2 epoch.s. are 2 steps; set it to 2"),
+        (8, 1, ("engine.ulysses_sequence_parallel_size=2",), "ulysses_sequence_parallel_size=2 with attn_impl.*=sdpa"),
     ],
 )
 def test_refusals(sft, model, tmp_path, rows, words, overrides, says):
