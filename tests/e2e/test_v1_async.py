@@ -64,11 +64,16 @@ def test_a_run_and_its_resume(mode, train, toy, tmp_path):
 
 
 def kill_after_step_3(run: Popen) -> None:
-    """SIGKILL to a run's driver, as soon as it has the checkpoint."""
+    """SIGKILL to a run's driver, as soon as it has the checkpoint and the dump, which verl writes after it."""
     folder = Path(next(arg.split("=")[1] for arg in run.args if arg.startswith("trainer.default_local_dir=")))
-    while run.poll() is None and not (folder / "global_step_3/complete.json").exists():
+    while run.poll() is None and not ((folder / "global_step_3/complete.json").exists() and is_whole(dump(folder, 3))):
         time.sleep(0.05)
     run.kill()
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file is there and has not been written to for a moment."""
+    return path.exists() and time.time() - path.stat().st_mtime > 0.3
 
 
 def dump(folder: Path, step: int) -> Path:
