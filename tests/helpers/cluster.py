@@ -49,7 +49,7 @@ def two_nodes(repo: Path, logs: Path) -> Iterator[Cluster]:
             second = next(raylet for raylet in _raylets(runner) if raylet != first)
             yield Cluster(runner, own | {"RAY_ADDRESS": address}, second)
         finally:
-            runner.end()
+            runner.end(grace_s=0)
 
 
 def _raylets(runner: Runner) -> list[psutil.Process]:

@@ -82,9 +82,9 @@ class Runner:
         """Every live process that a run of this runner started, or that those started."""
         return [p for p in psutil.process_iter() if p.pid != os.getpid() and self._is_ours(p)]
 
-    def end(self) -> list[str]:
-        """Kill every live process that has not ended within `GRACE_S`; returns their command lines."""
-        deadline = time.monotonic() + GRACE_S
+    def end(self, grace_s: float = GRACE_S) -> list[str]:
+        """Kill every live process that has not ended within `grace_s`; returns their command lines."""
+        deadline = time.monotonic() + grace_s
         while (left := self.processes()) and time.monotonic() < deadline:
             time.sleep(0.5)
         names = [" ".join(process.cmdline()[:4]) for process in left]
