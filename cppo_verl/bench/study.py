@@ -24,6 +24,8 @@ OWN = {
     "data.seed": "give --rounds",
 }
 """Options that the arms set, and what sets them."""
+QUESTIONS = 128
+"""At the least: three steps of the shipped GSM8K scripts, which `scripts/bench_gpu.sh` runs on them."""
 RATES = ("0.5", "0.75", "0.875", "0.9375")
 """The published ones (paper Table 1)."""
 
@@ -113,5 +115,5 @@ def plan_bench(
     batch = runs[0].config.data.train_batch_size
     most = max((as_written(rate) for rate in rates), default=Fraction(0))
     build_model(inputs, geometry.shape, geometry.dtype)
-    write_questions(questions, int(steps * batch / (1 - most)), geometry.prompt_tokens, inputs)
+    write_questions(questions, max(int(steps * batch / (1 - most)), QUESTIONS), geometry.prompt_tokens, inputs)
     return runs

@@ -61,7 +61,10 @@ def test_arms_take_turns(tmp_path):
     assert [run.arm for run in runs] == [*SPEED] * 2
     assert [run.seed for run in runs] == [1] * 4 + [2] * 4
     batch = runs[0].config.data.train_batch_size
-    assert len(pd.read_parquet(tmp_path / "inputs/questions.parquet")) == 3 * batch / (1 - 0.5)
+    questions = tmp_path / "inputs/questions.parquet"
+    assert len(pd.read_parquet(questions)) == study.QUESTIONS > 3 * batch / (1 - 0.5)
+    study.plan_bench(study.find_geometry("small"), ["0.9375"], 1, 3, ["device=cpu"], tmp_path)
+    assert len(pd.read_parquet(questions)) == 3 * batch / (1 - 0.9375)
 
 
 def test_the_table(tmp_path):
