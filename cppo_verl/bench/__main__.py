@@ -63,9 +63,7 @@ def bench(args: argparse.Namespace, console: Console) -> int:
         "rounds": args.rounds,
         "overrides": args.overrides,
         "date": date.today().isoformat(),
-        "machine": torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else f"{os.cpu_count()} cores, {platform.machine()}",
+        "machine": _machine(),
         "versions": {name: version(distributions[name][0]) for name in PACKAGES},
         "arms": json.loads(table.to_json(orient="records")),
     }
@@ -76,6 +74,12 @@ def bench(args: argparse.Namespace, console: Console) -> int:
         console.print(show.terminal(part, title or f"{geometry.name}: {geometry.about}"))
     console.print(f"{out / 'bench.json'}", soft_wrap=True, highlight=False)
     return 0
+
+
+def _machine() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{os.cpu_count()} cores, {platform.machine()}"
 
 
 def make_runs(runs: list[Run], out: Path, console: Console) -> bool:

@@ -82,7 +82,7 @@ KINDS = {"sampled": "generation", "kept": "training"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--geometry", default=default_geometry(), help="small, qwen2.5-1.5b or qwen2.5-7b")
+    parser.add_argument("--geometry", default=default_geometry(), help="small, qwen2.5-0.5b, -1.5b or -7b")
     parser.add_argument("--steps", type=int, default=3, help="steps a run; the first is not measured")
     parser.add_argument("--out", type=Path, help="folder for all of it (default: outputs/scaling/GEOMETRY)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="options of every run")
@@ -93,6 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    if not measured:  # the first point failed, and has said why
+        return 1
     steps = modelled(pd.concat(measured, ignore_index=True))
     (out / "scaling.json").write_text(steps.to_json(orient="records", indent=2) + "\n")
     console.print(show.terminal(shown(steps), f"{args.geometry}: seconds a step"))

@@ -23,8 +23,6 @@ QWEN_7B = Model(
     head_size=128,
     tied=False,
 )
-
-
 QWEN_05B = Model(
     parameters=494_032_768,
     layers=24,

@@ -108,3 +108,9 @@ def test_more_devices_share_what_grows_and_not_what_is_fixed():
     cost = scaling.StepCost(sampled=(1, 0.1), kept=(2, 0.3))
     assert cost.seconds(100, 10) == pytest.approx(3 + 10 + 3)
     assert cost.seconds(100, 10, speedup=2) == pytest.approx(3 + (10 + 3) / 2)
+
+
+def test_where_the_first_point_fails_there_is_no_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(scaling, "make_runs", lambda *_: False)
+    assert scaling.main(["--geometry", "small", "--out", str(tmp_path), "device=cpu"]) == 1
+    assert not (tmp_path / "scaling.json").exists()
