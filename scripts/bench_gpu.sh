@@ -16,7 +16,7 @@ mkdir -p "$out"
 scripts/python.sh -m cppo_verl.bench.core | tee "$out/core.txt"
 scripts/python.sh -m cppo_verl.bench.driver | tee "$out/driver.txt"
 # shellcheck disable=SC2086 # several words each
-scripts/python.sh -m cppo_verl.bench --geometry "$geometry" --out "$out/bench" ${BENCH:-} "${where[@]}" |
+scripts/python.sh -m cppo_verl bench --geometry "$geometry" --out "$out/bench" ${BENCH:-} "${where[@]}" |
     tee "$out/bench.txt"
 
 inputs="$out/bench/inputs"
@@ -28,5 +28,5 @@ for method in grpo cppo; do
         "data.max_response_length=$longest" trainer.total_training_steps=3 trainer.test_freq=3 trainer.save_freq=3 \
         2>&1 | tee "$out/gsm8k_$method.log"
 done
-scripts/python.sh -m cppo_verl.report "$out/gsm8k_grpo" "$out/gsm8k_cppo" --out "$out/report"
+scripts/python.sh -m cppo_verl report "$out/gsm8k_grpo" "$out/gsm8k_cppo" --out "$out/report"
 echo "Everything is in $out"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # TRL's GRPOTrainer on the model and the questions of a benchmark, in an environment of its own:
-#   python -m cppo_verl.bench --out OUT && bash scripts/bench_trl.sh OUT
+#   cppo-verl bench --out OUT && bash scripts/bench_trl.sh OUT
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${TRL_VENV:-.venv-trl}

@@ -30,9 +30,9 @@ from verl.utils import tensordict_utils as tu
 from verl.workers.config import FSDPEngineConfig, FSDPOptimizerConfig, HFModelConfig
 
 from cppo_verl.bench.inputs import VOCABULARY, build_model
-from cppo_verl.bench.study import find_geometry
 from cppo_verl.cpu.engine import CPUFSDPEngine
 from cppo_verl.cpu.platform import PlatformCPU
+from cppo_verl.hardware.shapes import find_geometry
 
 
 def main() -> None:

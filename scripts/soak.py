@@ -22,9 +22,9 @@ from scipy.stats import theilslopes
 
 from cppo_verl.console import open_console
 from cppo_verl.data.prepare import main as prepare
-from cppo_verl.quickstart import TOY
 from cppo_verl.report import show
-from cppo_verl.studies import REPO
+from cppo_verl.studies.quickstart import TOY
+from cppo_verl.studies.study import REPO
 from cppo_verl.toy.build import ToySettings, build
 
 matplotlib.use("Agg")
@@ -76,7 +76,7 @@ def main() -> int:
 def command(toy: Path, run: Path, steps: int, overrides: list[str]) -> list[str]:
     """A run with checkpoints, dumps and validations that have to be cleared away."""
     return [
-        *(sys.executable, "-m", "cppo_verl.train", f"--config-dir={REPO}/recipe/cppo/config"),
+        *(sys.executable, "-m", "cppo_verl", "train"),
         *("recipe=toy", "device=cpu", "cppo.pruning_rate=0.5", "actor_rollout_ref.rollout.n=4"),
         *(f"data.train_files={toy}/train.parquet", f"data.val_files={toy}/test.parquet"),
         *(f"actor_rollout_ref.model.path={toy}/model", f"trainer.default_local_dir={run}"),

@@ -1,6 +1,10 @@
-"""What tests of every kind share: where the repository and the data sets are."""
+"""What tests of every kind share: where the repository and the data sets are, and composed configs."""
 
 import os
+import re
+from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: no test may wait for a network
@@ -8,12 +12,19 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: no tes
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import settings
+from omegaconf import DictConfig
+
+from cppo_verl.config.compose import compose
 
 # Tests run beside others, on slow machines too: no test is about time.
 settings.register_profile("cppo", deadline=None)
 settings.load_profile("cppo")
 
+# Sets a value in a block. What chooses a file has no dot in its key, or has an @ there.
+SETS_A_VALUE = re.compile(r"\+*\w+(\.\w+)+=")
 SHARED_RUNS = tuple(f"tests/e2e/test_{name}.py" for name in ("step", "two_ranks", "kills", "grpo_plus"))
 
 
@@ -48,3 +59,27 @@ def shared_data(data_sets: Path) -> Path:
     if not data_sets.is_dir():
         pytest.skip(f"no data sets at {data_sets}; set CPPO_TEST_DATA")
     return data_sets
+
+
+@pytest.fixture(scope="session")
+def compose_config() -> Callable[..., DictConfig]:
+    """`compose_config("key=value", ...)`: the config that `cppo-verl train` would compose.
+
+    Reading the files takes a second: it is done once for each choice of them. Values are set in a copy, by the
+    method with which Hydra 1.3 sets them after the files.
+    """
+    of_files = cache(lambda *choices: compose(choices))
+
+    def composed(*overrides: str) -> DictConfig:
+        values = [override for override in overrides if SETS_A_VALUE.match(override)]
+        config = deepcopy(of_files(*(override for override in overrides if override not in values)))
+        ConfigLoaderImpl._apply_overrides_to_config(OverridesParser.create().parse_overrides(values), config)
+        return config
+
+    return composed
+
+
+@pytest.fixture
+def config(compose_config) -> Callable[..., DictConfig]:
+    """The same; a test file may have another `config`."""
+    return compose_config

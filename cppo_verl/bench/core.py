@@ -21,10 +21,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from cppo_verl.allocation import Allocation, Allocator
-from cppo_verl.config import CPPOConfig, Metric
-from cppo_verl.planning import StepPlan
-from cppo_verl.pruning import select_completions
+from cppo_verl.algorithm.allocation import Allocation, Allocator
+from cppo_verl.algorithm.options import CPPOConfig, Metric
+from cppo_verl.algorithm.pruning import select_completions
+from cppo_verl.algorithm.step_plan import StepPlan
 
 GROUP, KEEP = 16, 4
 LOOP_LIMIT = 100_000

@@ -2,7 +2,7 @@
 
     python -m cppo_verl.bench.driver [--completions 2048] [--prompt 512] [--response 1024] [--repeat 5]
 
-No cluster is started. A step's other phases are measured by `python -m cppo_verl.bench`.
+No cluster is started. A step's other phases are measured by `cppo-verl bench`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from verl import DataProto
 from verl.utils.seqlen_balancing import calculate_workload, get_seqlen_balanced_partitions
 from verl.workers.utils.padding import left_right_2_no_padding
 
-from cppo_verl.allocation import Allocation, Allocator
+from cppo_verl.algorithm.allocation import Allocation, Allocator
+from cppo_verl.algorithm.metrics import step_metrics
+from cppo_verl.algorithm.options import CPPOConfig
+from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.bench.core import median_ms
 from cppo_verl.bench.forced import drawn_length
-from cppo_verl.config import CPPOConfig
 from cppo_verl.console import open_console
-from cppo_verl.metrics import step_metrics
-from cppo_verl.planning import StepPlan
 from cppo_verl.trainer.rows import row_advantages, sampled_rows
 from cppo_verl.trainer.stages import outcome_advantages
 

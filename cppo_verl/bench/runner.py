@@ -10,7 +10,7 @@ import sys
 from omegaconf import DictConfig, OmegaConf
 from verl.trainer.ppo.ray_trainer import RayPPOTrainer
 
-from cppo_verl.trainer.metrics_log import MetricsLog
+from cppo_verl.runs.metrics_log import MetricsLog
 from cppo_verl.trainer.ray_trainer import RayCPPOTrainer
 from cppo_verl.trainer.sequence import SequenceRunner, main
 

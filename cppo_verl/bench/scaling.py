@@ -19,15 +19,16 @@ import pandas as pd
 import torch
 from rich.console import Console
 
-from cppo_verl.bench.__main__ import make_runs
-from cppo_verl.bench.study import VERLS_OWN, default_geometry, find_geometry, plan_bench
+from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.bench.command import make_runs
+from cppo_verl.bench.study import VERLS_OWN, default_geometry, plan_bench
 from cppo_verl.bench.table import measure
-from cppo_verl.config import ConfigError
 from cppo_verl.console import open_console
+from cppo_verl.hardware.shapes import find_geometry
+from cppo_verl.preflight.plan import plan_from_config
 from cppo_verl.report import show
 from cppo_verl.report.runs import PHASES, SHRINKING
-from cppo_verl.studies import REPO, Run
-from cppo_verl.trainer.plan import plan_from_config
+from cppo_verl.studies.study import Run
 
 POINTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "G = 16, 4 questions": ((), ("0.5", "0.75")),
@@ -87,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder for all of it (default: outputs/scaling/GEOMETRY)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="options of every run")
     args, console = parser.parse_intermixed_args(argv), open_console()
-    out = (args.out or REPO / "outputs/scaling" / args.geometry).absolute()
+    out = (args.out or Path("outputs/scaling") / args.geometry).absolute()
     try:
         measured = list(measure_points(args, out, console))
     except ConfigError as error:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import torch
-from omegaconf import OmegaConf
 
+from cppo_verl.algorithm.options import ConfigError, as_written
 from cppo_verl.bench.inputs import build_model, write_questions
-from cppo_verl.config import ConfigError, as_written
-from cppo_verl.studies import Run, Study, plan_runs
+from cppo_verl.hardware.shapes import Geometry
+from cppo_verl.studies.study import Run, Study, plan_runs
 
 HERE = Path(__file__).parent
-GEOMETRIES = HERE / "conf"
 VERLS_OWN, GRPO = "verl's GRPO", "GRPO"
 OWN = {
     "cppo.pruning_rate": "give --rates",
@@ -30,34 +28,9 @@ RATES = ("0.5", "0.75", "0.875", "0.9375")
 """The published ones (paper Table 1)."""
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """A model's shape, and what it is benchmarked with."""
-
-    name: str
-    about: str
-    shape: dict[str, int | bool]
-    dtype: str
-    prompt_tokens: int
-    overrides: list[str]
-
-
 def default_geometry() -> str:
     """The one that suits this machine."""
     return "qwen2.5-1.5b" if torch.cuda.is_available() else "small"
-
-
-def find_geometry(name: str) -> Geometry:
-    """A shipped geometry.
-
-    Raises:
-        ConfigError: There is none of this name.
-    """
-    path = GEOMETRIES / f"{name}.yaml"
-    if not path.is_file():
-        names = ", ".join(sorted(shipped.stem for shipped in path.parent.glob("*.yaml")))
-        raise ConfigError(f"no geometry {name!r}; there are {names}")
-    return Geometry(name, **OmegaConf.to_container(OmegaConf.load(path)))
 
 
 def arms(rates: Sequence[str]) -> dict[str, list[str]]:
@@ -110,7 +83,7 @@ def plan_bench(
     if runs[0].config.trainer.use_v1:
         raise ConfigError(
             "the benchmark is of verl's V0 trainer: leave out trainer.use_v1=true; "
-            "`python -m cppo_verl.ablate trainers` compares the generations"
+            "`cppo-verl study trainers` compares the generations"
         )
     batch = runs[0].config.data.train_batch_size
     most = max((as_written(rate) for rate in rates), default=Fraction(0))

@@ -10,7 +10,7 @@ from cppo_verl.bench.study import GRPO
 from cppo_verl.report import stats
 from cppo_verl.report.log import read_metrics
 from cppo_verl.report.runs import PEAK_MEMORY, PHASES, SHRINKING
-from cppo_verl.studies import Run
+from cppo_verl.studies.study import Run
 
 WARM_UP = 1
 """Steps of a run that are not measured."""

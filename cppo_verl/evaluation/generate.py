@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cppo_verl.config import ConfigError
+from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.evaluation.benchmarks import Protocol, Question
 
 

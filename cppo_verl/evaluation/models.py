@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from cppo_verl.checkpoints import LATEST
-from cppo_verl.config import ConfigError
+from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.runs.checkpoints import find_checkpoint
 
 EXPORT = "huggingface_export"
 """Folder in a `global_step_N` that holds the exported model."""
 STAMP = "exported_from.txt"
 """File in an export: the digest of the checkpoint it was made of."""
-BEST = "best.json"
-"""File in a run's `best` folder that names the best step and its accuracy."""
 
 
 @dataclass(frozen=True)
@@ -56,25 +53,6 @@ def find_model(model: str) -> Model:
     exported = export(checkpoint)
     name = "/".join(checkpoint.relative_to(checkpoint.parents[1]).parts)
     return Model(str(exported), name, _version((checkpoint / "actor").glob("model_*.pt")), checkpoint)
-
-
-def find_checkpoint(folder: Path) -> Path:
-    """The `global_step_N` that a folder is or points to.
-
-    Raises:
-        ConfigError: It holds no checkpoint of a run.
-    """
-    chosen = folder
-    if (folder / LATEST).is_file():
-        chosen = folder / f"global_step_{(folder / LATEST).read_text().strip()}"
-    elif (folder / BEST).is_file():
-        chosen = folder / f"global_step_{json.loads((folder / BEST).read_text())['step']}"
-    if not chosen.name.startswith("global_step_") or not (chosen / "actor/fsdp_config.json").is_file():
-        raise ConfigError(
-            f"model={folder}: neither a model (no config.json) nor a run's checkpoint "
-            f"(no global_step_N/actor/fsdp_config.json); is the run without trainer.save_freq?"
-        )
-    return chosen
 
 
 def export(checkpoint: Path, target: Path | None = None) -> Path:
@@ -127,18 +105,3 @@ def _merge_adapter(folder: Path) -> None:
 def _version(files) -> str:
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(files)]
     return hashlib.sha256(repr(stats).encode()).hexdigest()[:16]
-
-
-def main() -> None:
-    """`scripts/export_hf.sh`: export the checkpoint named on the command line."""
-    if len(sys.argv) not in (2, 3):
-        sys.exit("usage: scripts/export_hf.sh RUN_OR_CHECKPOINT [TARGET_FOLDER]")
-    try:
-        target = Path(sys.argv[2]).absolute() if len(sys.argv) == 3 else None
-        print(export(find_checkpoint(Path(sys.argv[1]).absolute()), target))
-    except ConfigError as error:
-        sys.exit(f"error: {error}")
-
-
-if __name__ == "__main__":
-    main()

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from cppo_verl.config import ConfigError
+from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.evaluation import statistics
 from cppo_verl.evaluation.benchmarks import BENCHMARKS
 from cppo_verl.evaluation.generate import Completion
-from cppo_verl.files import write_whole
+from cppo_verl.runs.files import write_whole
 
 GENERATIONS, RESULTS, SETTINGS = "generations.jsonl", "results.json", "settings.json"
 

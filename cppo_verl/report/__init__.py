@@ -1,1 +1,1 @@
-"""From run folders alone to the published table, curves and an honest account: `python -m cppo_verl.report`."""
+"""From run folders alone to the published table, curves and an honest account: `cppo-verl report`."""

@@ -1,4 +1,4 @@
-"""Evaluations of the runs' checkpoints (`cppo_verl.evaluate`), found in the run folders."""
+"""Evaluations of the runs' checkpoints (`cppo-verl evaluate`), found in the run folders."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cppo_verl.compare import compare_benchmark, protocol
-from cppo_verl.config import ConfigError
+from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.evaluation.comparison import compare_benchmark, protocol
 from cppo_verl.evaluation.results import RESULTS
 from cppo_verl.evaluation.statistics import Interval
 from cppo_verl.report.runs import Run

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
-from cppo_verl.config import CPPOConfig
+from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.report.runs import Run
 
 SEEDS = ("seed", "rollout_seed", "data_loader_seed")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cppo_verl.trainer.metrics_log import METRICS_FILE, read_entry
+from cppo_verl.runs.folder import METRICS_FILE
+from cppo_verl.runs.metrics_log import read_entry
 
 TRAINED = "training/global_step"
 """Every training step logs it; a validation before training does not."""

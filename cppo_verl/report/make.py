@@ -42,7 +42,7 @@ The four kinds of completion of the paper's Table 3, in a run."""
 
 
 EVALUATIONS = """\
-Of the checkpoints, by `cppo_verl.evaluate`. A difference is to the first row of the same questions and protocol,
+Of the checkpoints, by `cppo-verl evaluate`. A difference is to the first row of the same questions and protocol,
 question by question: p is McNemar's exact test and the interval its inverse for one sample a question, else a paired
 permutation test and a paired bootstrap. It is a difference of two checkpoints, not of two methods, and p is not
 corrected for the number of rows."""

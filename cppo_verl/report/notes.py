@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cppo_verl.metrics import KINDS
+from cppo_verl.algorithm.metrics import KINDS
 from cppo_verl.report.groups import Group, seeds
 from cppo_verl.report.runs import Run
 

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from cppo_verl.algorithm.metrics import KINDS
 from cppo_verl.evaluation.statistics import wilson
-from cppo_verl.metrics import KINDS
 from cppo_verl.report.groups import Group
 from cppo_verl.report.show import kind_name
 

@@ -12,12 +12,11 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cppo_verl.config import ConfigError, CPPOConfig
-from cppo_verl.planning import StepPlan
-from cppo_verl.preflight import CONFIG_FILE
+from cppo_verl.algorithm.options import ConfigError, CPPOConfig
+from cppo_verl.algorithm.step_plan import StepPlan
+from cppo_verl.preflight.plan import plan_from_config
 from cppo_verl.report.log import Log, read_log
-from cppo_verl.trainer.metrics_log import METRICS_FILE
-from cppo_verl.trainer.plan import plan_from_config
+from cppo_verl.runs.folder import CONFIG_FILE, METRICS_FILE
 
 PHASES = {
     "generation": ("gen",),

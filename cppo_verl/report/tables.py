@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from cppo_verl.algorithm.metrics import KINDS
 from cppo_verl.evaluation.statistics import wilson
-from cppo_verl.metrics import KINDS
 from cppo_verl.report import stats
 from cppo_verl.report.groups import Group, method, options, trainer
 from cppo_verl.report.runs import SHRINKING, Run

@@ -7,7 +7,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
-from cppo_verl.config import not_one_of
+from cppo_verl.algorithm.options import not_one_of
 
 PACKAGE, FILE = "pkg://", "file://"
 

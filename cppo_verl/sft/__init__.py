@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on worked solutions, by verl's own SFT trainer: `python -m cppo_verl.sft`.
+"""Supervised fine-tuning on worked solutions, by verl's own SFT trainer: `cppo-verl sft`.
 
 | file | what |
 | --- | --- |

@@ -9,9 +9,9 @@ import pyarrow
 import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
-from cppo_verl.config import ConfigError
-from cppo_verl.model_check import code_fault, model_fault, num_positions, tokenizer_fault, weights_fault
-from cppo_verl.on_disk import paths
+from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.hardware.model_files import code_fault, model_fault, num_positions, tokenizer_fault, weights_fault
+from cppo_verl.preflight.data import paths
 
 ATTENTION = "attn_implementation"
 

@@ -12,7 +12,7 @@ from verl.trainer.sft_trainer import SFTTrainer
 from verl.utils.distributed import destroy_global_process_group, initialize_global_process_group
 
 from cppo_verl.cpu.platform import chosen as on_cpu
-from cppo_verl.trainer.metrics_log import METRICS_FILE
+from cppo_verl.runs.folder import METRICS_FILE
 
 LOG = Path(METRICS_FILE)
 

@@ -18,11 +18,11 @@ from verl.utils.py_functional import rename_dict
 from verl.utils.skip.skip_manager import SkipManager
 from verl.workers.utils.padding import left_right_2_no_padding
 
-from cppo_verl.allocation import Allocation, Allocator
-from cppo_verl.config import CPPOConfig
-from cppo_verl.metrics import step_metrics
+from cppo_verl.algorithm.allocation import Allocation, Allocator
+from cppo_verl.algorithm.metrics import step_metrics
+from cppo_verl.algorithm.options import CPPOConfig
+from cppo_verl.preflight.plan import plan_from_config
 from cppo_verl.trainer.padding import padding_metrics
-from cppo_verl.trainer.plan import plan_from_config
 from cppo_verl.trainer.questions import QuestionStream
 from cppo_verl.trainer.rollout_seed import SEED_KEY, request_seeds
 from cppo_verl.trainer.rows import name_completions, name_questions, row_advantages, sampled_rows

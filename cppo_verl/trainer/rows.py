@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from verl import DataProto
 
-from cppo_verl.metrics import SampledRows
+from cppo_verl.algorithm.metrics import SampledRows
 
 
 def name_questions(batch: DataProto, step: int, first: int) -> None:

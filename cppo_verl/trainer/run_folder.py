@@ -7,10 +7,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig, open_dict
 
-from cppo_verl.checkpoints import Checkpoints
-from cppo_verl.files import keep_latest, write_whole
-from cppo_verl.trainer.best import BestCheckpoint
-from cppo_verl.trainer.metrics_log import MetricsLog
+from cppo_verl.runs.best import BestCheckpoint
+from cppo_verl.runs.checkpoints import Checkpoints
+from cppo_verl.runs.files import keep_latest, write_whole
+from cppo_verl.runs.metrics_log import MetricsLog
 from cppo_verl.trainer.rows import num_questions
 
 STEP_METRICS = "metrics.json"

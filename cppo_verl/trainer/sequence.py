@@ -1,7 +1,7 @@
 """Several runs on one start of Ray, FSDP2 and vLLM, one after another from the same initial weights.
 
 A start takes longer than a short run. The runs may differ in what the driver decides: `cppo.*`, seeds, how many
-steps (see `cppo_verl.studies.engine_side`).
+steps (see `cppo_verl.studies.study.engine_side`).
 
 python -m cppo_verl.trainer.sequence RUN_FOLDER [RUN_FOLDER ...]
 """
@@ -16,9 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from verl.single_controller.ray import RayWorkerGroup
 from verl.trainer.ppo.ray_trainer import RayPPOTrainer
 
-from cppo_verl.preflight import CONFIG_FILE
-from cppo_verl.studies import DONE, inputs
-from cppo_verl.train import launch
+from cppo_verl.runs.folder import CONFIG_FILE, DONE
+from cppo_verl.studies.study import inputs
+from cppo_verl.trainer.launch import launch
 from cppo_verl.trainer.task_runner import CPPOTaskRunner
 
 

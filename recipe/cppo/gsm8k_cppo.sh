@@ -3,5 +3,5 @@
 # Any option can be given: bash recipe/cppo/gsm8k_cppo.sh key=value ...   (device=cpu: without a GPU)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-exec scripts/python.sh -m cppo_verl.train --config-dir recipe/cppo/config recipe=gsm8k \
+exec scripts/python.sh -m cppo_verl train recipe=gsm8k \
     trainer.experiment_name=gsm8k_cppo cppo.pruning_rate=0.75 "$@"

@@ -3,4 +3,4 @@
 # Any option can be given: bash recipe/cppo/gsm8k_eval.sh key=value ...   (device=cpu: without a GPU)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-exec scripts/python.sh -m cppo_verl.evaluate 'benchmarks=[gsm8k]' "$@"
+exec scripts/python.sh -m cppo_verl evaluate 'benchmarks=[gsm8k]' "$@"

@@ -3,5 +3,5 @@
 # Any option can be given: bash recipe/cppo/math_cppo.sh key=value ...   (device=cpu: without a GPU)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-exec scripts/python.sh -m cppo_verl.train --config-dir recipe/cppo/config recipe=math \
+exec scripts/python.sh -m cppo_verl train recipe=math \
     trainer.experiment_name=math_cppo cppo.pruning_rate=0.5 "$@"

@@ -3,4 +3,4 @@
 # Any option can be given: bash recipe/cppo/math_eval.sh key=value ...   (device=cpu: without a GPU)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-exec scripts/python.sh -m cppo_verl.evaluate 'benchmarks=[math500]' model=Qwen/Qwen2.5-7B-Instruct "$@"
+exec scripts/python.sh -m cppo_verl evaluate 'benchmarks=[math500]' model=Qwen/Qwen2.5-7B-Instruct "$@"

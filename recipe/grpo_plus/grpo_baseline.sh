@@ -3,5 +3,5 @@
 # Any option can be given: bash recipe/grpo_plus/grpo_baseline.sh key=value ...   (device=cpu: without a GPU)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-exec scripts/python.sh -m cppo_verl.train --config-dir recipe/grpo_plus/config recipe=grpo_plus_baseline \
+exec scripts/python.sh -m cppo_verl train recipe=grpo_plus_baseline \
     trainer.experiment_name=grpo_baseline cppo.pruning_rate=0 cppo.allocation=false "$@"

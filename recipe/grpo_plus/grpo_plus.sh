@@ -3,5 +3,5 @@
 # Any option can be given: bash recipe/grpo_plus/grpo_plus.sh key=value ...   (device=cpu: without a GPU)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-exec scripts/python.sh -m cppo_verl.train --config-dir recipe/grpo_plus/config recipe=grpo_plus \
+exec scripts/python.sh -m cppo_verl train recipe=grpo_plus \
     trainer.experiment_name=grpo_plus cppo.pruning_rate=0 cppo.allocation=false "$@"

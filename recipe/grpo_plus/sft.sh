@@ -3,4 +3,4 @@
 # Any option can be given: bash recipe/grpo_plus/sft.sh key=value ...   (device=cpu: without a GPU)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-exec scripts/python.sh -m cppo_verl.sft --config-dir recipe/grpo_plus/config sft=grpo_plus "$@"
+exec scripts/python.sh -m cppo_verl sft sft=grpo_plus "$@"

@@ -3,5 +3,5 @@
 # Any option can be given: bash recipe/ppo/gsm8k_7b_ppo.sh key=value ...   (device=cpu: without a GPU)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-exec scripts/python.sh -m cppo_verl.train --config-dir recipe/ppo/config recipe=ppo_gsm8k_7b \
+exec scripts/python.sh -m cppo_verl train recipe=ppo_gsm8k_7b \
     trainer.experiment_name=gsm8k_7b_ppo "$@"

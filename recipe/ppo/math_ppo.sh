@@ -3,5 +3,5 @@
 # Any option can be given: bash recipe/ppo/math_ppo.sh key=value ...   (device=cpu: without a GPU)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-exec scripts/python.sh -m cppo_verl.train --config-dir recipe/ppo/config recipe=ppo_math \
+exec scripts/python.sh -m cppo_verl train recipe=ppo_math \
     trainer.experiment_name=math_ppo "$@"

@@ -3,5 +3,5 @@
 # Any option can be given: bash recipe/tuning/qwen05b_grpo.sh key=value ...   (device=cpu: without a GPU)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-exec scripts/python.sh -m cppo_verl.train --config-dir recipe/tuning/config recipe=tuning_qwen05b_grpo \
+exec scripts/python.sh -m cppo_verl train recipe=tuning_qwen05b_grpo \
     trainer.experiment_name=qwen05b_grpo "$@"

@@ -3,5 +3,5 @@
 # Any option can be given: bash recipe/tuning/qwen7b_ppo.sh key=value ...   (device=cpu: without a GPU)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-exec scripts/python.sh -m cppo_verl.train --config-dir recipe/tuning/config recipe=tuning_qwen7b_ppo \
+exec scripts/python.sh -m cppo_verl train recipe=tuning_qwen7b_ppo \
     trainer.experiment_name=qwen7b_ppo "$@"

@@ -11,7 +11,7 @@ from rich.console import Console
 from runs import Run, Runner, running, trainer
 
 from cppo_verl.data.prepare import main as prepare
-from cppo_verl.quickstart import TOY
+from cppo_verl.studies.quickstart import TOY
 from cppo_verl.toy.build import ToySettings, build
 from cppo_verl.toy.warmstart import WarmStart
 
@@ -58,7 +58,7 @@ def evaluate(runner, toy, tmp_path):
     """`evaluate("name", "key=value", ...)`: an evaluation of the embedded default; returns its folder."""
 
     def start(name: str, *overrides: str, **kwargs) -> Path:
-        command = [sys.executable, "-m", "cppo_verl.evaluate", "device=cpu", "benchmarks=[toy]"]
+        command = [sys.executable, "-m", "cppo_verl", "evaluate", "device=cpu", "benchmarks=[toy]"]
         own = (f"+files.toy={toy}/test.parquet", f"model={toy}/model", f"out={tmp_path}/{name}")
         runner([*command, "sampling.max_tokens=64", *own, *overrides], tmp_path / f"{name}_log", **kwargs)
         return tmp_path / name

@@ -30,10 +30,10 @@ from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY
 from verl.workers.engine_workers import TrainingWorker
 
 import cppo_verl.train
-from cppo_verl.config import CPPOConfig
+from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.cpu.worker import CPUActorRolloutRefWorker, CPUDetachActorWorker
+from cppo_verl.preflight.plan import cycle_from_config, is_separate, plan_from_config
 from cppo_verl.trainer.critic import CriticWorker
-from cppo_verl.trainer.plan import cycle_from_config, is_separate, plan_from_config
 from cppo_verl.trainer.ray_trainer import RayCPPOTrainer
 from cppo_verl.trainer.sequence import hand_over, save_initial, start_workers
 from cppo_verl.trainer.task_runner import CPPOTaskRunner

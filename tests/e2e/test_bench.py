@@ -9,7 +9,7 @@ from cppo_verl.bench.study import GRPO, VERLS_OWN
 
 
 def test_bench(runner, tmp_path):
-    command = [sys.executable, "-m", "cppo_verl.bench", "--rates", "0.5", "--rounds", "1", "--steps", "2"]
+    command = [sys.executable, "-m", "cppo_verl", "bench", "--rates", "0.5", "--rounds", "1", "--steps", "2"]
     command += ["--out", str(tmp_path / "bench"), "--geometry", "small", "device=cpu"]
     runner(command, tmp_path / "log")
     arms = {arm["arm"]: arm for arm in json.loads((tmp_path / "bench/bench.json").read_text())["arms"]}

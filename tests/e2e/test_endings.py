@@ -20,7 +20,7 @@ from cluster import two_nodes
 from recorded import weights
 from runs import Run, Runner
 
-from cppo_verl.checkpoints import Checkpoints
+from cppo_verl.runs.checkpoints import Checkpoints
 
 STEPS = ("trainer.total_training_steps=200", "trainer.total_epochs=200", "trainer.save_freq=2")
 SAVED = 2

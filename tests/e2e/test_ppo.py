@@ -96,5 +96,5 @@ def test_scripts(script, runner, toy, tmp_path):
     assert list(steps) == [1, 2]
     assert all(math.isfinite(step["critic/vf_loss"]) and "timing_s/ref" not in step for step in steps.values())
     assert weights(run, 2, "critic")["0:score.weight"].shape[0] == 1
-    report = runner([sys.executable, "-m", "cppo_verl.report", str(run), "--out", str(tmp_path / "report")], run)
+    report = runner([sys.executable, "-m", "cppo_verl", "report", str(run), "--out", str(tmp_path / "report")], run)
     assert "PPO" in report.output

@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from cppo_verl.metrics import validation_accuracy
+from cppo_verl.algorithm.metrics import validation_accuracy
 
 
 def test_a_study_on_one_start(evaluate, runner, toy, tmp_path):
@@ -19,7 +19,7 @@ def test_a_study_on_one_start(evaluate, runner, toy, tmp_path):
     own = (f"data.train_files={toy}/train.parquet", f"data.val_files={toy}/test.parquet")
     model = (f"actor_rollout_ref.model.path={toy}/model", "actor_rollout_ref.rollout.n=4", "device=cpu")
     options = ("--seeds", "1", "--questions", "8", "--out", str(tmp_path / "study"))
-    command = [sys.executable, "-m", "cppo_verl.ablate", str(tmp_path / "study.yaml"), *options, "recipe=toy"]
+    command = [sys.executable, "-m", "cppo_verl", "study", str(tmp_path / "study.yaml"), *options, "recipe=toy"]
     command += [*own, *model]
     runner(command, tmp_path / "log")
     assert len(list((tmp_path / "study").glob("*.log"))) == 1, "one start for all of them"

@@ -24,7 +24,7 @@ def test_grpo_with_two_completions(runner, toy, tmp_path):
     steps = read_metrics(run)
     assert list(steps) == [1, 2]
 
-    runner([sys.executable, "-m", "cppo_verl.report", str(run), "--out", str(tmp_path / "report")], tmp_path / "log")
+    runner([sys.executable, "-m", "cppo_verl", "report", str(run), "--out", str(tmp_path / "report")], tmp_path / "log")
     (row,) = pd.read_csv(tmp_path / "report/results.csv").to_dict("records")
     seconds = [step["timing_s/step"] for step in steps.values()]
     tokens = sum(step["perf/total_num_tokens"] for step in steps.values())

@@ -14,7 +14,7 @@ from eq_9 import OVERRIDES, STEPS, assert_steps_follow_eq_9
 from recorded import different, read_metrics, weights
 from runs import Runner, running, trainer
 
-from cppo_verl.metrics import validation_accuracy
+from cppo_verl.algorithm.metrics import validation_accuracy
 
 DROP = "{pruning_rate:0.5,allocation:true,zero_variance:drop,max_gen_rounds:3}"
 FOUR_STEPS = (

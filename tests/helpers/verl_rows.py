@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cppo_verl.memory import Model
+from cppo_verl.hardware.memory import Model
 
 TINY = Model(
     parameters=10**6, layers=2, hidden=64, vocabulary=100, intermediate=96, heads=4, kv_heads=2, head_size=16, tied=True

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from verl import DataProto
 
-from cppo_verl.allocation import Allocation
+from cppo_verl.algorithm.allocation import Allocation
 
 
 class Cycle(NamedTuple):

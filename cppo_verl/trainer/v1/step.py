@@ -18,14 +18,14 @@ from verl.utils.metric import reduce_metrics
 from verl.utils.py_functional import rename_dict
 from verl.workers.rollout.llm_server import LLMServerClient
 
-from cppo_verl.allocation import Allocation, Allocator
-from cppo_verl.config import ConfigError, CPPOConfig
+from cppo_verl.algorithm.allocation import Allocation, Allocator
+from cppo_verl.algorithm.metrics import step_metrics
+from cppo_verl.algorithm.options import ConfigError, CPPOConfig
 from cppo_verl.cpu.platform import chosen as on_cpu
-from cppo_verl.metrics import step_metrics
+from cppo_verl.preflight.plan import cycle_from_config, is_separate, micro_batch_faults, plan_from_config
+from cppo_verl.preflight.refusals import refusals, resume_refusals
 from cppo_verl.trainer.first_pass import choose_loss
 from cppo_verl.trainer.padding import padding_metrics
-from cppo_verl.trainer.plan import cycle_from_config, is_separate, micro_batch_faults, plan_from_config
-from cppo_verl.trainer.refusals import refusals, resume_refusals
 from cppo_verl.trainer.rows import row_advantages, sampled_rows
 from cppo_verl.trainer.run_folder import RunFolder
 from cppo_verl.trainer.stages import data_metrics, outcome_advantages, timing_metrics, update_settings

@@ -1,0 +1,102 @@
+"""Dynamic completion allocation (paper §3.3): fill a step's rows with kept completions.
+
+One `Allocator` lives for one step. Invariants: it never asks for more questions than the rows it still
+has room for; `take` hands out exactly the planned rows when they were reached, else what ranks and
+mini-batches divide; every row it hands out was kept by the pruning rule; nothing outlives the step,
+because a completion carried to a later one would be off-policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from cppo_verl.algorithm.options import CPPOConfig
+from cppo_verl.algorithm.pruning import select_completions, tie_keys
+from cppo_verl.algorithm.step_plan import StepPlan
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """What a step trains on."""
+
+    rows: torch.Tensor
+    """Positions among all rows sampled in the step, over its rounds in order; ascending, LongTensor."""
+
+    mini_batch_rows: int
+    """Rows an optimiser update, and the divisor of the loss; 0 when there is nothing to train on."""
+
+    surplus: int
+    """Kept completions left over because they fill no whole mini-batch on every rank."""
+
+
+@dataclass
+class Allocator:
+    """Collects the kept completions of one generation round after another until a step is full."""
+
+    plan: StepPlan
+    config: CPPOConfig
+    rounds: int = 0
+    """Rounds added so far."""
+    sampled: int = 0
+    """Rows sampled so far, over all rounds."""
+    kept: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    """Kept positions among the sampled rows."""
+    _strength: list[np.ndarray] = field(default_factory=list)
+    _keys: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def room(self) -> int:
+        """Rows that are still free."""
+        return max(self.plan.rows - len(self.kept), 0)
+
+    def questions_missing(self) -> int:
+        """Questions whose kept completions would fill the step; 0 when it is full."""
+        return -(-self.room // self.plan.keep)
+
+    def questions_needed(self) -> int:
+        """Questions to sample in the next round; 0 when the step is full or its rounds are used up."""
+        return self.questions_missing() if self.rounds < self._max_rounds else 0
+
+    def add(self, advantages: torch.Tensor, groups: Sequence[Hashable], row_ids: Sequence[Hashable]) -> torch.Tensor:
+        """Prune one round and collect what is kept.
+
+        Args:
+            advantages: `(num_rows,)`, over all G completions of each of the round's questions.
+            groups: Question id of each row.
+            row_ids: Id of each row, unique in the step, the same after a resume.
+
+        Returns:
+            Kept rows of this round, ascending, LongTensor.
+        """
+        kept = select_completions(
+            advantages,
+            groups,
+            self.plan.keep,
+            metric=self.config.metric,
+            scope=self.config.scope,
+            zero_variance=self.config.zero_variance,
+            seed=self.config.seed,
+            row_ids=row_ids,
+        )
+        self.kept = torch.cat([self.kept, kept + self.sampled])
+        self._strength.append(advantages[kept].abs().double().cpu().numpy())
+        self._keys.append(tie_keys(row_ids, self.config.seed)[kept.numpy()])
+        self.sampled += len(advantages)
+        self.rounds += 1
+        return kept
+
+    def take(self) -> Allocation:
+        """Close the step: the rows to train on, without the surplus of smallest |A|."""
+        rows, mini_batch_rows = self.plan.trim(len(self.kept))
+        if not self.rounds:
+            return Allocation(self.kept, 0, 0)
+        strongest = np.lexsort((np.concatenate(self._keys), -np.concatenate(self._strength)))[:rows]
+        return Allocation(self.kept[torch.from_numpy(np.sort(strongest))], mini_batch_rows, len(self.kept) - rows)
+
+    @property
+    def _max_rounds(self) -> int:
+        return self.config.max_gen_rounds if self.config.zero_variance == "drop" else 1

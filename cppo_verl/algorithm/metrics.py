@@ -1,0 +1,113 @@
+"""The `cppo/*` metrics: what was sampled, what was kept, what was pruned."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cppo_verl.algorithm.pruning import zero_variance_rows
+
+KINDS = {
+    f"format_{layout}_answer_{answer}": (layout == "right", answer == "right")
+    for layout in ("right", "wrong")
+    for answer in ("right", "wrong")
+}
+"""The four kinds of completion (paper Table 3): name to whether format and answer are right."""
+
+
+@dataclass(frozen=True)
+class SampledRows:
+    """One entry a completion sampled in a step, over all its rounds; tensors `(num_rows,)`."""
+
+    question: np.ndarray
+    """Question id."""
+    advantage: torch.Tensor | None
+    """None where a completion has none of its own: a critic gives one to each token."""
+    reward: torch.Tensor
+    prompt_tokens: torch.Tensor
+    response_tokens: torch.Tensor
+    accuracy: torch.Tensor | None = None
+    """1 where the answer is right, where the reward function reports `acc`."""
+    layout: torch.Tensor | None = None
+    """1 where the format is right, where the reward function reports `format`."""
+    outcome: np.ndarray | None = None
+    """What became of the comparison with the gold, in a word, where the reward function reports `outcome`."""
+
+    def means(self, rows: torch.Tensor) -> dict[str, float]:
+        """Mean reward, accuracy, response length and |A| of some rows."""
+        columns = {
+            "reward": self.reward,
+            "accuracy": self.accuracy,
+            "response_length": self.response_tokens,
+            "abs_advantage": None if self.advantage is None else self.advantage.abs(),
+        }
+        return {name: col[rows].double().mean().item() for name, col in columns.items() if col is not None}
+
+    def kinds(self) -> dict[str, torch.Tensor]:
+        """Which rows are of each of the `KINDS`, BoolTensors; empty where format or answer are not reported."""
+        if self.accuracy is None or self.layout is None:
+            return {}
+        layout, answer = self.layout > 0, self.accuracy > 0
+        return {name: (layout == fine) & (answer == right) for name, (fine, right) in KINDS.items()}
+
+
+def step_metrics(sampled: SampledRows, kept: torch.Tensor, *, rounds: int, surplus: int) -> dict[str, float]:
+    """Metrics of a step.
+
+    Args:
+        sampled: All completions sampled.
+        kept: Positions trained on, LongTensor.
+        rounds: Generation rounds.
+        surplus: Kept completions that filled no whole mini-batch.
+
+    Returns:
+        `cppo/*`; means over an empty set (nothing pruned, nothing kept) are left out, and so are the counts
+        of the four kinds where the reward function does not report `format` and `acc`, and what is said of
+        advantages where completions have none.
+    """
+    total = len(sampled.reward)
+    tokens = sampled.prompt_tokens + sampled.response_tokens
+    is_kept = torch.zeros(total, dtype=torch.bool)
+    is_kept[kept] = True
+    codes, questions = pd.factorize(sampled.question)
+    metrics = {
+        "cppo/questions": len(questions),
+        "cppo/completions_sampled": total,
+        "cppo/completions_kept": len(kept),
+        "cppo/kept_fraction": len(kept) / total,
+        "cppo/tokens_sampled": tokens.sum().item(),
+        "cppo/tokens_trained": tokens[kept].sum().item(),
+        "cppo/rounds": rounds,
+        "cppo/surplus": surplus,
+    }
+    if sampled.advantage is not None:
+        flat = zero_variance_rows(sampled.advantage.double().numpy(), codes)
+        metrics["cppo/zero_variance_questions"] = len(np.unique(codes[flat]))
+    if sampled.advantage is not None and len(kept):
+        metrics["cppo/kept/positive_advantage_share"] = (sampled.advantage[kept] > 0).double().mean().item()
+    for name, rows in (("sampled", is_kept | True), ("kept", is_kept), ("pruned", ~is_kept)):
+        if rows.any():
+            metrics |= {f"cppo/{name}/{key}": value for key, value in sampled.means(rows).items()}
+    for kind, rows in sampled.kinds().items():
+        metrics[f"cppo/kinds/{kind}/sampled"] = rows.sum().item()
+        metrics[f"cppo/kinds/{kind}/kept"] = (rows & is_kept).sum().item()
+    if sampled.outcome is not None:
+        metrics |= {f"cppo/outcomes/{name}": count for name, count in Counter(sampled.outcome.tolist()).items()}
+    return metrics
+
+
+def validation_accuracy(metrics: Mapping[str, float]) -> float | None:
+    """Share of a validation's questions answered right, from a step's metrics; None without a validation.
+
+    Over several data sources it is that of all their questions, or, where their numbers were not logged, the mean
+    of the sources'.
+    """
+    sources = {key: key.removeprefix("val-core/").partition("/acc/mean@") for key in metrics}
+    found = {source: metrics[key] for key, (source, at, _) in sources.items() if at and key.startswith("val-core/")}
+    counts = [metrics.get(f"val-aux/{source}/num_questions") for source in found]
+    return float(np.average(list(found.values()), weights=None if None in counts else counts)) if found else None

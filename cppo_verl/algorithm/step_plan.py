@@ -1,0 +1,212 @@
+"""The integers of a step, planned once, before anything starts.
+
+With B questions a batch, G completions a question and k = G (1 - P) of them kept (paper §3.2-3.3):
+
+                         without allocation        with allocation
+    questions a step     B                         B G / k
+    rows trained         B k                       B G
+    mini-batch rows      ppo_mini_batch_size k     ppo_mini_batch_size G
+
+Either way a step makes GRPO's number of optimiser updates, and the mini-batch's row count is the divisor
+of the sequence-mean loss, so the scale of the loss is GRPO's too.
+
+Invariants, re-checked by the tests on every plan: all counts are whole and at least 1;
+rows = questions * keep; rows and mini_batch_rows divide by dp_size; mini_batch_rows divides rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from heapq import merge
+from itertools import islice
+from math import floor, gcd, isqrt
+
+from cppo_verl.algorithm.options import ConfigError, as_written
+
+TRIES = 4096
+"""Values of an option that are tried at the most for one that works."""
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """What one training step samples, keeps and trains on."""
+
+    rollout_n: int
+    """G: completions sampled a question."""
+
+    keep: int
+    """k: completions kept a question."""
+
+    questions: int
+    """Questions sampled a step."""
+
+    rows: int
+    """Completions trained a step."""
+
+    mini_batch_rows: int
+    """Completions an optimiser update; also the divisor of the sequence-mean loss."""
+
+    dp_size: int
+    """Data-parallel ranks that share the rows equally."""
+
+    @property
+    def sampled(self) -> int:
+        """Completions sampled a step (first round)."""
+        return self.questions * self.rollout_n
+
+    @property
+    def mini_batches(self) -> int:
+        """Optimiser updates a step and PPO epoch."""
+        return self.rows // self.mini_batch_rows
+
+    def steps_per_epoch(self, num_questions: int) -> int:
+        """Whole steps in one pass over `num_questions`; the remainder is dropped, as verl does.
+
+        Raises:
+            ConfigError: The data hold fewer questions than one step takes.
+        """
+        if num_questions < self.questions:
+            raise ConfigError(
+                f"a step takes {self.questions} questions but the training data hold {num_questions}: "
+                "lower cppo.pruning_rate or data.train_batch_size"
+            )
+        return num_questions // self.questions
+
+    def share(self, cycles: int) -> StepPlan:
+        """The plan of one of `cycles` equal parts of the step.
+
+        Raises:
+            ConfigError: The questions or mini-batches do not split into that many parts.
+        """
+        if self.questions % cycles or self.mini_batches % cycles:
+            raise ConfigError(
+                f"trainer.v1.separate_async.parameter_sync_step={cycles} does not split the {self.questions} questions "
+                f"and {self.mini_batches} mini-batches of a step; nearest that works: "
+                f"{largest_divisor(gcd(self.questions, self.mini_batches), cycles)}"
+            )
+        return replace(self, questions=self.questions // cycles, rows=self.rows // cycles)
+
+    def trim(self, available: int) -> tuple[int, int]:
+        """Rows and mini-batch rows that `available` kept completions allow.
+
+        A full step, or as many whole mini-batches as there are, or one smaller mini-batch that still
+        splits over the ranks; (0, 0) where not even one row a rank is left.
+        """
+        rows = min(available, self.rows) // self.mini_batch_rows * self.mini_batch_rows
+        if rows:
+            return rows, self.mini_batch_rows
+        rows = available // self.dp_size * self.dp_size
+        return rows, rows
+
+
+def plan_step(
+    pruning_rate: float | str | Fraction,
+    rollout_n: int,
+    train_batch_size: int,
+    ppo_mini_batch_size: int,
+    dp_size: int = 1,
+    *,
+    allocation: bool = True,
+) -> StepPlan:
+    """Plan a step from P, G, the batch and mini-batch size in questions, and the data-parallel size.
+
+    Raises:
+        ConfigError: Some count is not whole or does not split over the ranks. The message holds the
+            numbers, and the nearest P, G and train_batch_size that work.
+    """
+    for name, value in (
+        ("actor_rollout_ref.rollout.n", rollout_n),
+        ("data.train_batch_size", train_batch_size),
+        ("actor_rollout_ref.actor.ppo_mini_batch_size", ppo_mini_batch_size),
+        ("the data-parallel size", dp_size),
+    ):
+        if value < 1:
+            raise ConfigError(f"{name}={value} must be at least 1")
+    asked = _Request(as_written(pruning_rate), rollout_n, train_batch_size, ppo_mini_batch_size, dp_size, allocation)
+    fault = asked.fault()
+    if fault:
+        raise ConfigError(f"{fault}. {_advice(asked)}")
+    return asked.plan()
+
+
+@dataclass(frozen=True)
+class _Request:
+    rate: Fraction
+    n: int
+    batch: int
+    mini: int
+    dp: int
+    allocation: bool
+
+    def fault(self) -> str | None:
+        """What keeps this request from being planned, or None."""
+        k = self.n * (1 - self.rate)
+        given = f"P={_decimal(self.rate)}, G={self.n}"
+        if k.denominator != 1 or not 1 <= k <= self.n:
+            return f"{given}: k = G(1-P) = {_decimal(k)} completions a question is not a whole number from 1 to G"
+        if self.batch % self.mini:
+            return f"train_batch_size={self.batch} is not a multiple of ppo_mini_batch_size={self.mini}"
+        if self.allocation and (self.batch * self.n) % k:
+            return (
+                f"{given}, train_batch_size={self.batch}: a step of {self.batch}*{self.n} completions takes "
+                f"{self.batch * self.n}/{k} questions, not a whole number"
+            )
+        per_question = self.n if self.allocation else int(k)
+        if (self.mini * per_question) % self.dp:
+            return (
+                f"{given}, allocation {'on' if self.allocation else 'off'}: a mini-batch of "
+                f"{self.mini}*{per_question} = {self.mini * per_question} completions does not split over "
+                f"{self.dp} ranks"
+            )
+        return None
+
+    def plan(self) -> StepPlan:
+        keep = int(self.n * (1 - self.rate))
+        per_question = self.n if self.allocation else keep
+        rows = self.batch * per_question
+        return StepPlan(self.n, keep, rows // keep, rows, self.mini * per_question, self.dp)
+
+
+def largest_divisor(number: int, most: int) -> int:
+    """The largest divisor of a number that is at most so large; found in about sqrt(number) tries."""
+    small = [d for d in range(1, isqrt(number) + 1) if number % d == 0]
+    return max(d for pair in ((d, number // d) for d in small) for d in pair if d <= max(most, 1))
+
+
+def _advice(asked: _Request) -> str:
+    """One working change for each of P, G and the batch size, where there is one near."""
+    tries = {
+        "cppo.pruning_rate": ("rate", _rates(asked), _decimal),
+        "actor_rollout_ref.rollout.n": ("n", _multiples(asked.n, (1 - asked.rate).denominator), str),
+        "data.train_batch_size": ("batch", _multiples(asked.batch, asked.mini), str),
+        "actor_rollout_ref.actor.ppo_mini_batch_size": ("mini", _nearest(asked.mini, asked.batch), str),
+    }
+    found = []
+    for name, (field, values, show) in tries.items():
+        works = (value for value in islice(values, TRIES) if not replace(asked, **{field: value}).fault())
+        found += [f"{name}={show(value)}" for value in islice(works, 1)]
+    return "Nearest that works: " + ", or ".join(found) if found else "No single nearby change works"
+
+
+def _rates(asked: _Request) -> Iterator[Fraction]:
+    """P of which k is whole, the nearest first."""
+    return (1 - Fraction(k, asked.n) for k in _nearest(asked.n * (1 - asked.rate), asked.n))
+
+
+def _multiples(value: int, unit: int) -> Iterator[int]:
+    """Multiples of a unit, those nearest to a value first."""
+    return (unit * times for times in _nearest(Fraction(value, unit), (5 * value + 64) // unit))
+
+
+def _nearest(value: int | Fraction, most: int) -> Iterator[int]:
+    """Whole numbers from 1, those nearest to a value first."""
+    below = floor(value)
+    sides = range(min(below, most), 0, -1), range(max(below + 1, 1), most + 1)
+    return merge(*sides, key=lambda number: abs(number - value))
+
+
+def _decimal(value: Fraction) -> str:
+    short = f"{float(value):.6g}"
+    return short if Fraction(short) == value else str(value)

@@ -1,0 +1,10 @@
+"""From a command line to a config: the YAML files, where recipes are found, and what they are composed by.
+
+| here | what |
+| --- | --- |
+| `cppo_trainer.yaml` | verl's whole config, CPPO's options, and the settings that make verl's GRPO the paper's |
+| `device/`, `mode/` | what `device=` and `mode=` choose |
+| `sources.py` | where configs are: this folder, verl's, and the shipped recipes |
+| `compose.py` | Hydra from a command line, or from a list of overrides |
+| `hints.py` | the nearest option for one that does not exist |
+"""

@@ -1,0 +1,97 @@
+"""What `--help` shows of a command whose options are a config's: what can be chosen, and CPPO's own options."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+from collections.abc import Iterator
+from itertools import pairwise, takewhile
+from pathlib import Path
+from textwrap import dedent
+
+from cppo_verl.algorithm.options import CPPOConfig
+from cppo_verl.config.sources import PACKAGE, TRAINER, recipes
+
+Rows = list[tuple[str, str]]
+
+
+def sections(primary: str, command: str) -> Iterator[tuple[str, Rows]]:
+    """Title and rows of each part of a command's help.
+
+    Args:
+        primary: `train`, `sft` or `evaluate`.
+        command: As it was called, for the examples.
+    """
+    if primary == "train":
+        yield "Recipes (recipe=NAME)", chosen("recipe")
+        yield "Modes (mode=NAME)", chosen("mode")
+        yield "CPPO's options (cppo.NAME=VALUE)", cppo_options()
+        yield from whole(command, "recipe=gsm8k", "actor_rollout_ref.actor", "verl's 500 other options")
+    elif primary == "sft":
+        yield "Recipes (sft=NAME)", chosen("sft")
+        yield from whole(command, "sft=grpo_plus", "optim", "all other options, which are verl's")
+    else:
+        yield "Options", commented(PACKAGE / "evaluation/conf/evaluate.yaml")
+        yield from whole(command, "", "sampling", "all of them as they stand")
+
+
+def whole(command: str, choice: str, package: str, what: str) -> Iterator[tuple[str, Rows]]:
+    """How to see the rest."""
+    called = " ".join(filter(None, [command, choice]))
+    yield (
+        f"To see {what} (nothing is started)",
+        [(f"{called} --cfg job", "the whole config"), (f"{called} --cfg job --package {package}", "a part of it")],
+    )
+    yield "Device", [("device=cpu", "the same stack on a machine without a GPU")]
+
+
+def chosen(group: str) -> Rows:
+    """The members of a config group, each with the first line of its comment."""
+    folders = [TRAINER / group, *sorted(recipes().glob(f"*/config/{group}"))]
+    return [(path.stem, comment(path)) for folder in folders for path in sorted(folder.glob("*.yaml"))]
+
+
+def comment(path: Path) -> str:
+    """The first sentence of a YAML file's opening comment, without the `GROUP=NAME:` that some begin with."""
+    lines = takewhile(lambda line: line.startswith("#"), path.read_text().splitlines())
+    text = " ".join(line.lstrip("# ") for line in lines if "@package" not in line)
+    return first_sentence(text.partition("`: ")[2] or text)
+
+
+def cppo_options() -> Rows:
+    """CPPO's options with their defaults, each with the first sentence of its docstring in `CPPOConfig`."""
+    docs = field_docs(CPPOConfig)
+    words = {"True": "true", "False": "false", "None": "null"}
+    defaults = {field.name: str(field.default) for field in dataclasses.fields(CPPOConfig)}
+    return [(f"{name}={words.get(default, default)}", first_sentence(docs[name])) for name, default in defaults.items()]
+
+
+def field_docs(cls: type) -> dict[str, str]:
+    """The docstring under each field of a class, on one line."""
+    body = ast.parse(dedent(inspect.getsource(cls))).body[0].body
+    pairs = pairwise(body)
+    return {
+        field.target.id: " ".join(doc.value.value.split())
+        for field, doc in pairs
+        if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant)
+    }
+
+
+def first_sentence(text: str) -> str:
+    """Up to the first full stop that ends a sentence."""
+    return text.partition(". ")[0].rstrip(".")
+
+
+def commented(path: Path) -> Rows:
+    """Top-level keys of a YAML file that stand under a comment, and the comment."""
+    rows: Rows = []
+    above: list[str] = []
+    for line in path.read_text().splitlines():
+        if line.startswith("# "):
+            above.append(line.removeprefix("# "))
+            continue
+        if above and line and not line.startswith((" ", "defaults")):
+            rows.append((line.partition(":")[0], " ".join(above)))
+        above = []
+    return rows

@@ -1,0 +1,104 @@
+"""The questions of a run: files that cannot be read, questions that may not be validated on, how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet as pq
+from omegaconf import DictConfig
+
+from cppo_verl.data.check import MissingFile, RowsError, overlong, read_rows, remarks
+from cppo_verl.hardware.model_files import code_fault, model_fault
+from cppo_verl.preflight.plan import plan_from_config
+
+SPLITS = "train", "val"
+
+
+def paths(files: str | Sequence[str]) -> list[Path]:
+    """Of `data.train_files` or `data.val_files`."""
+    return [Path(path).expanduser() for path in ([files] if isinstance(files, str) else files)]
+
+
+def num_train_rows(config: DictConfig) -> int:
+    """Questions in the training data, as verl will take them."""
+    rows = sum(pq.read_metadata(path).num_rows for path in paths(config.data.train_files))
+    limit = config.data.train_max_samples
+    return rows if limit < 0 else min(rows, limit)
+
+
+def planned_steps(config: DictConfig) -> int:
+    """Training steps of a run, before any prompt is left out for its length."""
+    of_data = plan_from_config(config).steps_per_epoch(num_train_rows(config)) * config.trainer.total_epochs
+    return min(config.trainer.total_training_steps or of_data, of_data)
+
+
+def epoch_faults(config: DictConfig) -> Iterator[str]:
+    """Fewer questions than a step takes.
+
+    Raises:
+        ConfigError: See `StepPlan.steps_per_epoch`.
+    """
+    plan_from_config(config).steps_per_epoch(num_train_rows(config))
+    return iter(())
+
+
+def remarks_on_data(config: DictConfig) -> list[str]:
+    """What should be known of a run's data, in which no fault was found."""
+    data = config.data
+    train, val = ([read_rows(path, data.prompt_key) for path in paths(data[f"{split}_files"])] for split in SPLITS)
+    return list(remarks(train, val))
+
+
+def data_faults(config: DictConfig, split: str) -> Iterator[str]:
+    """Rows that a run cannot train or validate on."""
+    key = f"{split}_files"
+    for path in paths(config.data[key]):
+        try:
+            read_rows(path, config.data.prompt_key)
+        except MissingFile as error:
+            hold_out = " --validation 500" if path.name == "validation.parquet" else ""
+            yield f"data.{key}: {error}; {config.data_hint}{hold_out}"
+        except RowsError as error:
+            yield f"data.{key}: {error}"
+
+
+def prompt_faults(config: DictConfig) -> Iterator[str]:
+    """Prompts that are too long, where they are not to be left out."""
+    model = config.actor_rollout_ref.model
+    named, reads = model.tokenizer_path or model.path, {"trust_remote_code": model.trust_remote_code}
+    if config.data.filter_overlong_prompts or code_fault(named, **reads) or model_fault(model.path, **reads):
+        return
+
+    @cache
+    def tokenizer():
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(Path(named).expanduser(), **reads)
+
+    def tokenize(messages: list[dict[str, str]]) -> list[int]:
+        return tokenizer().apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+
+    for path in (path for split in SPLITS for path in paths(config.data[f"{split}_files"])):
+        try:
+            why = overlong(read_rows(path, config.data.prompt_key), config.data.max_prompt_length, tokenize)
+        except (OSError, ValueError):  # no such file, or no chat template: said elsewhere, or verl's to say
+            continue
+        if why:
+            yield why
+
+
+def held_out_faults(config: DictConfig) -> Iterator[str]:
+    """Test questions that the best checkpoint would be chosen on."""
+    for path in filter(Path.is_file, paths(config.data.val_files) if config.cppo.get("save_best") else []):
+        try:
+            rows = pq.read_table(path, columns=["extra_info"]).column("extra_info").to_pylist()
+        except (pyarrow.ArrowException, OSError, KeyError):  # unreadable is said elsewhere; without it none says "test"
+            continue
+        if any(isinstance(row, dict) and row.get("split") == "test" for row in rows):
+            yield (
+                f"cppo.save_best=true would choose the checkpoint on test questions: data.val_files={path} holds "
+                "some; prepare the data with --validation 500 and validate on validation.parquet (mode=save_best)"
+            )

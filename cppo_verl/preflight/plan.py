@@ -1,0 +1,92 @@
+"""What a config asks of a step: its plan, the devices of either side, micro-batches that do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from omegaconf import DictConfig, OmegaConf
+
+from cppo_verl.algorithm.options import ConfigError, CPPOConfig
+from cppo_verl.algorithm.step_plan import StepPlan, largest_divisor, plan_step
+
+LOG_PROB = "log_prob_"
+SEPARATE = "cppo_separate_async"
+"""The `trainer.v1.trainer_mode` in which engines have devices of their own."""
+
+
+def plan_from_config(config: DictConfig) -> StepPlan:
+    """The plan of a step of this config.
+
+    Raises:
+        ConfigError: See `plan_step`.
+    """
+    actor, cppo = config.actor_rollout_ref.actor, CPPOConfig.from_mapping(config.cppo)
+    return plan_step(
+        cppo.pruning_rate,
+        config.actor_rollout_ref.rollout.n,
+        config.data.train_batch_size,
+        actor.ppo_mini_batch_size,
+        data_parallel_size(config),
+        allocation=cppo.allocation,
+    )
+
+
+def is_separate(config: DictConfig) -> bool:
+    """Whether the rollout engines have devices of their own."""
+    return config.trainer.use_v1 and config.trainer.v1.trainer_mode == SEPARATE
+
+
+def engine_devices(config: DictConfig) -> int:
+    """Devices that rollout engines are on: those that train, or some of their own."""
+    if is_separate(config):
+        return config.actor_rollout_ref.rollout.n_gpus_per_node * config.actor_rollout_ref.rollout.nnodes
+    return config.trainer.n_gpus_per_node * config.trainer.nnodes
+
+
+def cycle_from_config(config: DictConfig) -> StepPlan:
+    """The plan of a cycle: of a step, or in `cppo_separate_async` of the part of one that is an optimiser update.
+
+    Raises:
+        ConfigError: See `plan_step` and `StepPlan.share`.
+    """
+    plan = plan_from_config(config)
+    return plan.share(config.trainer.v1.separate_async.parameter_sync_step) if is_separate(config) else plan
+
+
+def data_parallel_size(config: DictConfig) -> int:
+    """Ranks that share a batch's rows: the devices over the model-parallel size of the actor."""
+    keys = {
+        "megatron": (
+            *("megatron.tensor_model_parallel_size", "megatron.pipeline_model_parallel_size"),
+            "megatron.context_parallel_size",
+        )
+    }.get(config.actor_rollout_ref.actor.strategy, ("ulysses_sequence_parallel_size",))
+    ranks = config.trainer.n_gpus_per_node * config.trainer.nnodes
+    for key in keys:
+        size = OmegaConf.select(config.actor_rollout_ref.actor, key) or 1  # none in another engine's config
+        if ranks % size:
+            raise ConfigError(f"{ranks} devices do not split into shards of {size} (actor_rollout_ref.actor.{key})")
+        ranks //= size
+    return ranks
+
+
+def micro_batch_faults(config: DictConfig, plan: StepPlan) -> Iterator[str]:
+    """Fixed micro-batches that are not given, or do not divide a rank's rows; the nearest smaller size that works."""
+    forwards = [
+        ("actor_rollout_ref.actor", "ppo_", plan.mini_batch_rows),
+        ("actor_rollout_ref.rollout", LOG_PROB, plan.rows),
+        ("actor_rollout_ref.ref", LOG_PROB, plan.rows),
+    ]
+    if config.critic.enable:
+        critic_rows = config.critic.ppo_mini_batch_size * plan.rollout_n
+        forwards += [("critic", "ppo_", critic_rows), ("critic", "forward_", plan.rows)]
+    for part, prefix, rows in forwards:
+        options = OmegaConf.select(config, part)
+        dynamic = f"{LOG_PROB if prefix == LOG_PROB else ''}use_dynamic_bsz"
+        key, share = f"{prefix}micro_batch_size_per_gpu", rows // plan.dp_size
+        size = options[key]
+        if not options[dynamic] and (size is None or share % size):
+            yield (
+                f"{part}.{key}={size} does not divide the {share} rows of a rank; nearest that "
+                f"works: {largest_divisor(share, size or 1)}, or {part}.{dynamic}=true"
+            )

@@ -1,0 +1,74 @@
+"""`cppo-verl plan`: what a run would do and about how much memory it would take, without starting it."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+from rich.table import Table
+
+from cppo_verl.algorithm.options import ConfigError, CPPOConfig
+from cppo_verl.algorithm.step_plan import StepPlan
+from cppo_verl.console import open_console
+from cppo_verl.hardware.estimates import checkpoint_bytes, checkpoints_at_most, estimate_memory, read_model
+from cppo_verl.hardware.memory import GIB, Model
+from cppo_verl.preflight.data import num_train_rows, planned_steps
+from cppo_verl.preflight.plan import plan_from_config
+
+
+def show_plan(config: DictConfig) -> None:
+    """Print what a checked config plans.
+
+    Raises:
+        ConfigError: transformers cannot lay the model out.
+    """
+    model = config.actor_rollout_ref.model
+    try:
+        sizes = read_model(model.path, trust_remote_code=model.trust_remote_code)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"actor_rollout_ref.model.path: transformers cannot lay out {model.path}: {error}") from error
+    open_console().print(plan_table(config, plan_from_config(config), sizes))
+
+
+def plan_table(config: DictConfig, plan: StepPlan, model: Model) -> Table:
+    """The plan and the estimate, a row a fact."""
+    cppo, data, rollout = CPPOConfig.from_mapping(config.cppo), config.data, config.actor_rollout_ref.rollout
+    longest, memory = data.max_prompt_length + data.max_response_length, estimate_memory(config, model)
+    steps = planned_steps(config)
+    rows = {
+        "P, G, k": f"{cppo.pruning_rate}, {plan.rollout_n}, {plan.keep}",
+        "questions": f"{num_train_rows(config):,}, {plan.questions} a step",
+        "completions a step": f"{plan.sampled:,} sampled, {plan.rows:,} trained",
+        "mini-batches a step": f"{plan.mini_batches} of {plan.mini_batch_rows} completions, "
+        f"{config.actor_rollout_ref.actor.ppo_epochs} time(s) each, over {plan.dp_size} rank(s)",
+        "steps": f"{steps:,} ({config.trainer.total_epochs} epoch(s))",
+        "tokens at the most": f"{plan.sampled * data.max_response_length:,} sampled a step, "
+        f"{plan.rows * longest:,} through each forward",
+        "checkpoints": _checkpoints(config, steps, model),
+        "model": f"{model.parameters / 1e6:,.1f} million parameters",
+        "memory of an update, a device": " + ".join(
+            f"{name} {_gib(size)}" for name, size in vars(memory).items() if size
+        )
+        + f", not all at a time: about {_gib(memory.total)} GiB, the rollout engine asleep",
+        "run folder": config.trainer.default_local_dir,
+    }
+    if config.trainer.device == "cuda":
+        weights = 2 * model.parameters // rollout.tensor_model_parallel_size
+        share = f"{rollout.gpu_memory_utilization:.0%} of a GPU's memory"
+        rows["memory of the rollout"] = f"{share}, of which {_gib(weights)} GiB weights (bfloat16)"
+    table = Table(show_header=False, title="plan: nothing was started")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def _checkpoints(config: DictConfig, steps: int, model: Model) -> str:
+    at_most = checkpoints_at_most(config, steps)
+    if not at_most:
+        return "none (trainer.save_freq=-1)"
+    disk = _gib(at_most * checkpoint_bytes(config, model))
+    return f"every {config.trainer.save_freq} steps, {at_most} at a time at the most: about {disk} GiB of disk"
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.1f}"

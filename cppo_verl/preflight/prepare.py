@@ -1,0 +1,52 @@
+"""A composed config made ready for a run: resolved, checked, and said in words."""
+
+from __future__ import annotations
+
+import os
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cppo_verl.algorithm.options import ConfigError, CPPOConfig
+from cppo_verl.algorithm.step_plan import StepPlan
+from cppo_verl.preflight.check import check
+from cppo_verl.preflight.data import num_train_rows, remarks_on_data
+
+
+def prepare(config: DictConfig) -> str:
+    """Resolve and check a config, in place; returns what a step of its run does, in words.
+
+    Raises:
+        ConfigError: Something is wrong that can be known before Ray starts; the message lists all of it.
+    """
+    unresolved = None
+    try:
+        OmegaConf.resolve(config)
+    except OmegaConfBaseException as error:  # from a value that `check` names, most likely
+        unresolved = ConfigError(f"the config cannot be resolved: {error}")
+    set_environment(config)
+    plan = check(config)
+    if unresolved:
+        raise unresolved
+    # Ray's workers may run in another folder.
+    config.trainer.default_local_dir = os.path.abspath(config.trainer.default_local_dir)
+    notes = [f"\nnote: {remark}" for remark in remarks_on_data(config)]
+    return describe(config, plan) + "".join(notes)
+
+
+def set_environment(config: DictConfig) -> None:
+    """Take over the environment of the run's workers: verl settles on a platform when it is imported."""
+    os.environ.update(config.ray_kwargs.ray_init.runtime_env.get("env_vars", {}))
+
+
+def describe(config: DictConfig, plan: StepPlan) -> str:
+    """One paragraph on what a step of this run does."""
+    cppo, rows = CPPOConfig.from_mapping(config.cppo), num_train_rows(config)
+    method = "PPO with a critic" if config.critic.enable else "GRPO"
+    method = method if not cppo.rate else f"CPPO (P={cppo.pruning_rate}, prunes the {cppo.metric})"
+    return (
+        f"{method}: {plan.questions} questions x G={plan.rollout_n} = {plan.sampled} completions sampled a "
+        f"step, k={plan.keep} a question kept, {plan.rows} trained in {plan.mini_batches} mini-batch(es) of "
+        f"{plan.mini_batch_rows} over {plan.dp_size} rank(s); {plan.steps_per_epoch(rows)} steps an epoch of "
+        f"{rows} questions. Run folder: {config.trainer.default_local_dir}"
+    )

@@ -1,0 +1,21 @@
+"""Names of the files in a run's folder that more than one package reads, and its saved config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+CONFIG_FILE = "config.yaml"
+"""The resolved config."""
+METRICS_FILE = "metrics.jsonl"
+"""A line a step."""
+DONE = "done"
+"""In the folder of a study's run that was trained to its end: which files it read."""
+
+
+def save_config(config: DictConfig) -> None:
+    """Write the resolved config into the run folder."""
+    folder = Path(config.trainer.default_local_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, folder / CONFIG_FILE, resolve=True)

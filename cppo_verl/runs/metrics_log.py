@@ -1,0 +1,77 @@
+"""`metrics.jsonl` of a run, across resumes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from cppo_verl.runs.files import write_whole
+from cppo_verl.runs.folder import METRICS_FILE
+
+BEFORE = "metrics.jsonl.before"
+"""Copy of the lines of earlier starts, from before verl opens its file until they stand in it again."""
+
+
+class MetricsLog:
+    """Keeps what earlier starts of a run logged.
+
+    verl 0.9.1's file logger opens its file anew at every start. The lines are copied before it does, and
+    those up to the step that was resumed from are written back, so that each training step stands there once. The
+    copy stays until then: a start that fails or is killed while it loads the checkpoint loses none.
+    """
+
+    def __init__(self, run_folder: str):
+        path = Path(run_folder) / METRICS_FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.environ["VERL_FILE_LOGGER_PATH"] = str(path)
+        self._copy = path.with_name(BEFORE)
+        self._kept = b""
+        if path.exists() and not self._copy.exists():
+            write_whole(self._copy, path.read_bytes())
+
+    def keep_until(self, step: int, goes_back: bool = False) -> bool:
+        """Choose the earlier lines that stay: those of steps up to `step`, none for a new run (step 0).
+
+        A line that a killed run left unfinished, or that cannot be read, is dropped.
+
+        Args:
+            step: From which the run goes on.
+            goes_back: It was told to: the whole earlier log is kept beside the new one.
+
+        Returns:
+            Whether `step` has a line.
+        """
+        lines = self._copy.read_bytes().splitlines(keepends=True) if step and self._copy.exists() else []
+        entries = [(read_entry(line), line) for line in lines if line.endswith(b"\n")]
+        kept = [(entry[0], line) for entry, line in entries if entry and entry[0] <= step]
+        self._kept = b"".join(line for _, line in kept)
+        if goes_back and self._copy.exists() and self._copy.read_bytes() != self._kept:
+            earlier = next(path for path in self._earlier() if not path.exists())
+            write_whole(earlier, self._copy.read_bytes())
+            print(f"the log of what this run did after step {step} is kept in {earlier}", flush=True)
+        return bool(kept) and kept[-1][0] == step
+
+    def _earlier(self) -> Iterator[Path]:
+        return (self._copy.with_name(f"metrics.earlier_{number}.jsonl") for number in itertools.count(1))
+
+    def write_back(self, tracking) -> None:
+        """Write the lines that stay to verl's file logger, when there is one."""
+        if logger := tracking.logger.get("file"):
+            logger.fp.write(self._kept)
+            logger.fp.flush()
+            self._kept = b""
+            self._copy.unlink(missing_ok=True)
+
+
+def read_entry(line: bytes) -> tuple[int, dict] | None:
+    """Step and metrics of a line; None where it cannot be read."""
+    try:
+        entry = json.loads(line)
+    except ValueError:  # also bytes that are no UTF-8
+        return None
+    if not isinstance(entry, dict) or not isinstance(entry.get("data"), dict) or type(entry.get("step")) is not int:
+        return None
+    return entry["step"], entry["data"]

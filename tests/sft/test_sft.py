@@ -1,0 +1,152 @@
+"""The supervised warm start: what its config composes to, what is refused, and where its model stops."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from transformers import AutoTokenizer
+from verl.trainer.sft_trainer import SFTTrainer
+from verl.utils.config import omega_conf_to_dataclass
+from verl_rows import write_model
+
+import cppo_verl.sft
+from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.config.hints import hints
+from cppo_verl.sft import checks
+from cppo_verl.sft.model import turn_end
+from cppo_verl.sft.model import write_model as write_trained
+from cppo_verl.toy.tokenizer import END_OF_TEXT, TURN_END, save_tokenizer, train_tokenizer
+
+CONF = Path(cppo_verl.sft.__file__).parent / "conf"
+
+
+@pytest.fixture
+def sft(repo) -> Callable[..., DictConfig]:
+    """`sft("key=value", ...)`: the config that `recipe/grpo_plus/sft.sh` composes."""
+    path = f"hydra.searchpath=[pkg://verl.trainer.config,file://{repo}/recipe/grpo_plus/config]"
+
+    def composed(*overrides: str) -> DictConfig:
+        with initialize_config_dir(str(CONF), version_base=None):
+            return compose("sft", overrides=[path, "sft=grpo_plus", *overrides])
+
+    return composed
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    """A folder with a tokenizer like a base model's: its end of text is not what ends a turn."""
+    folder = tmp_path_factory.mktemp("model") / "huggingface"
+    tokenizer = train_tokenizer(["How many pens?"], 300)
+    tokenizer.eos_token = END_OF_TEXT
+    save_tokenizer(tokenizer, folder, [])
+    chat = (folder / "tokenizer_config.json").read_text()
+    write_model(folder, max_position_embeddings=64, eos_token_id=0, architectures=["Qwen2ForCausalLM"])
+    (folder / "tokenizer_config.json").write_text(chat)
+    (folder / "generation_config.json").write_text('{"eos_token_id": 0, "do_sample": false}')
+    return folder
+
+
+def demonstrations(path: Path, rows: int, words: int = 1) -> Path:
+    chat = [{"role": "user", "content": "How many?"}, {"role": "assistant", "content": "four " * words}]
+    pd.DataFrame({"messages": [chat] * rows}).to_parquet(path)
+    return path
+
+
+def test_the_settings_of_the_warm_start(sft):
+    c = sft()
+    assert c.model.path == "Qwen/Qwen2.5-Math-1.5B"
+    assert (c.data.train_batch_size, c.data.max_length, c.data.truncation) == (64, 4096, "error")
+    assert (c.optim.lr, c.optim.lr_scheduler_type, c.optim.min_lr_ratio) == (1e-5, "cosine", 0.1)
+    assert (c.trainer.total_epochs, c.trainer.n_gpus_per_node) == (3, 2)
+    assert "hf_model" in c.checkpoint.save_contents
+    assert c.trainer.default_local_dir == "outputs/grpo_plus/sft"
+
+
+@pytest.mark.parametrize(("device", "named", "dtype"), [("gpu", "cuda", "bfloat16"), ("cpu", "cpu", "float32")])
+def test_verl_takes_the_config(sft, model, device, named, dtype):
+    c = sft(f"device={device}", f"model.path={model}")
+    OmegaConf.resolve(c)
+    assert c.trainer.device == named
+    trainer = object.__new__(SFTTrainer)
+    trainer.config = c
+    trainer._build_config()
+    assert (trainer.engine_config.strategy, trainer.engine_config.dtype) == ("fsdp2", dtype)
+    assert trainer.optimizer_config.min_lr_ratio == 0.1
+    assert omega_conf_to_dataclass(c.checkpoint).save_contents == ["model", "optimizer", "extra", "hf_model"]
+
+
+def test_a_good_config_is_described(sft, model, tmp_path):
+    train, val = demonstrations(tmp_path / "train.parquet", 20), demonstrations(tmp_path / "val.parquet", 8)
+    files = (f"data.train_files={train}", f"data.val_files={val}")
+    c = sft("device=cpu", f"model.path={model}", *files, "data.train_batch_size=8", "data.max_length=64")
+    checks.check(c)
+    assert "20 demonstrations, 8 a step over 1 rank(s); 6 steps" in checks.describe(c)
+
+
+def test_all_faults_at_once(sft, tmp_path):
+    (tmp_path / "text.parquet").write_text("no parquet")
+    c = sft(
+        *("device=cpu", "trainer.n_gpus_per_node=3", "trainer.nnodes=2", "data.max_token_len_per_gpu=1024"),
+        *(f"model.path={tmp_path}/nowhere", f"data.val_files={tmp_path}/text.parquet"),
+    )
+    with pytest.raises(ConfigError) as caught:
+        checks.check(c)
+    for says in (
+        "data.train_batch_size=64 does not split over the 3 ranks (trainer.n_gpus_per_node); nearest that works: 63",
+        "trainer.nnodes=2: this entry point starts the ranks of one machine",
+        "data.max_token_len_per_gpu=1024 is less than data.max_length=4096; set it to 4096",
+        f"model.path: no model at {tmp_path}/nowhere",
+        "data.train_files: data/sft/train.parquet is not there; run: python examples/data_preprocess/sft.py",
+        "text.parquet is not a readable parquet file",
+    ):
+        assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words", "overrides", "says"),
+    [
+        (8, 1, ("data.messages_key=chat",), "train.parquet has no column chat; run: python examples/"),
+        (8, 1, ("data.train_batch_size=9",), "a step takes 9 demonstrations .data.train_batch_size. but there are 8"),
+        (8, 1, ("data.train_max_samples=7",), "a step takes 8 demonstrations .* but there are 7"),
+        (8, 20, (), r"train.parquet: 8 demonstration.s. of more than data.max_length=64 tokens, first in row 1; set "),
+        (8, 1, ("data.max_length=65",), "data.max_length=65 is more than the 64 positions of .*; set it to 64"),
+        (
+            8,
+            1,
+            ("trainer.test_freq=after_each_epoch",),
+            "after_each_epoch without data.val_files; set it to -1",
+        ),
+        (8, 1, ("trainer.total_training_steps=9", "trainer.total_epochs=2"), "2 epoch.s. are 2 steps; set it to 2"),
+        (8, 1, ("engine.ulysses_sequence_parallel_size=2",), "ulysses_sequence_parallel_size=2 with attn_impl.*=sdpa"),
+    ],
+)
+def test_refusals(sft, model, tmp_path, rows, words, overrides, says):
+    train = demonstrations(tmp_path / "train.parquet", rows, words)
+    sizes = ("data.train_batch_size=8", "data.max_length=64")
+    c = sft("device=cpu", f"model.path={model}", f"data.train_files={train}", "data.val_files=null", *sizes, *overrides)
+    with pytest.raises(ConfigError, match=says):
+        checks.check(c)
+
+
+def test_the_model_stops_where_the_template_ends_a_turn(model, tmp_path):
+    """Also at the ends that it had."""
+    write_trained(model.parent, tmp_path / "model")
+    made = AutoTokenizer.from_pretrained(tmp_path / "model")
+    end, before = made.convert_tokens_to_ids(TURN_END), AutoTokenizer.from_pretrained(model)
+    assert (turn_end(before), made.eos_token, before.eos_token) == (end, TURN_END, END_OF_TEXT)
+    assert made("How many pens?")["input_ids"] == before("How many pens?")["input_ids"]
+    ends = {name: json.loads((tmp_path / f"model/{name}.json").read_text()) for name in ("config", "generation_config")}
+    assert (ends["config"]["eos_token_id"], ends["generation_config"]["eos_token_id"]) == (end, [end, 0])
+    assert ends["generation_config"]["do_sample"] is False
+    assert not list(tmp_path.glob(".*partial"))
+
+
+def test_the_nearest_key_is_named(repo):
+    given = ["--config-dir", str(repo / "recipe/grpo_plus/config"), "sft=grpo_plus", "data.max_lenght=5"]
+    assert hints(given, CONF, "sft") == ["unknown option data.max_lenght; did you mean data.max_length?"]

@@ -1,0 +1,100 @@
+"""Studies: every shipped one plans, its runs share a start where they can, and a finished run is not repeated."""
+
+import pandas as pd
+import pytest
+from omegaconf import OmegaConf
+from verl_rows import write_model, write_rows
+
+from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.preflight.check import save_config
+from cppo_verl.studies.command import is_complete
+from cppo_verl.studies.study import DONE, STUDIES, Study, find_study, inputs, plan_runs, share_starts
+
+SHIPPED = sorted(path.stem for path in STUDIES.glob("*.yaml"))
+
+
+@pytest.fixture
+def overrides(tmp_path):
+    """Enough of a data set and a model for the checks before a start."""
+    write_rows(tmp_path / "rows.parquet", ["q"] * 256)
+    write_model(tmp_path)
+    rows = f"{tmp_path}/rows.parquet"
+    return [
+        *("recipe=toy", "device=cpu", f"data.train_files={rows}", f"data.val_files={rows}"),
+        f"actor_rollout_ref.model.path={tmp_path}",
+    ]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_studies_plan_and_share_starts(name, overrides, tmp_path):
+    study = find_study(name)
+    seeds = [1, 2] if name == "modules" else [1]
+    runs = plan_runs(study, seeds, [*overrides, "data.train_max_samples=64"], tmp_path / "out")
+    assert [run.arm for run in runs] == [*study.arms] * len(seeds)
+    assert len({run.folder for run in runs}) == len(runs)
+    assert not any(is_complete(run) for run in runs)
+    by_themselves = sum(run.config.trainer.use_v1 for run in runs)
+    sizes = {run.config.actor_rollout_ref.rollout.n for run in runs if not run.config.trainer.use_v1}
+    assert len(share_starts(runs)) == len(sizes) + by_themselves, "a start for each G, and for each run of V1"
+    assert {run.config.cppo.rollout_seed for run in runs} == {run.config.data.seed for run in runs} == set(seeds)
+
+
+def test_what_the_engine_reads_needs_a_start_of_its_own(overrides, tmp_path):
+    study = find_study("scope")
+    with_checkpoints = plan_runs(study, [1], [*overrides, "trainer.save_freq=10"], tmp_path)
+    assert len(share_starts(with_checkpoints)) == 2
+    (one, *_), (other, *_) = (
+        plan_runs(study, [1], [*overrides, f"actor_rollout_ref.actor.optim.lr={lr}"], tmp_path) for lr in (1e-4, 2e-4)
+    )
+    assert len(share_starts([one, other])) == 2
+
+
+def test_an_arm_with_another_loss_needs_a_start_of_its_own(overrides, tmp_path):
+    study = Study("s", "", {"with": [], "without": ["cppo.skip_old_log_prob=true"]})
+    one_pass = "actor_rollout_ref.actor.ppo_epochs=1"
+    assert len(share_starts(plan_runs(study, [1], [*overrides, one_pass], tmp_path))) == 2
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        ("lr_scheduler_type=cosine",),
+        ("warmup_style=cosine",),  # verl's deprecated name
+        ("lr_warmup_steps=0", "lr_warmup_steps_ratio=0.1"),  # verl takes a 0 for "not given"
+    ],
+)
+def test_arms_whose_learning_rate_depends_on_their_number_of_steps_do_not_share_a_start(overrides, tmp_path, schedule):
+    arms = {"GRPO": ["cppo.pruning_rate=0"], "CPPO": ["cppo.pruning_rate=0.5"]}
+    study, limit = Study(name="two", about="", arms=arms), "data.train_max_samples=64"
+    optim = [f"actor_rollout_ref.actor.optim.{option}" for option in schedule]
+    assert len(share_starts(plan_runs(study, [1], [*overrides, limit, *optim], tmp_path))) == len(study.arms)
+    fixed = "trainer.total_training_steps=2"
+    assert len(share_starts(plan_runs(study, [1], [*overrides, limit, *optim, fixed], tmp_path))) == 1
+
+
+def test_a_complete_run_is_skipped_and_another_one_is_not_overwritten(overrides, tmp_path):
+    def first_run(*further: str):
+        return plan_runs(find_study("scope"), [1], [*overrides, "data.train_max_samples=64", *further], tmp_path)[0]
+
+    run = first_run()
+    assert not is_complete(run)
+    save_config(run.config)
+    assert not is_complete(first_run()), "begun, not finished"
+    (run.folder / DONE).write_text(inputs(run.config))
+    assert is_complete(first_run())
+    pd.read_parquet(tmp_path / "rows.parquet").to_parquet(tmp_path / "rows.parquet")
+    assert is_complete(first_run()), "the same rows, prepared again"
+    with pytest.raises(ConfigError, match="holds a run with other settings"):
+        is_complete(first_run("actor_rollout_ref.actor.kl_loss_coef=0.5"))
+    assert OmegaConf.load(run.folder / "config.yaml") == run.config
+    write_rows(tmp_path / "rows.parquet", ["other"] * 256)
+    with pytest.raises(ConfigError, match="holds a run on other data or model files"):
+        is_complete(first_run())
+
+
+def test_unknown_studies_are_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"no study 'pruning'; there are .*nearest: pruning_rate"):
+        find_study("pruning")
+    (tmp_path / "empty.yaml").write_text("about: nothing")
+    with pytest.raises(ConfigError, match="has no arms"):
+        find_study(f"{tmp_path}/empty.yaml")
