@@ -130,8 +130,10 @@ def _folder(path: str) -> Path:
         FileNotFoundError: Nowhere.
     """
     folder = Path(path).expanduser()
-    if folder.is_dir():
-        return folder
+    if not is_of_hub(path):
+        if folder.is_dir():
+            return folder
+        raise FileNotFoundError("there is no such folder")
     found = _in_cache(path)
     if isinstance(found, str):
         raise FileNotFoundError(found)
