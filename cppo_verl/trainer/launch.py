@@ -14,7 +14,7 @@ from verl.trainer.main_ppo import TaskRunnerV1, run_ppo
 from cppo_verl.preflight.prepare import set_environment
 from cppo_verl.runs.endings import Terminable, explained
 from cppo_verl.runs.files import alone_in
-from cppo_verl.trainer.task_runner import CPPOTaskRunner
+from cppo_verl.trainer.v0.task_runner import CPPOTaskRunner
 from cppo_verl.weight_sync import sockets
 
 
