@@ -12,8 +12,6 @@ from verl.workers.rollout.base import _ROLLOUT_REGISTRY
 from verl_rows import write_model, write_rows
 
 from cppo_verl.algorithm.options import ConfigError
-from cppo_verl.config.hints import hints
-from cppo_verl.config.sources import TRAINER
 from cppo_verl.hardware.model_files import num_positions
 from cppo_verl.preflight.check import check
 from cppo_verl.preflight.choices import CHOICES
@@ -373,14 +371,6 @@ def test_a_checkpoint_to_resume_from_is_checked(config, tmp_path, path, says):
     path = path.format(tmp_path)
     with pytest.raises(ConfigError, match=re.escape(says)):
         check(config("recipe=gsm8k", "trainer.resume_mode=resume_path", f"trainer.resume_from_path={path}"))
-
-
-def test_the_nearest_key_is_named_for_one_that_is_not_there(repo):
-    recipes = ["--config-dir", str(repo / "recipe/cppo/config"), "recipe=gsm8k", "device=cpu"]
-    given = ["cppo.prunning_rate=0.5", "data.train_batchsize=8", "trainer.save_freq=5", "+my.own=1", "batchsize=2"]
-    first, second, _ = hints([*recipes, *given], TRAINER, "cppo_trainer")
-    assert first == "unknown option cppo.prunning_rate; did you mean cppo.pruning_rate?"
-    assert second == "unknown option data.train_batchsize; did you mean data.train_batch_size?"
 
 
 @pytest.mark.parametrize(
