@@ -19,7 +19,7 @@ from verl.trainer.ppo.ray_trainer import RayPPOTrainer
 from cppo_verl.runs.folder import CONFIG_FILE, DONE
 from cppo_verl.studies.study import inputs
 from cppo_verl.trainer.launch import launch
-from cppo_verl.trainer.task_runner import CPPOTaskRunner
+from cppo_verl.trainer.v0.task_runner import CPPOTaskRunner
 
 
 class SequenceRunner(CPPOTaskRunner):

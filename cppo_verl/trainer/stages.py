@@ -13,6 +13,7 @@ from verl.trainer.ppo.metric_utils import (
     compute_variance_proxy_metrics,
 )
 from verl.trainer.ppo.ray_trainer import compute_advantage
+from verl.utils.py_functional import rename_dict
 
 
 def outcome_advantages(batch: DataProto, config: DictConfig) -> DataProto:
@@ -53,6 +54,13 @@ def update_settings(config: DictConfig, mini_batch_rows: int) -> dict[str, Any]:
         "compute_loss": True,
         "temperature": config.actor_rollout_ref.rollout.temperature,
     }
+
+
+def actor_metrics(reported: dict[str, Any]) -> dict[str, Any]:
+    """What workers report of an update, under the names that verl logs it by; not yet reduced over micro-batches."""
+    metrics = rename_dict(reported, "actor/")
+    metrics["perf/mfu/actor"] = metrics.pop("actor/mfu")
+    return metrics
 
 
 def data_metrics(sampled: DataProto, trained: DataProto, gradient_norm: float | None) -> dict[str, float]:
