@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import uuid
-from pathlib import Path
+from collections.abc import Callable
 
 import ray
 from omegaconf import DictConfig, OmegaConf
@@ -13,20 +13,21 @@ from verl.trainer.main_ppo import TaskRunnerV1, run_ppo
 
 from cppo_verl.preflight.prepare import set_environment
 from cppo_verl.runs.endings import Terminable, explained
-from cppo_verl.runs.files import alone_in
 from cppo_verl.trainer.task_runner import CPPOTaskRunner
 from cppo_verl.weight_sync import sockets
 
 
-def launch(config: DictConfig, runner_class: type | None = None) -> None:
-    """Train by a prepared config.
+def launch(
+    config: DictConfig, runner_class: type | None = None, ray_is_there: Callable[[], None] = lambda: None
+) -> None:
+    """Train by a prepared config. The caller sees to it that nobody else writes into the run's folder (`alone_in`).
 
     Args:
         config: As `preflight.prepare` left it.
         runner_class: Another task runner than `CPPOTaskRunner`, or than verl's for its V1 trainers.
+        ray_is_there: Called when Ray has started.
 
     Raises:
-        InUse: Another run writes into its folder.
         SystemExit: The run ended before its end; the message says why, and where the next start goes on.
     """
     suffix = f"ray_kwargs.ray_init.runtime_env.env_vars.{sockets.SUFFIX}"
@@ -41,12 +42,11 @@ def launch(config: DictConfig, runner_class: type | None = None) -> None:
         runner = ray.remote(num_cpus=1)(runner_class or CPPOTaskRunner)
     else:
         runner = TaskRunnerV1
-    with alone_in(Path(folder)), explained(folder, config.trainer.resume_mode):
+    with explained(folder, config.trainer.resume_mode):
         try:
-            run_ppo(config, Terminable(runner))
+            run_ppo(config, Terminable(runner, ray_is_there))
         finally:
             ray.shutdown()
-    print(f"Finished. Run folder: {folder}", flush=True)
 
 
 def leave_counts_to_cluster(ray_init: DictConfig) -> None:

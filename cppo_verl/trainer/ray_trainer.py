@@ -26,7 +26,6 @@ from cppo_verl.trainer.padding import padding_metrics
 from cppo_verl.trainer.questions import QuestionStream
 from cppo_verl.trainer.rollout_seed import SEED_KEY, request_seeds
 from cppo_verl.trainer.rows import name_completions, name_questions, row_advantages, sampled_rows
-from cppo_verl.trainer.run_folder import RunFolder
 from cppo_verl.trainer.stages import (
     data_metrics,
     outcome_advantages,
@@ -34,9 +33,10 @@ from cppo_verl.trainer.stages import (
     token_advantages,
     update_settings,
 )
+from cppo_verl.trainer.watched import WatchedRun
 
 
-class RayCPPOTrainer(RunFolder, SeparateRayPPOTrainer):
+class RayCPPOTrainer(WatchedRun, SeparateRayPPOTrainer):
     """Completion Pruning Policy Optimization (arXiv 2503.22342) in verl 0.9.1.
 
     Of verl's two V0 trainers, `SeparateRayPPOTrainer` cuts the step into small methods, and
@@ -235,6 +235,7 @@ class RayCPPOTrainer(RunFolder, SeparateRayPPOTrainer):
         tu.assign_non_tensor(data, **settings)
         metrics = rename_dict(tu.get(self.actor_rollout_wg.update_actor(data), "metrics"), "actor/")
         metrics["perf/mfu/actor"] = metrics.pop("actor/mfu")
+        metrics |= self._updates_clipped(metrics["actor/grad_norm"])
         return DataProto.from_single_dict(data={}, meta_info={"metrics": metrics})
 
     def _fit_dump_data(self, batch: DataProto) -> None:

@@ -27,7 +27,6 @@ from cppo_verl.preflight.refusals import refusals, resume_refusals
 from cppo_verl.trainer.first_pass import choose_loss
 from cppo_verl.trainer.padding import padding_metrics
 from cppo_verl.trainer.rows import row_advantages, sampled_rows
-from cppo_verl.trainer.run_folder import RunFolder
 from cppo_verl.trainer.stages import data_metrics, outcome_advantages, timing_metrics, update_settings
 from cppo_verl.trainer.v1.asking import AskedQuestions
 from cppo_verl.trainer.v1.cycle import Cycle
@@ -35,12 +34,13 @@ from cppo_verl.trainer.v1.idle import MeteredAsyncClient, MeteredClient, Span, o
 from cppo_verl.trainer.v1.queue import TRAIN
 from cppo_verl.trainer.v1.rows import in_order, nothing_to_delete, read_scored, read_texts, write_columns
 from cppo_verl.trainer.watchdog import run_watched
+from cppo_verl.trainer.watched import WatchedRun
 
 MANAGER = "cppo_verl.trainer.v1.agent_loop.CPPOAgentLoopManagerTQ"
 """verl's agent loops with ours, where the config names no manager."""
 
 
-class CPPOStep(RunFolder, AskedQuestions):
+class CPPOStep(WatchedRun, AskedQuestions):
     """A mixin over verl's V1 trainers: questions are pruned as they are finished, while others are being sampled.
 
     Overridden are which questions a step takes and what is trained on of them, the size of the mini-batch, and which
@@ -225,7 +225,7 @@ class CPPOStep(RunFolder, AskedQuestions):
         batch.extra_info.update(update_settings(self.config, self.cycles[-1].allocation.mini_batch_rows))
         output = rename_dict(self.actor_rollout_wg.update_actor(batch)["metrics"], "actor/")
         output["perf/mfu/actor"] = output.pop("actor/mfu")
-        metrics |= reduce_metrics(output)
+        metrics |= self._updates_clipped(output["actor/grad_norm"]) | reduce_metrics(output)
         return batch
 
     def _delete(self, keys: np.ndarray) -> None:
