@@ -29,49 +29,50 @@ class CPPOConfig:
     """What is pruned, and what fills the freed room (paper §3)."""
 
     pruning_rate: float | str = 0.0
-    """P: the share of a question's completions that is pruned, 0 <= P < 1. Read as the decimal that was
+    """P, the share of a question's completions that is pruned: 0 <= P < 1. Read as the decimal that was
     written: 0.9 is 9/10, not the nearest binary fraction. 0 with `allocation: false` is GRPO."""
 
     metric: Metric = "smallest"
-    """What is pruned: `smallest` / `largest` of |A|, `smallest_raw` / `largest_raw` of A (paper Table 4),
-    `random`, or `max_variance`: all but the k completions of largest variance (PODS, arXiv 2504.13818)."""
+    """Which completions are pruned. `smallest` / `largest` of |A|, `smallest_raw` / `largest_raw` of A (paper
+    Table 4), `random`, or with `max_variance` all but the k of largest variance (PODS, arXiv 2504.13818)."""
 
     scope: Scope = "question"
-    """Where completions compete: within their `question` (the paper), or in the pooled `batch` (what the
+    """Where completions compete. Within their `question` (the paper), or in the pooled `batch` (what the
     authors' verl code does; for parity studies)."""
 
     allocation: bool = True
-    """Dynamic completion allocation (paper §3.3): fill the freed room with kept completions of additional
-    questions, so that a step trains on as many completions as GRPO does."""
+    """Fill the freed room with completions of additional questions. Dynamic completion allocation (paper §3.3):
+    a step trains on as many completions as GRPO does."""
 
     zero_variance: ZeroVariance = "keep"
-    """Questions whose completions all earned the same reward have A = 0 everywhere: `keep` k of them all
-    the same (the paper), or `drop` them and give their room to other questions."""
+    """What becomes of questions whose rewards are all equal. There A = 0 everywhere: `keep` k of them all the
+    same (the paper), or `drop` them and give their room to other questions."""
 
     max_gen_rounds: int = 4
-    """With `zero_variance: drop`: generation rounds in a step at the most, the first one included."""
+    """With `zero_variance=drop`, generation rounds per step at most. The first one is included."""
 
     seed: int = 0
-    """Seeds the breaking of ties."""
+    """Seed of the random choice between completions of equal |A|."""
 
     rollout_seed: int | None = None
-    """Gives each request its own sampling seed, a hash of (this number, step, question, sample), so that
-    two runs of one command sample the same completions. `null`: the engine's own randomness."""
+    """Seed of sampling: two runs of one command sample the same. Each request gets a seed of its own, a hash of
+    (this number, step, question, sample). `null`: the engine's own randomness."""
 
     skip_old_log_prob: bool = False
-    """Leave out the old policy's forward, where a step is one pass over one mini-batch (`ppo_epochs: 1`,
-    `ppo_mini_batch_size` = `train_batch_size`) and the update's own forward is therefore the old policy's. For models
-    without dropout. The entropy that verl takes from that forward is not logged."""
+    """Leave out the old policy's forward in steps of one update. Where a step is one pass over one mini-batch
+    (`ppo_epochs=1`, `ppo_mini_batch_size` = `train_batch_size`), the update's own forward is the old policy's. For
+    models without dropout. The entropy that verl takes from that forward is not logged."""
 
     save_best: bool = False
-    """Keep the checkpoint of best validation accuracy in the run's folder `best`. The validation questions must
-    not be test questions; `mode=save_best` sets all that this needs."""
+    """Keep the checkpoint of best validation accuracy in RUN/best. The validation questions must not be test
+    questions; `mode=save_best` sets all that this needs."""
 
     reward_timeout: float = 120
-    """Seconds after which the run ends when rewards are waited for and none comes back."""
+    """Seconds without any reward after which the run ends."""
 
     dumps_to_keep: int | None = None
-    """Steps whose dumps stay in `trainer.rollout_data_dir` and `trainer.validation_data_dir`. `null`: all."""
+    """How many steps' dumped generations are kept. Those in `trainer.rollout_data_dir` and
+    `trainer.validation_data_dir`; `null`: all."""
 
     def __post_init__(self) -> None:
         if faults := list(dict.fromkeys(self._faults())):

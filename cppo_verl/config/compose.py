@@ -12,7 +12,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from cppo_verl.algorithm.options import ConfigError
-from cppo_verl.config.hints import hints
+from cppo_verl.config.hints import refusal
 from cppo_verl.config.sources import TRAINER, search_path
 
 RESOLVERS: dict[str, Callable] = {
@@ -46,9 +46,12 @@ def run_with_config(
         name: Of the primary config, without `.yaml`.
 
     Raises:
-        SystemExit: Code 1 where Hydra refuses the command line, or the task raises `ConfigError`; what was meant is
-            printed instead of a traceback.
+        SystemExit: Code 1 and a line or more of what is wrong, where Hydra would refuse the command line or the task
+            raises `ConfigError`.
     """
+
+    if why := refusal(arguments, folder, name):
+        sys.exit("error: " + "\n       ".join(why))
 
     def run_or_say(config: DictConfig) -> None:
         try:
@@ -59,10 +62,5 @@ def run_with_config(
     before, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
         hydra.main(config_path=str(folder), config_name=name, version_base=None)(run_or_say)()
-    except SystemExit as stop:
-        if stop.code == 1:
-            for hint in hints(arguments, folder, name):
-                print(hint, file=sys.stderr)
-        raise
     finally:
         sys.argv = before

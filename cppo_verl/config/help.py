@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import pairwise, takewhile
 from pathlib import Path
 from textwrap import dedent
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.config.sources import PACKAGE, TRAINER, recipes
@@ -47,9 +48,10 @@ def whole(command: str, choice: str, package: str, what: str) -> Iterator[tuple[
 
 
 def chosen(group: str) -> Rows:
-    """The members of a config group, each with the first line of its comment."""
+    """The members of a config group, each with what its comment begins with; `_NAME.yaml` is for others to build on."""
     folders = [TRAINER / group, *sorted(recipes().glob(f"*/config/{group}"))]
-    return [(path.stem, comment(path)) for folder in folders for path in sorted(folder.glob("*.yaml"))]
+    files = (path for folder in folders for path in sorted(folder.glob("[!_]*.yaml")))
+    return [(path.stem, comment(path)) for path in files]
 
 
 def comment(path: Path) -> str:
@@ -60,11 +62,15 @@ def comment(path: Path) -> str:
 
 
 def cppo_options() -> Rows:
-    """CPPO's options with their defaults, each with the first sentence of its docstring in `CPPOConfig`."""
-    docs = field_docs(CPPOConfig)
+    """CPPO's options with their defaults: the first sentence of each docstring in `CPPOConfig`, and the choices."""
+    docs, kinds = field_docs(CPPOConfig), get_type_hints(CPPOConfig)
     words = {"True": "true", "False": "false", "None": "null"}
-    defaults = {field.name: str(field.default) for field in dataclasses.fields(CPPOConfig)}
-    return [(f"{name}={words.get(default, default)}", first_sentence(docs[name])) for name, default in defaults.items()]
+    rows = []
+    for field in dataclasses.fields(CPPOConfig):
+        default, kind = str(field.default), kinds[field.name]
+        choices = f": {', '.join(get_args(kind))}" if get_origin(kind) is Literal else ""
+        rows.append((f"{field.name}={words.get(default, default)}", first_sentence(docs[field.name]) + choices))
+    return rows
 
 
 def field_docs(cls: type) -> dict[str, str]:

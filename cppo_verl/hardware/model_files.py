@@ -12,16 +12,38 @@ TOKENIZERS = ("tokenizer*", "vocab*", "*.model", "*.tiktoken", "tekken.json")
 """Files of which a tokenizer has one at least."""
 
 
+def is_of_hub(path: str) -> bool:
+    """Whether a model's path is a hub id: neither a folder that is there, nor written as one."""
+    return not (Path(path).expanduser().is_dir() or path.startswith(("/", ".", "~")) or path.count("/") > 1)
+
+
+def folder_fault(path: str) -> str | None:
+    """Why a folder holds no model, as far as its JSON tells; None of one that does, and of a hub id."""
+    if is_of_hub(path):
+        return None
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        return _no_model(path, "there is no such folder")
+    try:
+        return None if _read_json(folder / "config.json") else _no_model(path, "it has no config.json")
+    except ValueError as error:
+        return _no_model(path, error)
+
+
 def model_fault(path: str, *, trust_remote_code: bool = False) -> str | None:
-    """Why there is no model at a folder or hub id; None where there is one."""
+    """Why transformers finds no model at a folder or hub id; None where it does."""
     try:
         read_config(path, trust_remote_code=trust_remote_code)
     except ValueError as error:
-        return (
-            f"no model at {path} ({error}); give a folder that holds a model, or a hub id that can be reached or was "
-            "downloaded with: hf download ID"
-        )
+        return _no_model(path, error)
     return None
+
+
+def _no_model(path: str, why: object) -> str:
+    return (
+        f"no model at {path} ({why}); give a folder that holds a model, or a hub id that can be reached or was "
+        "downloaded with: hf download ID"
+    )
 
 
 def code_fault(path: str, *, trust_remote_code: bool = False) -> str | None:
@@ -108,8 +130,10 @@ def _folder(path: str) -> Path:
         FileNotFoundError: Nowhere.
     """
     folder = Path(path).expanduser()
-    if folder.is_dir():
-        return folder
+    if not is_of_hub(path):
+        if folder.is_dir():
+            return folder
+        raise FileNotFoundError("there is no such folder")
     found = _in_cache(path)
     if isinstance(found, str):
         raise FileNotFoundError(found)

@@ -33,6 +33,11 @@ from cppo_verl.preflight.sequence_length import (
 from cppo_verl.preflight.values import block_faults, value_faults
 
 FREQUENCIES = "trainer.save_freq", "trainer.test_freq"
+REWARD = tuple(f"reward.custom_reward_function.{option}" for option in ("path", "name"))
+MODEL = (
+    *(f"actor_rollout_ref.model.{option}" for option in ("path", "trust_remote_code", "tokenizer_path")),
+    *(f"reward.reward_model.{option}" for option in ("enable", "model_path")),
+)
 CONTENTS = tuple(f"actor_rollout_ref.actor.checkpoint.{option}" for option in ("save_contents", "load_contents"))
 PLANNED = (
     *("actor_rollout_ref.rollout.n", "data.train_batch_size", "actor_rollout_ref.actor.ppo_mini_batch_size"),
@@ -91,6 +96,8 @@ def _quick_checks(wrong: Container[str]) -> dict[str, tuple]:
         "what CPPO refuses": (refusals, "actor_rollout_ref.model.external_lib", *ENGINE_DEVICES, SYNC),
         "what a resume needs": (resume_refusals, "trainer.save_freq", *CONTENTS),
         **rows,
+        "the model": (inputs.model_faults, *MODEL),
+        "the reward function": (inputs.reward_faults, *REWARD),
         "trainer.resume_from_path": (outputs.resume_faults, "trainer.resume_from_path"),
         "what an asynchronous run was sampling": (
             outputs.carried_faults,
@@ -168,12 +175,11 @@ def _best_faults(config: DictConfig) -> Iterator[str]:
 EPOCH = {"the steps of an epoch": data.epoch_faults}
 SLOW = {
     "the devices": _device_faults,
-    "the model": inputs.model_faults,
+    "the model": inputs.loaded_model_faults,
     "the prompts": data.prompt_faults,
     "the positions of the model": position_faults,
     "the heads of the model": head_faults,
-    "the reward function": inputs.reward_faults,
 }
-"""What imports torch or transformers, asks a hub, or runs a file of the user's."""
+"""What imports torch or transformers, or asks a hub."""
 ROOM = {"the room for checkpoints": outputs.room_faults}
 """Which lays the model out."""

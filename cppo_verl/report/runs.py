@@ -40,7 +40,7 @@ PEAK_MEMORY = r"perf/max_memory_allocated_gb$"
 NEEDED = ("timing_s/step", "cppo/questions", "cppo/completions_kept", "cppo/sampled/reward")
 
 
-class RunError(ValueError):
+class RunError(ConfigError):
     """A folder that nothing can be reported of; the message says why."""
 
 

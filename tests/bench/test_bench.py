@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.bench import forced, inputs, scaling, study, table
+from cppo_verl.hardware.shapes import find_geometry
 from cppo_verl.studies.study import Run
 
 SPEED = {study.VERLS_OWN: 1.1, study.GRPO: 1.0, "P=0.5, pruning only": 1.0, "P=0.5": 1.0}
@@ -32,7 +33,7 @@ def test_rewards_vary_within_most_groups():
 
 
 def test_a_model_and_its_questions(tmp_path):
-    geometry = study.find_geometry("small")
+    geometry = find_geometry("small")
     inputs.build_model(tmp_path / "model", geometry.shape, geometry.dtype)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     assert model.config.hidden_size == geometry.shape["hidden_size"]
@@ -47,23 +48,23 @@ def test_an_unknown_geometry_is_named():
     with pytest.raises(
         ConfigError, match=r"no geometry 'large'; there are qwen2.5-0.5b, qwen2.5-1.5b, qwen2.5-7b, small"
     ):
-        study.find_geometry("large")
+        find_geometry("large")
 
 
 def test_what_the_arms_set_is_no_option(tmp_path):
-    geometry = study.find_geometry("small")
+    geometry = find_geometry("small")
     with pytest.raises(ConfigError, match=r"cppo.pruning_rate is set by the benchmark: give --rates"):
         study.plan_bench(geometry, ["0.5"], 1, 3, ["device=cpu", "cppo.pruning_rate=0.75"], tmp_path)
 
 
 def test_arms_take_turns(tmp_path):
-    runs = study.plan_bench(study.find_geometry("small"), ["0.5"], 2, 3, ["device=cpu"], tmp_path)
+    runs = study.plan_bench(find_geometry("small"), ["0.5"], 2, 3, ["device=cpu"], tmp_path)
     assert [run.arm for run in runs] == [*SPEED] * 2
     assert [run.seed for run in runs] == [1] * 4 + [2] * 4
     batch = runs[0].config.data.train_batch_size
     questions = tmp_path / "inputs/questions.parquet"
     assert len(pd.read_parquet(questions)) == study.QUESTIONS > 3 * batch / (1 - 0.5)
-    study.plan_bench(study.find_geometry("small"), ["0.9375"], 1, 3, ["device=cpu"], tmp_path)
+    study.plan_bench(find_geometry("small"), ["0.9375"], 1, 3, ["device=cpu"], tmp_path)
     assert len(pd.read_parquet(questions)) == 3 * batch / (1 - 0.9375)
 
 

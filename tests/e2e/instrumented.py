@@ -17,7 +17,6 @@ from pathlib import Path
 
 os.environ["VERL_PLATFORM"] = "cpu"  # before verl is imported
 
-import hydra
 import ray
 import replaying
 import torch
@@ -31,6 +30,7 @@ from verl.workers.engine_workers import TrainingWorker
 
 import cppo_verl.train
 from cppo_verl.algorithm.options import CPPOConfig
+from cppo_verl.config.compose import run_with_config
 from cppo_verl.cpu.worker import CPUActorRolloutRefWorker, CPUDetachActorWorker
 from cppo_verl.preflight.plan import cycle_from_config, is_separate, plan_from_config
 from cppo_verl.trainer.critic import CriticWorker
@@ -39,9 +39,6 @@ from cppo_verl.trainer.sequence import hand_over, save_initial, start_workers
 from cppo_verl.trainer.task_runner import CPPOTaskRunner
 
 FOLDER = "CPPO_TEST_CALLS"
-
-CONF = Path(cppo_verl.train.__file__).parent / "conf"
-RECIPES = Path(__file__).parents[2] / "recipe/cppo/config"
 
 
 class Recorder(TrainingWorker):
@@ -201,9 +198,8 @@ class InstrumentedV1Runner(TaskRunnerV1.__ray_metadata__.modified_class.__ray_ac
         super().run(config)
 
 
-@hydra.main(config_path=str(CONF), config_name="cppo_trainer", version_base=None)
 def main(config: DictConfig) -> None:
-    """Hydra's entry point."""
+    """Train by a composed config."""
     with open_dict(config):
         env_vars, folder = config.ray_kwargs.ray_init.runtime_env.env_vars, config.trainer.default_local_dir
         env_vars[FOLDER] = f"{folder}/calls"
@@ -220,8 +216,6 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    if "--config-dir" not in sys.argv:
-        sys.argv[1:1] = ["--config-dir", str(RECIPES)]
     from instrumented import main  # so that Ray's workers import the classes instead of unpickling copies
 
-    main()
+    run_with_config(main, sys.argv[1:])

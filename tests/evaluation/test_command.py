@@ -5,18 +5,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hydra import compose, initialize_config_dir
+from command import cppo_verl
 
-import cppo_verl.evaluation.command
 from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.config.compose import compose
 from cppo_verl.evaluation.benchmarks import BENCHMARKS, find
-from cppo_verl.evaluation.command import evaluate, plan_requests, protocol_of, settings
-from cppo_verl.evaluation.comparison import compare_folders, main
+from cppo_verl.evaluation.command import CONFIG, evaluate, plan_requests, protocol_of, settings
+from cppo_verl.evaluation.comparison import compare_folders
 from cppo_verl.evaluation.generate import Completion
 from cppo_verl.evaluation.models import Model
 from cppo_verl.evaluation.results import GenerationsLog, record, summarize
 
-CONF = str(Path(cppo_verl.evaluation.command.__file__).parent / "evaluation/conf")
 GOLDS = ["4", "5", "6"]
 
 
@@ -42,9 +41,8 @@ def config(file, tmp_path):
     """`config("key=value", ...)`: as `cppo-verl evaluate` would compose it."""
 
     def composed(*overrides: str):
-        with initialize_config_dir(CONF, version_base=None):
-            own = ["device=cpu", f"+files.gsm8k={file}", f"model={tmp_path}/nowhere", f"out={tmp_path}/out"]
-            return compose("evaluate", overrides=[*own, *overrides])
+        own = ["device=cpu", f"+files.gsm8k={file}", f"model={tmp_path}/nowhere", f"out={tmp_path}/out"]
+        return compose([*own, *overrides], CONFIG, "evaluate")
 
     return composed
 
@@ -147,7 +145,7 @@ def test_two_evaluations_are_compared_on_the_same_questions(config, tmp_path, ca
     a, b = (evaluated(config(), tmp_path / name, list(given)) for name, given in (("a", "999"), ("b", "456")))
     found = compare_folders(a, b)["gsm8k"]
     assert (found.accuracy_a, found.accuracy_b, found.p_value) == (0, 1, pytest.approx(0.25))
-    assert main([str(a), str(b)]) == 0
+    assert cppo_verl("compare", a, b) == 0
     assert "+100.00" in capsys.readouterr().out
 
 

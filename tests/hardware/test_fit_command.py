@@ -1,4 +1,4 @@
-"""`fit_hardware`: scripts take what it prints; what cannot be says what can; the estimate against what is measured."""
+"""`cppo-verl fit`: scripts take what it prints; what cannot be says what can; the estimate against what is measured."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import subprocess
 import sys
 
 import pytest
+from command import cppo_verl
 from omegaconf import OmegaConf
 from verl_rows import write_model
 
 from cppo_verl.hardware.estimates import read_model
-from cppo_verl.hardware.fit_command import find_model, main
+from cppo_verl.hardware.fit_command import find_model
 from cppo_verl.hardware.memory import Training, update_memory
 from cppo_verl.preflight.critic import critic_batch_faults
 from cppo_verl.preflight.plan import micro_batch_faults, plan_from_config
@@ -44,7 +45,7 @@ ON_8 = ("--gpus", "8", "--memory", "80")
     ],
 )
 def test_scripts_take_what_it_prints(config, capsys, arguments, options):
-    assert main([*arguments]) == 0
+    assert cppo_verl("fit", *arguments) == 0
     overrides = capsys.readouterr().out.splitlines()[-1].split()
     made = config("recipe=ppo_gsm8k" if "--critic" in arguments else "recipe=gsm8k", *overrides)
     OmegaConf.resolve(made)
@@ -57,7 +58,8 @@ def test_scripts_take_what_it_prints(config, capsys, arguments, options):
 
 
 def test_a_folder_is_a_model(tmp_path, capsys):
-    assert main(["--model", str(write_model(tmp_path)), "--gpus", "1", "--memory", "8", "--response", "64"]) == 0
+    asked = ("--model", write_model(tmp_path), "--gpus", "1", "--memory", "8", "--response", "64")
+    assert cppo_verl("fit", *asked) == 0
     assert f"{read_model(str(tmp_path)).parameters / 1e6:.1f} million parameters" in capsys.readouterr().out
 
 
@@ -76,7 +78,7 @@ def test_a_folder_is_a_model(tmp_path, capsys):
 )
 def test_what_cannot_be_says_what_can(arguments, says, capsys, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert main(["--model", *arguments]) == 2
+    assert cppo_verl("fit", "--model", *arguments) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ") and re.search(says, said), said
 

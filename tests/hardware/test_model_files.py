@@ -6,7 +6,7 @@ import json
 
 import huggingface_hub
 import pytest
-from verl_rows import write_model
+from verl_rows import write_model, write_rows
 
 from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.hardware.estimates import read_model
@@ -93,7 +93,7 @@ def test_shards_that_are_not_there_are_named(tmp_path):
     assert weights_fault(str(tmp_path)) is None, "transformers takes the one file first"
 
 
-def test_a_hub_that_cannot_be_reached_is_asked_once(config, monkeypatch):
+def test_a_hub_that_cannot_be_reached_is_asked_once(config, monkeypatch, tmp_path):
     asked = []
 
     def unreachable(repo, **_):
@@ -101,6 +101,8 @@ def test_a_hub_that_cannot_be_reached_is_asked_once(config, monkeypatch):
         raise OSError("no route")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
+    rows = write_rows(tmp_path / "rows.parquet", list("abcd"))
+    files = (f"data.train_files={rows}", f"data.val_files={rows}")
     with pytest.raises(ConfigError, match=r"no model at nobody/asked-once \(no route\); give a folder"):
-        check(config("recipe=toy", "device=cpu", "actor_rollout_ref.model.path=nobody/asked-once"))
+        check(config("recipe=toy", "device=cpu", "actor_rollout_ref.model.path=nobody/asked-once", *files))
     assert asked == ["nobody/asked-once"]

@@ -17,9 +17,11 @@ from verl_rows import TINY, write_model, write_rows
 
 from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.algorithm.step_plan import StepPlan
-from cppo_verl.preflight.check import check, describe, remarks_on_data
+from cppo_verl.preflight.check import check
 from cppo_verl.preflight.choices import CHOICES
+from cppo_verl.preflight.data import remarks_on_data
 from cppo_verl.preflight.plan_table import plan_table
+from cppo_verl.preflight.prepare import describe
 from cppo_verl.preflight.values import KINDS, LIMITS
 
 CASES = int(os.environ.get("CPPO_FUZZ_CASES", "150"))

@@ -8,13 +8,13 @@ import pytest
 from omegaconf import OmegaConf
 from verl_rows import write_model, write_rows
 
-from cppo_verl import preflight
 from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.hardware.estimates import bytes_of_checkpoints, checkpoints_at_most, read_model
+from cppo_verl.preflight import check as preflight_check
 from cppo_verl.preflight.check import check
 from cppo_verl.preflight.plan import micro_batch_faults
-from cppo_verl.train import prepare
+from cppo_verl.preflight.prepare import prepare
 
 REWARD_MODEL = "reward.reward_model"
 NOWHERE = ("data.train_files=nowhere", "data.val_files=nowhere", "actor_rollout_ref.model.path=./nowhere")
@@ -82,10 +82,10 @@ def test_a_fault_that_nobody_thought_of_is_said_beside_the_others(ready, monkeyp
     def surprised(_):
         raise KeyError("surprise")
 
-    monkeypatch.setattr(preflight, "_device_faults", surprised)
+    monkeypatch.setattr(preflight_check, "_engine_faults", surprised)
     with pytest.raises(ConfigError) as caught:
         check(ready("data.train_files=nowhere", "trainer.save_freq=0"))
-    assert "could not check the devices: KeyError: 'surprise'" in caught.value.args
+    assert "could not check the rollout engine: KeyError: 'surprise'" in caught.value.args
     assert len(caught.value.args) == 3
 
 

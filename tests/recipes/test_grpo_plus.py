@@ -80,8 +80,8 @@ def test_a_step_reaches_the_clip_bounds(config):
 )
 def test_scripts_compose_and_plan(config, repo, name, recipe, sizes, device):
     """What each keeps of a question, asks a step, and trains on."""
-    module, option, folder, *overrides = script(repo, name)
-    assert (module, option, folder) == ("cppo_verl.train", "--config-dir", "recipe/grpo_plus/config")
+    module, command, *overrides = script(repo, name)
+    assert (module, command) == ("cppo_verl", "train")
     assert overrides[0] == recipe
     composed = config(*overrides, f"device={device}")
     OmegaConf.resolve(composed)
@@ -92,8 +92,8 @@ def test_scripts_compose_and_plan(config, repo, name, recipe, sizes, device):
 
 
 def test_the_evaluation_is_of_the_four_benchmarks(repo):
-    module, chosen, model = script(repo, "eval")
-    assert module == "cppo_verl.evaluation.command"
+    module, command, chosen, model = script(repo, "eval")
+    assert (module, command) == ("cppo_verl", "evaluate")
     names = chosen.removeprefix("benchmarks=[").removesuffix("]").split(",")
     assert names == ["gsm8k", "math500", "amc23", "olympiadbench"]
     assert [benchmarks.find(name).name for name in names] == names
@@ -101,4 +101,4 @@ def test_the_evaluation_is_of_the_four_benchmarks(repo):
 
 
 def test_the_warm_start_is_that_of_the_recipe(repo):
-    assert script(repo, "sft") == ["cppo_verl.sft", "--config-dir", "recipe/grpo_plus/config", "sft=grpo_plus"]
+    assert script(repo, "sft") == ["cppo_verl", "sft", "sft=grpo_plus"]

@@ -16,9 +16,10 @@ from verl_rows import write_rows
 from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.hardware.estimates import checkpoint_bytes, estimate_memory
 from cppo_verl.hardware.fit_command import find_model
-from cppo_verl.preflight.check import check, describe
+from cppo_verl.preflight.check import check
 from cppo_verl.preflight.critic import critic_batch_faults
 from cppo_verl.preflight.plan import micro_batch_faults, plan_from_config
+from cppo_verl.preflight.prepare import describe
 from cppo_verl.preflight.refusals import refusals, resume_refusals
 from cppo_verl.preflight.sequence_length import length_faults
 from cppo_verl.rewards.own import function_fault

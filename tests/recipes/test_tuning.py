@@ -82,6 +82,6 @@ def test_every_script_names_its_config_and_holds_nothing_else(repo):
     for script in scripts:
         command = script.read_text().split("exec ")[1].replace("\\\n", "").split()
         assert command[3:] == [
-            *("--config-dir", "recipe/tuning/config", f"recipe=tuning_{script.stem}"),
-            *(f"trainer.experiment_name={script.stem}", '"$@"'),
+            *("train", f"recipe=tuning_{script.stem}", f"trainer.experiment_name={script.stem}"),
+            '"$@"',
         ]

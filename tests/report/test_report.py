@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import report_runs as made
-from cppo_verl.report.__main__ import main
+from command import cppo_verl
 from report_runs import make_run
 from scipy.stats import t as student
 
@@ -242,7 +242,7 @@ def test_who_waited_for_whom_on_v1(tmp_path):
     assert row == pytest.approx(
         {"label": "GRPO, V1 separate_async", "trainer idle": 0.5, "engine idle": 0.5, "staleness": 2, "oldest": 3}
     )
-    assert main([str(v0), str(v1), "--out", str(tmp_path / "out")]) == 0
+    assert cppo_verl("report", str(v0), str(v1), "--out", str(tmp_path / "out")) == 0
     assert "| GRPO, V1 separate_async | 50.0 % | 50.0 % | 2.0 | 3 |" in (tmp_path / "out/report.md").read_text()
 
 
@@ -351,7 +351,7 @@ def test_a_run_of_an_earlier_version(tmp_path):
     assert show.results(tables.results(groups))["accuracy (%) [95 % interval]"].tolist() == ["60.0"]
     assert not {"tokens/s", "memory (GiB)"} & {*show.results(tables.results(groups))}
     assert tables.kinds(groups).empty
-    assert main([str(folder), "--out", str(tmp_path / "out")]) == 0
+    assert cppo_verl("report", str(folder), "--out", str(tmp_path / "out")) == 0
     assert not (tmp_path / "out/kinds.png").exists()
 
 
@@ -384,7 +384,7 @@ def test_no_bound_where_the_first_row_prunes(tmp_path):
 def test_what_is_no_run_is_left_out_and_said(tmp_path, capsys):
     run = make_run(tmp_path / "run")
     (tmp_path / "empty").mkdir()
-    assert main([str(run), str(tmp_path / "empty"), str(run), "--out", str(tmp_path / "out")]) == 0
+    assert cppo_verl("report", str(run), str(tmp_path / "empty"), str(run), "--out", str(tmp_path / "out")) == 0
     said = capsys.readouterr().err
     assert "left out" in said and "there is no config.yaml" in said
     report = (tmp_path / "out/report.md").read_text()
@@ -394,7 +394,7 @@ def test_what_is_no_run_is_left_out_and_said(tmp_path, capsys):
 
 def test_runs_of_the_same_name_are_told_apart(tmp_path):
     one, other = make_run(tmp_path / "one/run"), make_run(tmp_path / "other/run", rate=0.5)
-    assert main([str(one), str(other), "--out", str(tmp_path / "out")]) == 0
+    assert cppo_verl("report", str(one), str(other), "--out", str(tmp_path / "out")) == 0
     report = (tmp_path / "out/report.md").read_text()
     assert "| GRPO | one/run | 4 of 4 |" in report
     assert "| CPPO, P=0.5 | other/run | 4 of 4 |" in report
@@ -432,7 +432,7 @@ def test_an_evaluation_without_generations_is_shown_and_one_that_cannot_be_read_
     (made.evaluate(cppo, "global_step_2", [1, 1, 1, 0]) / "generations.jsonl").unlink()
     (made.evaluate(cppo, "global_step_1", [1, 1, 1, 0]) / "results.json").write_text('{"model": "m"}')
     made.evaluate(cppo, "global_step_2_old", [1, 1, 1, 0])
-    assert main([str(grpo), str(cppo), "--out", str(tmp_path / "report")]) == 0
+    assert cppo_verl("report", str(grpo), str(cppo), "--out", str(tmp_path / "report")) == 0
     assert "cppo: eval/global_step_1/gsm8k/results.json is not that of an evaluation" in capsys.readouterr().err
     report = (tmp_path / "report/report.md").read_text()
     assert "| gsm8k | grpo | global_step_4 | 4 | 1 | 25.0 [" in report
@@ -460,7 +460,7 @@ def test_nothing_to_report_is_one_line_and_exit_code_2(tmp_path, capsys, spoil, 
     spoil(folder)
     with pytest.raises(RunError, match=says):
         read_run(folder)
-    assert main([str(folder), "--out", str(tmp_path / "out")]) == 2
+    assert cppo_verl("report", str(folder), "--out", str(tmp_path / "out")) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: nothing to report: ") and says in line
     assert not (tmp_path / "out").exists()
@@ -480,7 +480,7 @@ def test_the_whole_report(tmp_path, capsys):
     runs = [make_run(tmp_path / f"grpo{s}", seed=s, accuracies=(0.3, 0.6 + 0.02 * s)) for s in range(2)]
     runs += [make_run(tmp_path / "cppo", rate=0.5, steps=2), make_run(tmp_path / "going", rate=0.75, steps=5, made=1)]
     out = tmp_path / "out"
-    assert main([*map(str, runs), "--out", str(out)]) == 0
+    assert cppo_verl("report", *map(str, runs), "--out", str(out)) == 0
     shown = capsys.readouterr()
     assert "CPPO" in shown.out and "GRPO" in shown.out
     assert "note: going: at step 1 of 5" in shown.err

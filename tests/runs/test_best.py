@@ -8,9 +8,9 @@ import pytest
 from cppo_verl.algorithm.metrics import validation_accuracy
 from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.evaluation.models import find_checkpoint
+from cppo_verl.runs import best as best_module
 from cppo_verl.runs.best import BestCheckpoint
 from cppo_verl.runs.checkpoints import Checkpoints
-from cppo_verl.trainer import best as best_module
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from verl_rows import write_model
 
 import cppo_verl.sft
 from cppo_verl.algorithm.options import ConfigError
-from cppo_verl.config.hints import hints
 from cppo_verl.sft import checks
 from cppo_verl.sft.model import turn_end
 from cppo_verl.sft.model import write_model as write_trained
@@ -145,8 +144,3 @@ def test_the_model_stops_where_the_template_ends_a_turn(model, tmp_path):
     assert (ends["config"]["eos_token_id"], ends["generation_config"]["eos_token_id"]) == (end, [end, 0])
     assert ends["generation_config"]["do_sample"] is False
     assert not list(tmp_path.glob(".*partial"))
-
-
-def test_the_nearest_key_is_named(repo):
-    given = ["--config-dir", str(repo / "recipe/grpo_plus/config"), "sft=grpo_plus", "data.max_lenght=5"]
-    assert hints(given, CONF, "sft") == ["unknown option data.max_lenght; did you mean data.max_length?"]

@@ -6,11 +6,12 @@ from omegaconf import OmegaConf
 from verl_rows import write_model, write_rows
 
 from cppo_verl.algorithm.options import ConfigError
-from cppo_verl.preflight.check import save_config
+from cppo_verl.config.sources import recipes
+from cppo_verl.runs.folder import DONE, save_config
 from cppo_verl.studies.command import is_complete
-from cppo_verl.studies.study import DONE, STUDIES, Study, find_study, inputs, plan_runs, share_starts
+from cppo_verl.studies.study import Study, find_study, inputs, plan_runs, share_starts
 
-SHIPPED = sorted(path.stem for path in STUDIES.glob("*.yaml"))
+SHIPPED = sorted(path.stem for path in recipes().glob("*/studies/*.yaml"))
 
 
 @pytest.fixture

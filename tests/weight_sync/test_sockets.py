@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from cppo_verl.trainer import sockets
+from cppo_verl.weight_sync import sockets
 
 NAMES = """
 import os

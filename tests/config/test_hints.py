@@ -1,0 +1,39 @@
+"""What Hydra would refuse is said in a line, with the nearest that works."""
+
+from pathlib import Path
+
+import pytest
+
+import cppo_verl.sft
+from cppo_verl.config.hints import refusal
+from cppo_verl.config.sources import TRAINER
+
+SFT = Path(cppo_verl.sft.__file__).parent / "conf"
+
+
+def test_the_nearest_key_is_named_for_one_that_is_not_there():
+    given = ["cppo.prunning_rate=0.5", "data.train_batchsize=8", "trainer.save_freq=5", "+my.own=1", "batchsize=2"]
+    first, second, _ = refusal(["recipe=gsm8k", "device=cpu", *given], TRAINER, "cppo_trainer")
+    assert first == "unknown option cppo.prunning_rate; did you mean cppo.pruning_rate?"
+    assert second == "unknown option data.train_batchsize; did you mean data.train_batch_size?"
+    assert refusal(["sft=grpo_plus", "data.max_lenght=5"], SFT, "sft") == [
+        "unknown option data.max_lenght; did you mean data.max_length?"
+    ]
+
+
+def test_an_unknown_choice_lists_those_there_are():
+    (says,) = refusal(["recipe=gsm9k"], TRAINER, "cppo_trainer")
+    assert "recipe/gsm9k" in says
+    assert {"gsm8k", "ppo_math", "tuning_qwen05b_grpo", "grpo_plus"} <= set(says.split())
+
+
+def test_recipes_of_ones_own_are_found_beside_the_shipped(tmp_path):
+    (tmp_path / "recipe").mkdir()
+    (tmp_path / "recipe/mine.yaml").write_text("# @package _global_\ncppo: {pruning_rate: 0.5}\n")
+    assert refusal(["--config-dir", str(tmp_path), "recipe=mine", "mode=save_best"], TRAINER, "cppo_trainer") == []
+    assert refusal(["recipe=mine"], TRAINER, "cppo_trainer") != []
+
+
+@pytest.mark.parametrize("argument", ["model_engine=megatron", "recipe=math", "~cppo.seed", "+new.key=1", "--cfg=job"])
+def test_what_hydra_takes_is_not_refused(argument):
+    assert refusal([argument], TRAINER, "cppo_trainer") == []
