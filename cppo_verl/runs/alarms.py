@@ -100,6 +100,6 @@ def _is_learning(name: Sequence[str]) -> bool:
 
 
 _ADVICE = (
-    "No checkpoint was saved of it. The same steps end the same way: lower the learning rate, or check the rewards for "
-    "values that are not finite"
+    "No checkpoint of it was saved. Unchanged, the run would end the same way again: lower the learning rate, or look "
+    "for rewards that are not finite"
 )

@@ -94,7 +94,7 @@ def test_validations_and_checkpoints_have_a_line():
         "event": "validation",
         "step": 5,
         "seconds": 3.21,
-        "accuracy": 0.31251,
+        "accuracy": 0.3125,
         "questions": 256,
         "best": True,
     }
