@@ -15,6 +15,8 @@ from verl.trainer.ppo.metric_utils import (
 from verl.trainer.ppo.ray_trainer import compute_advantage
 from verl.utils.py_functional import rename_dict
 
+from cppo_verl.runs.alarms import share_clipped
+
 
 def outcome_advantages(batch: DataProto, config: DictConfig) -> DataProto:
     """A over all G completions of a question (paper Eq. 2), never renormalised after the pruning."""
@@ -56,11 +58,13 @@ def update_settings(config: DictConfig, mini_batch_rows: int) -> dict[str, Any]:
     }
 
 
-def actor_metrics(reported: dict[str, Any]) -> dict[str, Any]:
-    """What workers report of an update, under the names that verl logs it by; not yet reduced over micro-batches."""
+def actor_metrics(reported: dict[str, Any], config: DictConfig) -> dict[str, Any]:
+    """What workers report of an update, under the names that verl logs it by, not yet reduced over micro-batches; and
+    the share of the step's updates whose gradient was clipped."""
     metrics = rename_dict(reported, "actor/")
     metrics["perf/mfu/actor"] = metrics.pop("actor/mfu")
-    return metrics
+    clip_grad = config.actor_rollout_ref.actor.optim.get("clip_grad")
+    return metrics | share_clipped(metrics["actor/grad_norm"], clip_grad)
 
 
 def data_metrics(sampled: DataProto, trained: DataProto, gradient_norm: float | None) -> dict[str, float]:

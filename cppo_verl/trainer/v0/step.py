@@ -133,7 +133,7 @@ class CPPOStep(PrunedSampling):
         data = left_right_2_no_padding(batch.to_tensordict())
         tu.assign_non_tensor(data, **settings)
         reported = tu.get(self.actor_rollout_wg.update_actor(data), "metrics")
-        return DataProto.from_single_dict(data={}, meta_info={"metrics": actor_metrics(reported)})
+        return DataProto.from_single_dict(data={}, meta_info={"metrics": actor_metrics(reported, self.config)})
 
     def _fit_dump_data(self, batch: DataProto) -> None:
         self.reward_extra_infos_dict = extract_reward(batch)[1]

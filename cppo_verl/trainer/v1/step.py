@@ -106,5 +106,6 @@ class CPPOStep(PrunedSampling, StepMetrics):
         """verl 0.9.1's with the planned mini-batch, of which it has no seam (see V0's `_update_actor`)."""
         batch.fields = None  # all there are: verl's list is of before the reference's were put
         batch.extra_info.update(update_settings(self.config, self.this_step.cycles[-1].allocation.mini_batch_rows))
-        metrics |= reduce_metrics(actor_metrics(self.actor_rollout_wg.update_actor(batch)["metrics"]))
+        reported = self.actor_rollout_wg.update_actor(batch)["metrics"]
+        metrics |= reduce_metrics(actor_metrics(reported, self.config))
         return batch

@@ -25,17 +25,18 @@ from cppo_verl.cpu.roles import use_cpu_workers
 from cppo_verl.preflight.plan import cycle_from_config, is_separate, micro_batch_faults, plan_from_config
 from cppo_verl.preflight.refusals import refusals, resume_refusals
 from cppo_verl.trainer.first_pass import choose_loss
-from cppo_verl.trainer.run_folder import RunFolder
+from cppo_verl.trainer.v1.cycle import RunningStep
 from cppo_verl.trainer.v1.idle import MeteredAsyncClient, MeteredClient
 from cppo_verl.trainer.v1.queue import TRAIN
 from cppo_verl.trainer.v1.step import CPPOStep
 from cppo_verl.trainer.watchdog import run_watched
+from cppo_verl.trainer.watched import WatchedRun
 
 MANAGER = "cppo_verl.trainer.v1.agent_loop.CPPOAgentLoopManagerTQ"
 """verl's agent loops with ours, where the config names no manager."""
 
 
-class CPPOTrainer(RunFolder, CPPOStep):
+class CPPOTrainer(WatchedRun, CPPOStep):
     """A mixin over verl's V1 trainers: CPPO's step, and how a run starts and goes on."""
 
     def __init__(self, config: DictConfig):
@@ -50,6 +51,7 @@ class CPPOTrainer(RunFolder, CPPOStep):
         if faults := list(micro_batch_faults(config, self.cycle_plan)):
             raise ConfigError(*faults)
         choose_loss(config)
+        self.this_step = RunningStep({})  # before the first: nothing
         self._open_run_folder(config)
         super().__init__(config)
 
