@@ -51,6 +51,11 @@ class RayCPPOTrainer(WatchedRun, CPPOStep):
         self.config.data.gen_batch_size = self.plan.questions
         self.train_dataloader = QuestionStream(self.train_dataloader, self.plan.questions, epochs)
 
+    def _fit_validate(self) -> None:
+        """verl's, and between those a part's."""
+        super()._fit_validate()
+        self.metrics |= self._validate_part(self.timing_raw)
+
     def _load_checkpoint(self) -> None:
         """The data go on where they stopped also at an epoch's end, where verl starts over."""
         super()._load_checkpoint()
