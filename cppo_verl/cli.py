@@ -167,6 +167,16 @@ def fit(**asked) -> None:
 
 
 @cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Everything that was found, for a bug report.")
+@click.option("--run", type=click.Path(path_type=Path), help="A run's folder, to look at as well.")
+def doctor(as_json: bool, run: Path | None) -> None:
+    """Look at what a first run stumbles over, and say what to do."""
+    from cppo_verl.preflight.doctor import doctor as examine
+
+    sys.exit(examine(as_json, run))
+
+
+@cli.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("target", required=False, type=click.Path(path_type=Path))
 def export(run: Path, target: Path | None) -> None:

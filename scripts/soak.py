@@ -24,14 +24,13 @@ from cppo_verl.console import open_console
 from cppo_verl.data.prepare import main as prepare
 from cppo_verl.report import show
 from cppo_verl.studies.quickstart import TOY
-from cppo_verl.studies.study import REPO
 from cppo_verl.toy.build import ToySettings, build
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 ROLES = {
-    "cppo_verl.train": "driver",
+    "cppo_verl train": "driver",
     "ray::CPPOTaskRunner": "trainer",
     "ray::WorkerDict": "worker",
     "ray::vLLMHttpServer": "vLLM server",
@@ -54,7 +53,7 @@ def main() -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--out", type=Path, default=REPO / "outputs" / "soak")
+    parser.add_argument("--out", type=Path, default=Path("outputs/soak"))
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     args = parser.parse_args()
     out, console = args.out.absolute(), open_console()
@@ -96,7 +95,7 @@ def watch(run: list[str], out: Path, steps: int) -> pd.DataFrame:
     rows, start, folder = [], time.monotonic(), out / "run"
     with (out / "output.log").open("wb") as log, Progress() as progress:
         bar = progress.add_task("steps", total=steps)
-        process = subprocess.Popen(run, stdout=log, stderr=subprocess.STDOUT, cwd=REPO)
+        process = subprocess.Popen(run, stdout=log, stderr=subprocess.STDOUT)
         while process.poll() is None:
             if step := last_step(folder):
                 progress.update(bar, completed=step)

@@ -84,7 +84,7 @@ def test_what_answers_at_once_imports_nothing_heavy(code):
     ],
 )
 def test_a_refusal_imports_nothing_heavy(override, says, tmp_path):
-    """A run that cannot be is refused with torch, transformers and the hub's library unimportable; verl and vLLM are looked for, not imported."""
+    """With torch, transformers and the hub's library unimportable; verl and vLLM are looked for, not imported."""
     code = BLOCK.format(blocked=set(HEAVY) - {"verl", "vllm"}) + (
         "from cppo_verl.cli import cli\n"
         f"cli(['train', 'recipe=gsm8k', 'device=cpu', 'trainer.default_local_dir={tmp_path}/run', {override!r}])"

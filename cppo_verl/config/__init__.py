@@ -6,5 +6,6 @@
 | `device/`, `mode/` | what `device=` and `mode=` choose |
 | `sources.py` | where configs are: this folder, verl's, and the shipped recipes |
 | `compose.py` | Hydra from a command line, or from a list of overrides |
+| `cluster.py` | whether a run starts its own Ray |
 | `hints.py` | the nearest option for one that does not exist |
 """

@@ -15,6 +15,7 @@ from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.preflight import data, inputs, outputs
 from cppo_verl.preflight.choices import word_faults
 from cppo_verl.preflight.critic import critic_batch_faults
+from cppo_verl.preflight.loggers import logger_faults
 from cppo_verl.preflight.plan import (
     cycle_from_config,
     engine_devices,
@@ -104,6 +105,7 @@ def _quick_checks(wrong: Container[str]) -> dict[str, tuple]:
             *("trainer.resume_from_path", "trainer.default_local_dir"),
         ),
         "the run folder": (outputs.folder_faults, "trainer.default_local_dir"),
+        "the loggers": (logger_faults, "trainer.logger"),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 from rich.table import Table
@@ -88,29 +88,31 @@ def accounting(table: pd.DataFrame) -> pd.DataFrame:
 
 def waiting(table: pd.DataFrame) -> pd.DataFrame:
     """`tables.waiting`: shares of a step, and staleness in weight updates."""
-    return pd.DataFrame(
-        {
-            "run": table["label"],
-            "trainer idle": table["trainer idle"].map(_percent),
-            "engine idle": table["engine idle"].map(_percent),
-            "staleness, mean": table["staleness"].map(_one_decimal),
-            "oldest": table["oldest"].map(_count),
-        }
-    )
+    columns = {
+        "trainer idle": ("trainer idle", _percent),
+        "engine idle": ("engine idle", _percent),
+        "staleness, mean": ("staleness", _one_decimal),
+        "oldest": ("oldest", _count),
+    }
+    return _by_run(table, columns)
 
 
 def kinds(table: pd.DataFrame) -> pd.DataFrame:
     """`tables.kinds`: counts, each kind's share of the sampled, and how much of it survives the pruning."""
-    return pd.DataFrame(
-        {
-            "run": table["label"],
-            "completion": table["kind"].map(kind_name),
-            "sampled": table["sampled"].map(_count),
-            "share of sampled": table["share"].map(_percent),
-            "kept": table["kept"].map(_count),
-            "survives": table["survived"].map(_percent),
-        }
-    )
+    columns = {
+        "completion": ("kind", kind_name),
+        "sampled": ("sampled", _count),
+        "share of sampled": ("share", _percent),
+        "kept": ("kept", _count),
+        "survives": ("survived", _percent),
+    }
+    return _by_run(table, columns)
+
+
+def _by_run(table: pd.DataFrame, columns: Mapping[str, tuple[str, Callable]]) -> pd.DataFrame:
+    """A table with its runs' labels and some of its columns: heading to the column and how its values are shown."""
+    shown = {heading: table[name].map(style) for heading, (name, style) in columns.items()}
+    return pd.DataFrame({"run": table["label"], **shown})
 
 
 def evaluations(table: pd.DataFrame) -> pd.DataFrame:

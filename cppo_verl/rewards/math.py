@@ -3,53 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
+from cppo_verl.rewards.boxed import boxed_reward
 from cppo_verl.rewards.latex import clean, last_boxed
-from cppo_verl.rewards.numbers import PLAIN, drop_thousands_commas, gold_text, only_number, plain_number
-from cppo_verl.rewards.result import FAILURES, result
-from cppo_verl.rewards.symbolic import TIME_LIMIT_S, Outcome, check_gold, equivalent
-from cppo_verl.rewards.tags import has_format
-
-EQUAL = 2.0
+from cppo_verl.rewards.numbers import PLAIN, drop_thousands_commas, only_number, plain_number
+from cppo_verl.rewards.result import FAILURES
+from cppo_verl.rewards.symbolic import Outcome, check_gold, equivalent
 
 _SHORT_FRACTION = re.compile(r"\\frac([0-9])([0-9])")
 
 
-def compute_score(
-    data_source: str,
-    solution_str: str,
-    ground_truth: str,
-    extra_info: dict | None = None,
-    *,
-    timeout: float = TIME_LIMIT_S,
-    **_: object,
-) -> dict[str, float | str]:
-    r"""Score one completion; the signature is the one verl calls, from any thread.
+def judge(gold: str, answer: str | None, extra: Mapping[str, Any], timeout: float) -> Outcome:
+    """What becomes of a comparison by symbolic equivalence; nothing of `extra` is read."""
+    return "no_answer" if answer is None else equivalent(gold, answer, timeout=timeout)
 
-    The answer is the last `\boxed` of the whole completion, inside `<answer>` or not: layout is the format
-    reward's business, and "wrong format, right answer" is one of the paper's four kinds (Table 3). With
-    several boxes only the last counts, so listing candidates earns nothing.
 
-    Args:
-        data_source: not used; verl passes it.
-        solution_str: the completion, without the prompt.
-        ground_truth: LaTeX of the gold answer, without `\boxed` and dollar signs.
-        extra_info: not used; verl passes it.
-        timeout: seconds one symbolic comparison may take.
-
-    Returns:
-        `score` (format + accuracy, 0 to 3), `acc` (0.0 or 1.0), `format` (0.0 or 1.0), `verify_failed`
-        (1.0 when the comparison timed out, crashed or met an unreadable gold; its accuracy is then 0) and
-        `outcome`, the reason in a word; always these keys. Never raises on any text.
-
-    Raises:
-        TypeError: the gold is neither text nor a number.
-    """
-    gold = gold_text(ground_truth)
-    layout = float(has_format(solution_str))
-    answer = last_boxed(solution_str)
-    outcome: Outcome = "no_answer" if answer is None else equivalent(gold, answer, timeout=timeout)
-    return result(layout + EQUAL * (outcome == "equal"), layout, outcome)
+compute_score = boxed_reward(judge)
 
 
 def extract_answer(completion: str) -> str | None:

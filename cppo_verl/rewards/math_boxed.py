@@ -18,7 +18,7 @@ def compute_score(
         solution_str: the completion, without the prompt.
         ground_truth: LaTeX of the gold answer, without `\boxed` and dollar signs.
         extra_info: not used; verl passes it.
-        options: those of `rewards.math.compute_score`.
+        options: those of `rewards.math`.
 
     Returns:
         As `result`, without a reward for the format; `format` is 1.0 where there is a closed box. Never raises on any

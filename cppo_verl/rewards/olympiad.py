@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from cppo_verl.rewards.answers import Part, in_variable_of, parse_listing, readings, tidy
-from cppo_verl.rewards.latex import last_boxed
-from cppo_verl.rewards.math import EQUAL
+from cppo_verl.rewards.boxed import boxed_reward
 from cppo_verl.rewards.math import extract_answer as extract_answer
-from cppo_verl.rewards.numbers import gold_text
-from cppo_verl.rewards.result import FAILURES, result
-from cppo_verl.rewards.symbolic import TIME_LIMIT_S, Outcome, check_gold, equivalent
-from cppo_verl.rewards.tags import MAX_CHARS, has_format
+from cppo_verl.rewards.result import FAILURES
+from cppo_verl.rewards.symbolic import Outcome, check_gold, equivalent
+from cppo_verl.rewards.tags import MAX_CHARS
 
 _UNITS = [
     re.compile(spellings)
@@ -35,41 +34,33 @@ _RELATION = re.compile(r"[<>]|\\(?:lt|gt|leq?|geq?|leqslant|geqslant)(?![a-zA-Z]
 _Compare = Callable[[str, str], Outcome]  # of a gold value and an answer's
 
 
-def compute_score(
-    data_source: str,
-    solution_str: str,
-    ground_truth: str,
-    extra_info: dict | None = None,
-    *,
-    timeout: float = TIME_LIMIT_S,
-    **_: object,
-) -> dict[str, float | str]:
-    r"""Score one completion; the signature is the one verl calls, from any thread.
+def judge(gold: str, answer: str | None, extra: Mapping[str, Any], timeout: float) -> Outcome:
+    """What becomes of a comparison with one or more gold answers.
 
-    The answer is the last `\boxed` of the whole completion. Several answers match one to one in any order; in
-    tuples and intervals the order and the kind of brackets count.
+    Several answers match one to one in any order; in tuples and intervals the order and the kind of brackets count.
 
     Args:
-        data_source: not used; verl passes it.
-        solution_str: the completion, without the prompt.
-        ground_truth: LaTeX of the gold answers.
-        extra_info: the data's `unit` (the answer may have it or not, but no other) and `error` (how far a number
-            may be from the gold); each may be None or missing.
+        gold: LaTeX of the gold answers.
+        answer: What the last box holds.
+        extra: the data's `unit` (the answer may have it or not, but no other) and `error` (how far a number may be from
+            the gold); each may be None or missing.
         timeout: seconds one symbolic comparison may take; the first that fails is the last.
-
-    Returns:
-        `score`, `acc`, `format`, `verify_failed` and `outcome` as `rewards.math`; always these keys. Never raises
-        on any text.
-
-    Raises:
-        TypeError: the gold is neither text nor a number.
     """
-    extra = extra_info or {}
+    if answer is not None and len(answer) > MAX_CHARS:
+        return "too_long"
+    if answer is None or not tidy(answer):
+        return "no_answer"
     tolerance, unit = float(extra.get("error") or 0), extra.get("unit") or ""
     compare = partial(_compare_values, unit=unit, tolerance=tolerance, timeout=timeout)
-    layout = float(has_format(solution_str))
-    outcome = _judge(gold_text(ground_truth), last_boxed(solution_str), compare)
-    return result(layout + EQUAL * (outcome == "equal"), layout, outcome)
+    listing = parse_listing(gold)
+    for reading in readings(answer):
+        outcome = _match(listing, reading, compare)
+        if outcome == "equal" or outcome in FAILURES:
+            return outcome
+    return "different"
+
+
+compute_score = boxed_reward(judge)
 
 
 def parse_gold(answer: str) -> str:
@@ -83,19 +74,6 @@ def parse_gold(answer: str) -> str:
     if unread or not parts:
         raise ValueError(f"the gold cannot be read: {(unread or [answer])[0][:80]!r}")
     return answer.replace("$", "").strip().rstrip(".")
-
-
-def _judge(gold: str, answer: str | None, compare: _Compare) -> Outcome:
-    if answer is not None and len(answer) > MAX_CHARS:
-        return "too_long"
-    if answer is None or not tidy(answer):
-        return "no_answer"
-    listing = parse_listing(gold)
-    for reading in readings(answer):
-        outcome = _match(listing, reading, compare)
-        if outcome == "equal" or outcome in FAILURES:
-            return outcome
-    return "different"
 
 
 def _match(gold: Part, answer: Part, compare: _Compare) -> Outcome:

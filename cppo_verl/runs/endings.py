@@ -113,6 +113,11 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = getattr(error, "cause", None) or error.__cause__ or context
 
 
+def is_port_taken(error: BaseException) -> bool:
+    """Whether it came of a port that something listens at already."""
+    return any(_is_port(found) for found in _chain(error))
+
+
 def _named(*names: str) -> Callable[[BaseException], bool]:
     return lambda error: type(error).__name__ in names
 
@@ -153,6 +158,11 @@ def _is_peer(error: BaseException) -> bool:
     return _named("DistBackendError")(error) or _says(r"gloo.*Connection (closed|reset) by peer|ncclRemoteError")(error)
 
 
+def _is_port(error: BaseException) -> bool:
+    """An `OSError`, or the text of one: torch's, ZeroMQ's and Ray's errors are of other types."""
+    return getattr(error, "errno", None) == errno.EADDRINUSE or _says("EADDRINUSE|[Aa]ddress already in use")(error)
+
+
 _PROCESS = "ActorDiedError", "ActorUnavailableError", "WorkerCrashedError", "LocalRayletDiedError"
 
 CAUSES: list[tuple[Callable[[BaseException], bool], str]] = [
@@ -168,6 +178,7 @@ CAUSES: list[tuple[Callable[[BaseException], bool], str]] = [
         "the machine's memory ran out, and Ray ended a process: {}. Lower the batch or the number of workers",
     ),
     (_is_node, "a node of the Ray cluster is lost: {}. Bring it back, or start without it"),
+    (_is_port, "a port that was free when it was picked has been taken since: {}. Start the run again"),
     (lambda error: getattr(error, "actor_init_failed", False), "a process of the run could not start: {}"),
     (_named("ActorUnavailableError"), "a process of the run, or the node that it ran on, is lost: {}"),
     (

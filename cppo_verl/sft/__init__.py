@@ -2,7 +2,7 @@
 
 | file | what |
 | --- | --- |
-| `__main__.py` | the entry point: checks, the ranks' start, the model at the end |
+| `command.py` | the entry point: checks, the ranks' start, the model at the end |
 | `checks.py` | what is wrong with a config, found before the ranks start |
 | `rank.py` | what each rank does: verl's trainer, on GPUs or on the CPU |
 | `model.py` | the model that training goes on from: it stops where the chat template ends a turn |

@@ -5,35 +5,37 @@ from __future__ import annotations
 import os
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import ray
 from omegaconf import DictConfig, OmegaConf
+from ray.actor import ActorClass
 from verl.trainer.main_ppo import TaskRunnerV1, run_ppo
 
+from cppo_verl.config.cluster import joins_cluster
 from cppo_verl.preflight.prepare import set_environment
 from cppo_verl.runs.endings import Terminable, explained
+from cppo_verl.runs.starts import start_on_free_ports
+from cppo_verl.runs.wandb_run import wandb_environment
 from cppo_verl.trainer.task_runner import CPPOTaskRunner
 from cppo_verl.weight_sync import sockets
 
 
 def launch(
-    config: DictConfig, runner_class: type | None = None, ray_is_there: Callable[[], None] = lambda: None
+    config: DictConfig, runner_class: type | None = None, waits_for: Callable[[str], None] = lambda _: None
 ) -> None:
     """Train by a prepared config. The caller sees to it that nobody else writes into the run's folder (`alone_in`).
 
     Args:
         config: As `preflight.prepare` left it.
         runner_class: Another task runner than `CPPOTaskRunner`, or than verl's for its V1 trainers.
-        ray_is_there: Called when Ray has started.
+        waits_for: Told what the start waits for from now on.
 
     Raises:
         SystemExit: The run ended before its end; the message says why, and where the next start goes on.
     """
-    suffix = f"ray_kwargs.ray_init.runtime_env.env_vars.{sockets.SUFFIX}"
-    OmegaConf.update(config, suffix, uuid.uuid4().hex[:12], force_add=True)
     leave_counts_to_cluster(config.ray_kwargs.ray_init)
-    set_environment(config)
     if not config.reward.reward_model.enable:  # whose clients bring no key
         os.environ.setdefault("VLLM_API_KEY", secrets.token_hex(16))  # the engine's server listens on the network
 
@@ -43,13 +45,28 @@ def launch(
     else:
         runner = TaskRunnerV1
     with explained(folder, config.trainer.resume_mode):
-        try:
-            run_ppo(config, Terminable(runner, ray_is_there))
-        finally:
-            ray.shutdown()
+        give_environment(config, wandb_environment(config.trainer, os.environ))
+        start_on_free_ports(partial(start, config, runner, waits_for), folder)
+
+
+def start(config: DictConfig, runner: ActorClass, waits_for: Callable[[str], None]) -> None:
+    """Start Ray, and in it the actor that trains; at its end, whichever, Ray ends too."""
+    waits_for("Ray")
+    give_environment(config, {sockets.SUFFIX: uuid.uuid4().hex[:12]})
+    try:
+        run_ppo(config, Terminable(runner, partial(waits_for, "the trainer")))
+    finally:
+        ray.shutdown()
+
+
+def give_environment(config: DictConfig, variables: Mapping[str, str]) -> None:
+    """Set variables for this process and for all of Ray's."""
+    for name, value in variables.items():
+        OmegaConf.update(config, f"ray_kwargs.ray_init.runtime_env.env_vars.{name}", value, force_add=True)
+    set_environment(config)
 
 
 def leave_counts_to_cluster(ray_init: DictConfig) -> None:
     """Where a run joins a running cluster, ask for no CPUs and GPUs: Ray takes counts only for one that it starts."""
-    if ray_init.get("address", os.environ.get("RAY_ADDRESS", "local")) != "local":
+    if joins_cluster(ray_init):
         ray_init.update({count: None for count in ("num_cpus", "num_gpus") if count in ray_init})

@@ -22,6 +22,7 @@ from cppo_verl.algorithm.allocation import Allocation, Allocator
 from cppo_verl.algorithm.metrics import step_metrics
 from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.preflight.plan import plan_from_config
+from cppo_verl.runs.notices import notice
 from cppo_verl.trainer.padding import padding_metrics
 from cppo_verl.trainer.questions import QuestionStream
 from cppo_verl.trainer.rollout_seed import SEED_KEY, request_seeds
@@ -104,7 +105,7 @@ class RayCPPOTrainer(WatchedRun, SeparateRayPPOTrainer):
         """Whether the run was at its end when it was started again; verl 0.9.1 would train on."""
         self.is_last_step = self.global_steps > self.total_training_steps
         if self.is_last_step:
-            print(f"All {self.total_training_steps} steps are done", flush=True)
+            notice(f"All {self.total_training_steps} steps are done")
         return self.is_last_step
 
     def _begin_step(self, questions: QuestionStream) -> None:

@@ -9,9 +9,11 @@ one file a call to `RUN/calls/rank_N/`: which forward, and the rows it saw; for 
 
 from __future__ import annotations
 
+import atexit
 import functools
 import itertools
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -84,6 +86,19 @@ class Recorder(TrainingWorker):
 
 class RecordingWorker(CPUActorRolloutRefWorker):
     actor_worker_cls = ref_worker_cls = Recorder
+
+    def __init__(self, *args, **kwargs):
+        take_port()
+        super().__init__(*args, **kwargs)
+
+
+def take_port() -> None:
+    """Where the file that `CPPO_TEST_PORT` names is there, once: listen at the port that verl picked for workers."""
+    flag = os.environ.get("CPPO_TEST_PORT")
+    if flag and os.path.exists(flag):
+        os.unlink(flag)
+        taken = socket.create_server(("", int(os.environ["MASTER_PORT"])))
+        atexit.register(taken.close)  # and so it lives as long as the process
 
 
 class RecordingCritic(CriticWorker):

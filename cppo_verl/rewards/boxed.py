@@ -1,0 +1,57 @@
+r"""The reward of an answer in `\boxed{}`: format 0/1 plus accuracy 2 or 0, whatever the comparison with the gold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cppo_verl.rewards.latex import last_boxed
+from cppo_verl.rewards.numbers import gold_text
+from cppo_verl.rewards.result import result
+from cppo_verl.rewards.symbolic import TIME_LIMIT_S, Outcome
+from cppo_verl.rewards.tags import has_format
+
+EQUAL = 2.0
+
+Judge = Callable[[str, str | None, Mapping[str, Any], float], Outcome]
+"""From the gold, what the last box holds (None without a closed one), the question's `extra_info`, and the seconds that
+one symbolic comparison may take."""
+
+
+def boxed_reward(judge: Judge) -> Callable[..., dict[str, float | str]]:
+    """A `compute_score` with the signature that verl calls, from any thread, by how an answer is judged."""
+
+    def compute_score(
+        data_source: str,
+        solution_str: str,
+        ground_truth: str,
+        extra_info: dict | None = None,
+        *,
+        timeout: float = TIME_LIMIT_S,
+        **_: object,
+    ) -> dict[str, float | str]:
+        r"""Score one completion by its last `\boxed`, inside `<answer>` or not.
+
+        The layout is the format reward's business, and "wrong format, right answer" is one of the paper's four kinds
+        (Table 3). With several boxes only the last counts, so listing candidates earns nothing.
+
+        Args:
+            data_source: not used; verl passes it.
+            solution_str: the completion, without the prompt.
+            ground_truth: LaTeX of the gold answer, without `\boxed` and dollar signs.
+            extra_info: what the data say of the question; see the judge of the reward's module.
+            timeout: seconds one symbolic comparison may take.
+
+        Returns:
+            `score` (format + accuracy, 0 to 3), `acc` (0.0 or 1.0), `format` (0.0 or 1.0), `verify_failed`
+            (1.0 when the comparison timed out, crashed or met an unreadable gold; its accuracy is then 0) and
+            `outcome`, the reason in a word; always these keys. Never raises on any text.
+
+        Raises:
+            TypeError: the gold is neither text nor a number.
+        """
+        gold, layout = gold_text(ground_truth), float(has_format(solution_str))
+        outcome = judge(gold, last_boxed(solution_str), extra_info or {}, timeout)
+        return result(layout + EQUAL * (outcome == "equal"), layout, outcome)
+
+    return compute_score
