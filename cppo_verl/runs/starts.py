@@ -12,7 +12,8 @@ from pathlib import Path
 
 from cppo_verl.runs.checkpoints import COMPLETE
 from cppo_verl.runs.endings import explain, is_port_taken
-from cppo_verl.runs.metrics_log import BEFORE, METRICS_FILE, read_entry
+from cppo_verl.runs.folder import METRICS_FILE
+from cppo_verl.runs.metrics_log import BEFORE, read_entry
 from cppo_verl.runs.notices import notice
 
 STARTS = 3

@@ -18,7 +18,7 @@ from cppo_verl.preflight.prepare import set_environment
 from cppo_verl.runs.endings import Terminable, explained
 from cppo_verl.runs.starts import start_on_free_ports
 from cppo_verl.runs.wandb_run import wandb_environment
-from cppo_verl.trainer.task_runner import CPPOTaskRunner
+from cppo_verl.trainer.v0.task_runner import CPPOTaskRunner
 from cppo_verl.weight_sync import sockets
 
 

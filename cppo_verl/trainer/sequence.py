@@ -20,7 +20,7 @@ from cppo_verl.runs.files import alone_in
 from cppo_verl.runs.folder import CONFIG_FILE, DONE
 from cppo_verl.studies.study import inputs
 from cppo_verl.trainer.launch import launch
-from cppo_verl.trainer.task_runner import CPPOTaskRunner
+from cppo_verl.trainer.v0.task_runner import CPPOTaskRunner
 
 
 class SequenceRunner(CPPOTaskRunner):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from omegaconf import DictConfig
 
 from cppo_verl.algorithm.metrics import validation_accuracy
-from cppo_verl.runs.alarms import Alarms, check_finite, share_clipped, weights_not_finite
+from cppo_verl.runs.alarms import Alarms, check_finite, weights_not_finite
 from cppo_verl.runs.progress import ProgressLog, step_event
 from cppo_verl.trainer.run_folder import RunFolder
 from cppo_verl.trainer.weight_check import not_finite
@@ -37,8 +37,7 @@ class WatchedRun(RunFolder):
     def _open_run_folder(self, config: DictConfig) -> None:
         super()._open_run_folder(config)
         self.progress = ProgressLog(config.trainer.default_local_dir)
-        self.clip_grad = config.actor_rollout_ref.actor.optim.get("clip_grad")
-        self.alarms = Alarms(config.data.max_response_length, self.clip_grad)
+        self.alarms = Alarms(config.data.max_response_length, config.actor_rollout_ref.actor.optim.get("clip_grad"))
         self.told_step, self.is_training = 0, False
         self.progress.tell("waiting", what="the workers")
 
@@ -55,10 +54,6 @@ class WatchedRun(RunFolder):
             self.is_training, self.logger = True, Told(self.logger, self._tell_step)
             steps = {"steps": self.total_training_steps, "questions": self.plan.questions}
             self.progress.tell("training", step=self.told_step, **steps)
-
-    def _updates_clipped(self, norms: Sequence[float]) -> dict[str, float]:
-        """A metric of a step's updates, from the norms of their gradients."""
-        return share_clipped(norms, self.clip_grad)
 
     def _tell_step(self) -> None:
         """Tell of the running step, once, and end the run where it has lost its model."""

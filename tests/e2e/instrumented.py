@@ -35,10 +35,10 @@ from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.config.compose import run_with_config
 from cppo_verl.cpu.worker import CPUActorRolloutRefWorker, CPUDetachActorWorker
 from cppo_verl.preflight.plan import cycle_from_config, is_separate, plan_from_config
-from cppo_verl.trainer.critic import CriticWorker
-from cppo_verl.trainer.ray_trainer import RayCPPOTrainer
 from cppo_verl.trainer.sequence import hand_over, save_initial, start_workers
-from cppo_verl.trainer.task_runner import CPPOTaskRunner
+from cppo_verl.trainer.v0.critic import CriticWorker
+from cppo_verl.trainer.v0.task_runner import CPPOTaskRunner
+from cppo_verl.trainer.v0.trainer import RayCPPOTrainer
 
 FOLDER = "CPPO_TEST_CALLS"
 LOST_AT = "CPPO_TEST_LOST_AT"

@@ -150,7 +150,3 @@ def test_weights_of_all_ranks_and_kinds_are_looked_at():
     assert not_finite(Workers(fine, quantized)) == []
     assert not_finite(Workers(fine, lost, lost)) == ["weight"]
     assert not_finite(Workers([fine, lost])) == ["weight"], "the parts of a pipeline"
-
-
-def test_the_share_of_clipped_updates(trainer):
-    assert trainer._updates_clipped([0.5, 2.0]) == {"cppo/updates_clipped": 0.5}
