@@ -74,7 +74,7 @@ def _limit(split: Split, advice: Advice) -> str:
 
 
 def _split_table(facts: Facts, left_out: int) -> Table:
-    title = f"a step: mean of {facts.steps}, without {left_out} in which the engine started"
+    title = f"mean of {facts.steps} step(s), {left_out} left out"
     table = Table("phase", "seconds", "share", title=title)
     for phase, seconds in facts.split.seconds.items():
         if seconds:
@@ -84,7 +84,7 @@ def _split_table(facts: Facts, left_out: int) -> Table:
 
 
 def _ratio_table(advice: Advice) -> Table:
-    table = Table("P", "k", "pruning only", "with allocation", title="how many times faster than now")
+    table = Table("P", "k", "pruning only", "with allocation", title="times as fast as this run")
     for choice in advice.choices:
         ratios = (f"{ratio:.2f}x" for ratio in (choice.pruning_only, choice.allocated))
         table.add_row(choice.written, str(choice.keep), *ratios, style="bold" if choice == advice.use else None)
