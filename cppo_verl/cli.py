@@ -115,6 +115,20 @@ def report(runs: tuple[Path, ...], out: Path) -> None:
 
 
 @cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--n", type=click.IntRange(min=1), help="G, the completions per question, where the log does not tell.")
+@click.option("--json", "as_json", is_flag=True, help="For a program.")
+def advise(run: Path, n: int | None, as_json: bool) -> None:
+    """Say whether to prune, from the log of a GRPO run.
+
+    RUN is a run's folder, a file of verl's file logger, or what verl printed. It need not be a run of this package.
+    """
+    from cppo_verl.report.advice.command import show_advice
+
+    show_advice(run, n, as_json)
+
+
+@cli.command()
 @click.argument("name", metavar="STUDY")
 @OVERRIDES
 @click.option("--seeds", default=3, show_default=True, help="Runs per arm, with seeds from 1.")

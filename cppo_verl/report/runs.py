@@ -16,23 +16,8 @@ from cppo_verl.algorithm.options import ConfigError, CPPOConfig
 from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.preflight.plan import plan_from_config
 from cppo_verl.report.log import Log, read_log
+from cppo_verl.report.split import Split
 from cppo_verl.runs.folder import CONFIG_FILE, METRICS_FILE
-
-PHASES = {
-    "generation": ("gen",),
-    "reward": ("reward",),
-    "advantage + prune": ("adv", "prune"),
-    "data movement": ("gather",),
-    "old log-prob": ("old_log_prob",),
-    "ref log-prob": ("ref",),
-    "update": ("update_actor",),
-    "critic": ("values", "update_critic"),
-    "weight sync": ("update_weights",),
-}
-"""Phase of a step to the timers it adds up; the rest of the step is `other`."""
-
-SHRINKING = ("old log-prob", "ref log-prob", "update")
-"""The phases that pruning shrinks."""
 
 PEAK_MEMORY = r"perf/max_memory_allocated_gb$"
 """verl's columns of it, one a model that is trained; in GiB, whatever they are called."""
@@ -113,8 +98,7 @@ class Run:
 
     def phases(self) -> dict[str, float]:
         """Seconds by phase; they add up to `seconds`."""
-        totals = {phase: sum(self.total(f"timing_s/{t}") or 0 for t in timers) for phase, timers in PHASES.items()}
-        return totals | {"other": self.seconds - sum(totals.values())}
+        return dict(Split.of(self.steps).seconds)
 
     def total(self, column: str) -> float | None:
         """Sum of a metric over the training steps; None where it was not logged."""

@@ -11,7 +11,8 @@ from cppo_verl.algorithm.metrics import KINDS
 from cppo_verl.evaluation.statistics import wilson
 from cppo_verl.report import stats
 from cppo_verl.report.groups import Group, method, options, trainer
-from cppo_verl.report.runs import SHRINKING, Run
+from cppo_verl.report.runs import Run
+from cppo_verl.report.split import Split
 
 FORWARDS = {"old": "old_log_prob", "ref": "ref", "update": "update_actor"}
 """Forward to its timer: a step without it did not run it."""
@@ -90,9 +91,7 @@ def accounting(groups: Sequence[Group]) -> pd.DataFrame:
     `tokens update` counts every PPO epoch. The bounds take g and t from the first row's split, which must be
     one of P = 0; they are NaN for rows of another G or on another of verl's trainers, and where nothing is pruned.
     """
-    phases = groups[0].phases()
-    shrinking = phases[list(SHRINKING)].sum()
-    fixed = phases.sum() - shrinking
+    split = Split(groups[0].phases().to_dict())
     n = groups[0].first.plan.rollout_n
     bounded = [
         groups[0].rate == 0 < group.rate
@@ -102,8 +101,8 @@ def accounting(groups: Sequence[Group]) -> pd.DataFrame:
     ]
     table = pd.DataFrame([{"label": group.label} | _counts(group) for group in groups]).assign(
         ratio=results(groups)["ratio"],
-        bound=[stats.bound(fixed, shrinking, group.rate) for group in groups],
-        limit=stats.bound(fixed, shrinking, 1),
+        bound=[split.bound(group.rate) for group in groups],
+        limit=split.bound(1),
     )
     table[["bound", "limit"]] = table[["bound", "limit"]].where(pd.Series(bounded), axis=0)
     saved = 1 - 1 / table["ratio"]
