@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from rich.table import Table
 
+from cppo_verl.report import stats
 from cppo_verl.report.groups import Group
 
 UNKNOWN = "-"
@@ -25,7 +27,7 @@ def results(table: pd.DataFrame) -> pd.DataFrame:
             "questions": table["questions"].map(_count),
             "steps": table["steps"].map(_count),
             "accuracy before (%)": table["accuracy before"].map(_one_decimal),
-            "accuracy (%) [95 % interval]": _intervals(table, "accuracy"),
+            "accuracy (%) [95 % interval]": _accuracies(table),
             "time (s)": [_spread(*row) for row in table[["runs", "seconds", "seconds low", "seconds high"]].values],
             "ratio": table["ratio"].map(_times),
             "tokens/s": table["tokens/s"].map(_one_decimal),
@@ -43,6 +45,36 @@ def results(table: pd.DataFrame) -> pd.DataFrame:
     if table.duplicated(["method", "options", "G", "P"]).any():  # of other models, say
         shown.insert(0, "run", table["label"])
     return shown
+
+
+def to_target(table: pd.DataFrame) -> pd.DataFrame:
+    """`target.to_target`, a row a group."""
+    kept = "" if (table["runs"] < stats.MIN_SEEDS).all() else " [95 % interval]"
+    never_is_unknown = table.assign(**{"speed-up": table["speed-up"].replace(0, np.nan)})
+    there = zip(table["reached"], table["runs"], strict=True)
+    return pd.DataFrame(
+        {
+            "run": table["label"],
+            "reached by": [f"{reached} of {runs}" for reached, runs in there],
+            f"time (s){kept}": _costs(table, "seconds", _one_decimal),
+            f"questions{kept}": _costs(table, "questions", _count),
+            f"updates{kept}": _costs(table, "updates", _count),
+            f"sooner than the first{kept}": _costs(never_is_unknown, "speed-up", _times, infinite="\N{INFINITY}"),
+        }
+    )
+
+
+def single_run(table: pd.DataFrame) -> pd.DataFrame:
+    """`single.single_run`, a row a group: mean (95 % range of a single run)."""
+    styles = {
+        "accuracy (%)": ("accuracy", _one_decimal),
+        "time (s)": ("seconds", _one_decimal),
+        "ratio": ("ratio", _times),
+        "time to the target (s)": ("to target", _one_decimal),
+        "sooner than the first": ("speed-up", _times),
+    }
+    ranges = {heading: _ranges(table, name, style) for heading, (name, style) in styles.items()}
+    return pd.DataFrame({"run": table["label"], "runs": table["runs"].astype(str), **ranges})
 
 
 def time_split(table: pd.DataFrame) -> pd.DataFrame:
@@ -183,6 +215,28 @@ def _percent(share: float) -> str:
 def _intervals(table: pd.DataFrame, column: str, sign: str = "") -> list[str]:
     values = zip(table[column], table[f"{column} low"], table[f"{column} high"], strict=True)
     return [_interval(*numbers, sign) for numbers in values]
+
+
+def _accuracies(table: pd.DataFrame) -> list[str]:
+    """With their intervals, or why several seeds have none."""
+    shown = _intervals(table, "accuracy")
+    none = table["accuracy low"].isna() & table["accuracy"].notna() & (table["runs"] > 1)
+    return [f"{cell} (too few seeds)" if without else cell for cell, without in zip(shown, none, strict=True)]
+
+
+def _costs(table: pd.DataFrame, name: str, style: Callable[[float], str], infinite: str = "never") -> list[str]:
+    """Values with their intervals, where there is one; infinity in a word."""
+
+    def cell(value: float) -> str:
+        return infinite if np.isinf(value) else style(value)
+
+    rows = table[[name, f"{name} low", f"{name} high"]].values
+    return [cell(value) + ("" if np.isnan(low) else f" [{cell(low)}, {cell(high)}]") for value, low, high in rows]
+
+
+def _ranges(table: pd.DataFrame, name: str, style: Callable[[float], str]) -> list[str]:
+    rows = table[[name, f"{name} low", f"{name} high"]].values
+    return [style(value) + ("" if np.isnan(low) else f" ({style(low)} to {style(high)})") for value, low, high in rows]
 
 
 def _interval(value: float, low: float, high: float, sign: str = "") -> str:
