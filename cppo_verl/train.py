@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from omegaconf import DictConfig
 
 from cppo_verl.config.compose import run_with_config
 from cppo_verl.preflight.prepare import prepare
+from cppo_verl.runs.files import alone_in
 from cppo_verl.runs.folder import save_config
 
 
@@ -29,6 +31,7 @@ def run(config: DictConfig, runner_class: type | None = None) -> None:
 
     Raises:
         ConfigError: Something is wrong that can be known before Ray starts; the message lists all of it.
+        InUse: Another run writes into its folder.
         SystemExit: The run ended before its end; the message says why, and where the next start goes on.
     """
     print(prepare(config), flush=True)
@@ -36,8 +39,12 @@ def run(config: DictConfig, runner_class: type | None = None) -> None:
         from cppo_verl.preflight.plan_table import show_plan
 
         return show_plan(config)
-    save_config(config)
+    from cppo_verl.runs.screen import on_screen  # imports torch: after what does not need it
 
-    from cppo_verl.trainer.launch import launch  # imports torch, Ray and verl: after what needs none of them
+    with alone_in(Path(config.trainer.default_local_dir)):
+        save_config(config)
+        with on_screen(config) as screen:
+            from cppo_verl.trainer.launch import launch  # imports Ray and verl, which print a lot
 
-    launch(config, runner_class)
+            launch(config, runner_class, screen.ray_is_there, screen.say)
+    print(f"Finished. Run folder: {config.trainer.default_local_dir}", flush=True)

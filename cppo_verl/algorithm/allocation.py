@@ -53,6 +53,11 @@ class Allocator:
         """Rows that are still free."""
         return max(self.plan.rows - len(self.kept), 0)
 
+    @property
+    def questions(self) -> int:
+        """Questions sampled so far."""
+        return self.sampled // self.plan.rollout_n
+
     def questions_missing(self) -> int:
         """Questions whose kept completions would fill the step; 0 when it is full."""
         return -(-self.room // self.plan.keep)
@@ -60,6 +65,11 @@ class Allocator:
     def questions_needed(self) -> int:
         """Questions to sample in the next round; 0 when the step is full or its rounds are used up."""
         return self.questions_missing() if self.rounds < self._max_rounds else 0
+
+    def questions_to_take(self) -> int:
+        """The same where questions are taken as they are finished: in all, as many as the rounds could sample."""
+        most = self.plan.questions * self.config.max_gen_rounds
+        return min(self.questions_missing(), most - self.questions)
 
     def add(self, advantages: torch.Tensor, groups: Sequence[Hashable], row_ids: Sequence[Hashable]) -> torch.Tensor:
         """Prune one round and collect what is kept.

@@ -9,7 +9,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -25,12 +25,20 @@ _DISK_WORDS = (
 """The last two are torch.save's: a file that could not be written to its end."""
 
 
+class Ended(SystemExit):
+    """A run has ended before its end: the process's exit code, and what was said last."""
+
+    def __init__(self, code: int, message: str):
+        super().__init__(code)
+        self.message = message
+
+
 @contextmanager
 def explained(run_folder: str | Path, resume_mode: str = "auto") -> Iterator[None]:
     """Around a run: an error ends the process with its traceback and, as the last line, `explain`'s sentence.
 
     Raises:
-        SystemExit: Code 1; `INTERRUPTED` after Ctrl-C, `TERMINATED` after SIGTERM (see `Terminable`).
+        Ended: Code 1; `INTERRUPTED` after Ctrl-C, `TERMINATED` after SIGTERM (see `Terminable`).
     """
     try:
         yield
@@ -38,7 +46,8 @@ def explained(run_folder: str | Path, resume_mode: str = "auto") -> Iterator[Non
         code, what = (TERMINATED, "ended by SIGTERM") if Terminable.is_terminated else (INTERRUPTED, "interrupted")
         _end(code, f"{what}. {_way_on(run_folder, resume_mode)}")
     except Exception as error:  # noqa: BLE001  (whatever ended the run is said, and the process fails)
-        traceback.print_exc()
+        with suppress(OSError):  # where it goes to a file, on a disk that is full
+            traceback.print_exc()
         _end(1, f"error: {explain(error)}. {_way_on(run_folder, resume_mode)}")
 
 
@@ -52,15 +61,21 @@ class Terminable:
     is_terminated = False
     """Whether SIGTERM has come."""
 
-    def __init__(self, actor):
-        self.actor = actor
+    def __init__(self, actor, ray_is_there: Callable[[], None] = lambda: None):
+        """
+        Args:
+            actor: The class that Ray knows.
+            ray_is_there: Called when Ray has started, before the actor is.
+        """
+        self.actor, self.ray_is_there = actor, ray_is_there
 
     def options(self, **options) -> Terminable:
         """Ray's."""
-        return Terminable(self.actor.options(**options))
+        return Terminable(self.actor.options(**options), self.ray_is_there)
 
     def remote(self, *args):
         """Ray's."""
+        self.ray_is_there()
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._interrupt)
         return self.actor.remote(*args)
@@ -72,8 +87,9 @@ class Terminable:
 
 
 def _end(code: int, message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
-    sys.exit(code)
+    with suppress(OSError):
+        print(message, file=sys.stderr, flush=True)
+    raise Ended(code, message)
 
 
 def explain(error: BaseException) -> str:
@@ -171,7 +187,7 @@ CAUSES: list[tuple[Callable[[BaseException], bool], str]] = [
         "kernel",
     ),
     (_is_peer, "the worker of another rank, or its whole node, is lost: {}. The first error in the log is the cause"),
-    (_named("CheckpointError", "SamplingFailed"), "{}"),
+    (_named("CheckpointError", "SamplingFailed", "NotFinite"), "{}"),
 ]
 """What to look for in an error's chain, and what to say around its text; the first that fits."""
 

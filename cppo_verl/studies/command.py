@@ -114,7 +114,7 @@ def is_complete(run: Run) -> bool:
     return done.is_file()
 
 
-def train_group(runs: list[Run], out: Path, console: Console, module: str = "cppo_verl.trainer.sequence") -> bool:
+def train_group(runs: list[Run], out: Path, console: Console, module: str = "cppo_verl.studies.sequence") -> bool:
     """Train runs that share a start, by a module in a process of its own; whether all came to their end."""
     command = [sys.executable, "-m", module, *(str(run.folder) for run in runs)]
     log = out / f"{runs[0].name}.log"

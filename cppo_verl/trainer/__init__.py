@@ -1,1 +1,4 @@
-"""CPPO on verl's `RayPPOTrainer`: the only room that touches `DataProto`, Ray or a worker group."""
+"""CPPO in verl's trainers: the only room that touches `DataProto`, Ray or a worker group.
+
+`v0/` and `v1/` are the two generations of verl's trainers; what stands beside them serves both.
+"""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 
 import ray
 from omegaconf import DictConfig, OmegaConf
@@ -17,22 +16,27 @@ from verl.trainer.main_ppo import TaskRunnerV1, run_ppo
 from cppo_verl.config.cluster import joins_cluster
 from cppo_verl.preflight.prepare import set_environment
 from cppo_verl.runs.endings import Terminable, explained
-from cppo_verl.runs.files import alone_in
 from cppo_verl.runs.starts import start_on_free_ports
 from cppo_verl.runs.wandb_run import wandb_environment
-from cppo_verl.trainer.task_runner import CPPOTaskRunner
+from cppo_verl.trainer.v0.task_runner import CPPOTaskRunner
 from cppo_verl.weight_sync import sockets
 
 
-def launch(config: DictConfig, runner_class: type | None = None) -> None:
-    """Train by a prepared config.
+def launch(
+    config: DictConfig,
+    runner_class: type | None = None,
+    ray_is_there: Callable[[], None] = lambda: None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Train by a prepared config. The caller sees to it that nobody else writes into the run's folder (`alone_in`).
 
     Args:
         config: As `preflight.prepare` left it.
         runner_class: Another task runner than `CPPOTaskRunner`, or than verl's for its V1 trainers.
+        ray_is_there: Called when Ray has started.
+        say: Shows a line.
 
     Raises:
-        InUse: Another run writes into its folder.
         SystemExit: The run ended before its end; the message says why, and where the next start goes on.
     """
     leave_counts_to_cluster(config.ray_kwargs.ray_init)
@@ -44,17 +48,16 @@ def launch(config: DictConfig, runner_class: type | None = None) -> None:
         runner = ray.remote(num_cpus=1)(runner_class or CPPOTaskRunner)
     else:
         runner = TaskRunnerV1
-    with alone_in(Path(folder)), explained(folder, config.trainer.resume_mode):
+    with explained(folder, config.trainer.resume_mode):
         give_environment(config, wandb_environment(config.trainer, os.environ))
-        start_on_free_ports(partial(start, config, runner), folder)
-    print(f"Finished. Run folder: {folder}", flush=True)
+        start_on_free_ports(partial(start, config, runner, ray_is_there), folder, say)
 
 
-def start(config: DictConfig, runner: ActorClass) -> None:
+def start(config: DictConfig, runner: ActorClass, ray_is_there: Callable[[], None]) -> None:
     """Start Ray, and in it the actor that trains; at its end, whichever, Ray ends too."""
     give_environment(config, {sockets.SUFFIX: uuid.uuid4().hex[:12]})
     try:
-        run_ppo(config, Terminable(runner))
+        run_ppo(config, Terminable(runner, ray_is_there))
     finally:
         ray.shutdown()
 

@@ -13,6 +13,9 @@ from verl.trainer.ppo.metric_utils import (
     compute_variance_proxy_metrics,
 )
 from verl.trainer.ppo.ray_trainer import compute_advantage
+from verl.utils.py_functional import rename_dict
+
+from cppo_verl.runs.alarms import share_clipped
 
 
 def outcome_advantages(batch: DataProto, config: DictConfig) -> DataProto:
@@ -53,6 +56,15 @@ def update_settings(config: DictConfig, mini_batch_rows: int) -> dict[str, Any]:
         "compute_loss": True,
         "temperature": config.actor_rollout_ref.rollout.temperature,
     }
+
+
+def actor_metrics(reported: dict[str, Any], config: DictConfig) -> dict[str, Any]:
+    """What workers report of an update, under the names that verl logs it by, not yet reduced over micro-batches; and
+    the share of the step's updates whose gradient was clipped."""
+    metrics = rename_dict(reported, "actor/")
+    metrics["perf/mfu/actor"] = metrics.pop("actor/mfu")
+    clip_grad = config.actor_rollout_ref.actor.optim.get("clip_grad")
+    return metrics | share_clipped(metrics["actor/grad_norm"], clip_grad)
 
 
 def data_metrics(sampled: DataProto, trained: DataProto, gradient_norm: float | None) -> dict[str, float]:

@@ -3,8 +3,8 @@
 `+cppo_by_step=[{allocation:true},...]` changes CPPO's options from step to step. `+verl_first=N` lets verl's own
 `RayPPOTrainer` train N steps before that, from the same weights on the same start, in `RUN/verl`.
 `trainer.use_v1=true +verls_own=true` trains with verl's own V1 trainer of the mode. `+completions=FOLDER` is for the
-agent loop of `replaying`. Each rank writes one file a call to
-`RUN/calls/rank_N/`: which forward, and the rows it saw; for an update also weights and gradients.
+agent loop of `replaying`. `+lost_at=N` makes a weight infinite after the actor's N-th call to update. Each rank writes
+one file a call to `RUN/calls/rank_N/`: which forward, and the rows it saw; for an update also weights and gradients.
 """
 
 from __future__ import annotations
@@ -35,18 +35,20 @@ from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.config.compose import run_with_config
 from cppo_verl.cpu.worker import CPUActorRolloutRefWorker, CPUDetachActorWorker
 from cppo_verl.preflight.plan import cycle_from_config, is_separate, plan_from_config
-from cppo_verl.trainer.critic import CriticWorker
-from cppo_verl.trainer.ray_trainer import RayCPPOTrainer
-from cppo_verl.trainer.sequence import hand_over, save_initial, start_workers
-from cppo_verl.trainer.task_runner import CPPOTaskRunner
+from cppo_verl.studies.sequence import hand_over, save_initial, start_workers
+from cppo_verl.trainer.v0.critic import CriticWorker
+from cppo_verl.trainer.v0.task_runner import CPPOTaskRunner
+from cppo_verl.trainer.v0.trainer import RayCPPOTrainer
 
 FOLDER = "CPPO_TEST_CALLS"
+LOST_AT = "CPPO_TEST_LOST_AT"
 
 
 class Recorder(TrainingWorker):
     """verl's actor or reference, recording its calls."""
 
     calls = itertools.count()
+    updates = itertools.count(1)
 
     def record(self, kind: str, **content) -> None:
         path = Path(os.environ[FOLDER]) / f"rank_{self.rank}"
@@ -77,6 +79,9 @@ class Recorder(TrainingWorker):
             return super().train_mini_batch(data)
         finally:
             self.engine.optimizer_step = step
+            if next(self.updates) == int(os.environ.get(LOST_AT, 0)):
+                weight = next(self.engine.module.parameters()).detach()
+                getattr(weight, "to_local", lambda: weight)()[0] = torch.inf
 
 
 class RecordingWorker(CPUActorRolloutRefWorker):
@@ -219,6 +224,8 @@ def main(config: DictConfig) -> None:
         env_vars, folder = config.ray_kwargs.ray_init.runtime_env.env_vars, config.trainer.default_local_dir
         env_vars[FOLDER] = f"{folder}/calls"
         env_vars["VERL_FILE_LOGGER_PATH"] = f"{folder}/metrics.jsonl"
+        if config.get("lost_at"):
+            env_vars[LOST_AT] = str(config.lost_at)
         if config.get("completions"):
             env_vars[replaying.FOLDER] = config.completions
     if config.trainer.use_v1:

@@ -61,7 +61,7 @@ def ask_engine(folder: Path, asked: dict[str, int]) -> Callable[[Popen], None]:
     def ask(run: Popen) -> None:
         while run.poll() is None and not (folder / "metrics.jsonl").exists():
             time.sleep(0.2)
-        address = re.search(r"LLMServerManager: \['([^']+)'", (folder / "output.log").read_text(errors="replace"))[1]
+        address = re.search(r"LLMServerManager: \['([^']+)'", (folder / "log.txt").read_text(errors="replace"))[1]
         for path in ("/health", "/v1/models"):
             try:
                 asked[path] = build_opener(ProxyHandler({})).open(f"http://{address}{path}", timeout=60).status

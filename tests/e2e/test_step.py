@@ -121,7 +121,7 @@ def calls_of_verl_and_of_cppo(generation: str, start: Callable[..., Path]) -> tu
         schedule = "+verl_first=3", f"+cppo_by_step=[{','.join([GRPO] * 3)}]", "trainer.experiment_name=parity"
         kept = "skip.rollout.enable=true", "skip.rollout.steps=[1,2,3]"
         run = start("parity", *schedule, *kept, "trainer.total_training_steps=3", *NOT_SAVED)
-        assert "Load generate result at step 3" in (run / "output.log").read_text()
+        assert "Load generate result at step 3" in (run / "log.txt").read_text()
         calls = [call for call in read_calls(run / "calls/rank_0") if call["kind"] != "load"]
         return calls[: len(calls) // 2], calls[len(calls) // 2 :]
     # One mini-batch a step: of several, verl's order would decide which question is in which.

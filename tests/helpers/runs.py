@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+
+from cppo_verl.runs.screen import LOG_STARTS
 
 MARK = "CPPO_TEST_RUN"
 """Environment variable by which every process of a run is known."""
@@ -39,6 +42,8 @@ class Run:
     folder: Path
     returncode: int
     output: str
+    """What its processes printed, also into its `log.txt`, and last the terminal's."""
+    terminal: str
 
 
 @dataclass
@@ -74,9 +79,10 @@ class Runner:
             if meanwhile:
                 meanwhile(process)
             returncode = process.wait(timeout=420)
-        output = log.read_text(errors="replace")
+        terminal = log.read_text(errors="replace")
+        output = logged(terminal) + terminal
         assert not ok or returncode == 0, f"{' '.join(map(str, command))}\n{output[-6000:]}"
-        return Run(folder, returncode, output)
+        return Run(folder, returncode, output, terminal)
 
     def processes(self) -> list[psutil.Process]:
         """Every live process that a run of this runner started, or that those started."""
@@ -97,6 +103,12 @@ class Runner:
             return process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             return False
+
+
+def logged(terminal: str) -> str:
+    """What the last start of the run that this terminal shows has printed into its `log.txt`, if it came so far."""
+    named = re.search(r"^Log of all processes: (.+)$", terminal, re.MULTILINE)
+    return Path(named[1]).read_text(errors="replace").split(f"\n{LOG_STARTS}")[-1] if named else ""
 
 
 def _hear_ctrl_c() -> None:

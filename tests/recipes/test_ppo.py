@@ -23,7 +23,7 @@ from cppo_verl.preflight.prepare import describe
 from cppo_verl.preflight.refusals import refusals, resume_refusals
 from cppo_verl.preflight.sequence_length import length_faults
 from cppo_verl.rewards.own import function_fault
-from cppo_verl.trainer.critic import ValueEngine
+from cppo_verl.trainer.v0.critic import ValueEngine
 
 ACTOR, ROLLOUT, MODEL = (f"actor_rollout_ref.{part}" for part in ("actor", "rollout", "model"))
 GSM8K = {

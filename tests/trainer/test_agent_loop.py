@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 from verl.experimental.agent_loop import AgentLoopWorker
 
-from cppo_verl.trainer.agent_loop import CPPOAgentLoopWorker, RewardHung
+from cppo_verl.trainer.reward_limit import RewardHung
+from cppo_verl.trainer.v0.agent_loop import CPPOAgentLoopWorker
 
 LIMIT = 0.2
 

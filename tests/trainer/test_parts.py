@@ -15,10 +15,10 @@ from verl import DataProto
 from cppo_verl.algorithm.metrics import step_metrics
 from cppo_verl.runs.metrics_log import MetricsLog
 from cppo_verl.trainer import watchdog
-from cppo_verl.trainer.ray_trainer import RayCPPOTrainer
 from cppo_verl.trainer.rollout_seed import request_seeds
 from cppo_verl.trainer.rows import name_completions, name_questions, num_questions, row_advantages, sampled_rows
 from cppo_verl.trainer.run_folder import STEP_METRICS, RunFolder
+from cppo_verl.trainer.v0.trainer import RayCPPOTrainer
 
 
 def batch_of(lengths: list[int], advantages: list[float], width: int = 5) -> DataProto:

@@ -1,4 +1,4 @@
-"""The same as `cppo_verl.trainer.agent_loop`, over verl's V1 agent loop, which puts completions into the queue."""
+"""The same as `cppo_verl.trainer.v0.agent_loop`, over verl's V1 agent loop, which puts completions into the queue."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import ray
 import transfer_queue as tq
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
 
-from cppo_verl.trainer.agent_loop import LimitedRewards
+from cppo_verl.trainer.reward_limit import LimitedRewards
 from cppo_verl.trainer.rollout_seed import request_seeds
 from cppo_verl.trainer.v1.idle import Span
 from cppo_verl.trainer.v1.queue import ERROR, TRAIN, VALIDATION

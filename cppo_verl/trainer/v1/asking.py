@@ -11,9 +11,10 @@ from tensordict import TensorDict
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from verl.utils import tensordict_utils as tu
 
-from cppo_verl.trainer.agent_loop import RewardHung
 from cppo_verl.trainer.questions import QuestionStream
-from cppo_verl.trainer.v1.idle import Span
+from cppo_verl.trainer.reward_limit import RewardHung
+from cppo_verl.trainer.v1.cycle import RunningStep
+from cppo_verl.trainer.v1.idle import agent_loops
 from cppo_verl.trainer.v1.queue import QuestionQueue
 
 
@@ -22,12 +23,14 @@ class SamplingFailed(RuntimeError):
 
 
 class AskedQuestions(PPOTrainer):
-    """A part of `CPPOStep`: verl's V1 trainer with questions that are drawn one by one, from a plan."""
+    """A part of CPPO's V1 trainers: verl's, with questions that are drawn one by one, from a plan.
 
+    It needs of the trainer `cppo`, the `plan` of a step, and the `cycle_plan` of one of its cycles.
+    """
+
+    this_step: RunningStep
     asked: tuple[int, int] = (0, 0)
-    """A step, and the questions that were asked in it."""
-    replaced = failed = 0
-    """Questions asked in the running cycle in place of others, and those whose sampling failed in it."""
+    """A step, and the questions that were asked in it: verl asks some before the step itself is running."""
 
     def _build_replay_buffer(self) -> QuestionQueue:
         return QuestionQueue(
@@ -52,9 +55,10 @@ class AskedQuestions(PPOTrainer):
 
     def _replace(self, dropped: int) -> None:
         """Ask for a question for each that is left out, up to `max_gen_rounds` times the questions of a cycle."""
-        number = min(dropped, self.cycle_plan.questions * (self.cppo.max_gen_rounds - 1) - self.replaced)
+        most = self.cycle_plan.questions * (self.cppo.max_gen_rounds - 1)
+        number = min(dropped, most - self.this_step.replaced)
         if number > 0:
-            self.replaced += number
+            self.this_step.replaced += number
             self._add_prompts_to_generate(number)
 
     def _next_train_batch(self, num_prompts: int | None = None) -> TensorDict:
@@ -92,34 +96,26 @@ class AskedQuestions(PPOTrainer):
         Raises:
             SamplingFailed: See there.
         """
-        self.failed += len(errors)
         hung = [RewardHung(error) for error in errors if error.startswith(RewardHung.__name__)]
-        if self.failed > self.cycle_plan.questions or hung or not is_training:
+        cause, last = hung[0] if hung else None, errors[-1]
+        if not is_training:
+            message = f"the sampling of {len(errors)} validation questions failed; the last one: {last}"
+            raise SamplingFailed(message) from cause
+        self.this_step.failed += len(errors)
+        failed, most = self.this_step.failed, self.cycle_plan.questions
+        if failed > most or hung:
             raise SamplingFailed(
-                f"the sampling of {self.failed} questions failed in step {self.global_steps}, which takes "
-                f"{self.cycle_plan.questions}; the last one: {errors[-1]}"
-                if is_training
-                else f"the sampling of {len(errors)} validation questions failed; the last one: {errors[-1]}"
-            ) from (hung[0] if hung else None)
+                f"the sampling of {failed} questions failed in step {self.global_steps}, which takes {most}; the last "
+                f"one: {last}"
+            ) from cause
 
     def _check_samplers(self) -> None:
         """
         Raises:
             ActorDiedError: An agent loop's process is gone: what it was asked for will not come.
         """
-        if workers := self._samplers():
+        if workers := agent_loops(self.agent_loop_manager):
             answers, _ = ray.wait(
                 [worker.__ray_ready__.remote() for worker in workers], num_returns=len(workers), timeout=1
             )
             ray.get(answers)
-
-    def _sampling_spans(self) -> list[Span] | None:
-        """When completions were being sampled, since the last call; None where the agent loop is not ours."""
-        workers = self._samplers()
-        if not workers or not all(hasattr(worker, "sampling_spans") for worker in workers):
-            return None
-        return [span for spans in ray.get([worker.sampling_spans.remote() for worker in workers]) for span in spans]
-
-    def _samplers(self) -> list:
-        """verl's agent loops; a manager of the user's may have none."""
-        return getattr(self.agent_loop_manager, "agent_loop_workers", [])

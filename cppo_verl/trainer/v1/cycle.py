@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +14,7 @@ import torch
 from verl import DataProto
 
 from cppo_verl.algorithm.allocation import Allocation
+from cppo_verl.trainer.v1.idle import Span
 
 
 class Cycle(NamedTuple):
@@ -33,3 +39,46 @@ class Cycle(NamedTuple):
         by_name = {name: [of[name] for of in padding if name in of] for name in {**padding[0], **padding[-1]}}
         padding = {name: np.mean(of) if "/fill/" in name else sum(of) for name, of in by_name.items()}
         return Cycle(DataProto.concat(sampled), DataProto.concat(trained), taken, sum(replaced), padding)
+
+
+@dataclass
+class RunningStep:
+    """A step as far as it has come: all that V1's trainers remember of one, in an object made for each.
+
+    What outlives a step is not here: which questions were asked (`AskedQuestions.asked`), because verl asks some
+    before the step that takes them.
+    """
+
+    metrics: dict[str, float]
+    """verl's, logged at the step's end."""
+    began: float = field(default_factory=time.time)
+    """Seconds since the epoch."""
+    cycles: list[Cycle] = field(default_factory=list)
+    """Those whose rows are gathered."""
+    waits: list[Span] = field(default_factory=list)
+    """When each of them waited for completions."""
+    replaced: int = 0
+    """Questions asked in the running cycle in place of others."""
+    failed: int = 0
+    """Questions whose sampling failed in the running cycle."""
+
+    def begin_cycle(self) -> None:
+        """Count anew what is counted by the cycle."""
+        self.replaced = self.failed = 0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Note a wait for completions."""
+        started = time.time()
+        yield
+        self.waits.append((started, time.time()))
+
+    @property
+    def cycles_trained(self) -> int:
+        """Cycles so far that had something to train on."""
+        return sum(len(cycle.trained) > 0 for cycle in self.cycles)
+
+    @cached_property
+    def whole(self) -> Cycle:
+        """All cycles as one; to be read when they are over."""
+        return Cycle.together(self.cycles)

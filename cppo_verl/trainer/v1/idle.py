@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from typing import Any
 
+import ray
 from verl.workers.rollout.llm_server import FullyAsyncLLMServerClient, LLMServerClient
 
 Span = tuple[float, float]
@@ -55,6 +57,33 @@ def overlap(spans: Iterable[Span], windows: Iterable[Span]) -> float:
         else:
             united.append((start, end))
     return sum(max(min(end, last) - max(start, first), 0) for first, last in windows for start, end in united)
+
+
+def idle_metrics(waits: list[Span], awake: list[Span], sampling: list[Span] | None, seconds: float) -> dict[str, float]:
+    """Shares of a step, with its checkpoint, in which the trainer waits for completions, and none is sampled.
+
+    Args:
+        waits: When the trainer waited.
+        awake: When the engines could sample.
+        sampling: When completions were being sampled; None where it is not known, and the engines' share left out.
+        seconds: The step's.
+    """
+    idle = {"cppo/idle/trainer": overlap(waits, waits) / seconds}
+    if sampling is not None:
+        idle["cppo/idle/engine"] = 1 - overlap(sampling, awake) / seconds
+    return idle
+
+
+def agent_loops(manager: Any) -> list:
+    """The Ray actors of verl's agent loops; a manager of the user's may have none."""
+    return getattr(manager, "agent_loop_workers", [])
+
+
+def sampling_spans(workers: list) -> list[Span] | None:
+    """When completions were being sampled, since the last call; None where the agent loop is not ours."""
+    if not workers or not all(hasattr(worker, "sampling_spans") for worker in workers):
+        return None
+    return [span for spans in ray.get([worker.sampling_spans.remote() for worker in workers]) for span in spans]
 
 
 class _Metered:

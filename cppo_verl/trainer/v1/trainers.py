@@ -6,7 +6,11 @@ Registered when verl's trainers are imported (`cppo_verl.plugin`), so that `pyth
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 
+import numpy as np
+import transfer_queue as tq
+from omegaconf import DictConfig, open_dict
 from verl.trainer.ppo.v1 import (
     PPOTrainerColocateAsync,
     PPOTrainerSeparateAsync,
@@ -14,25 +18,101 @@ from verl.trainer.ppo.v1 import (
     register_trainer,
     trainer_separate_async,
 )
+from verl.workers.rollout.llm_server import LLMServerClient
 
+from cppo_verl.algorithm.options import ConfigError, CPPOConfig
+from cppo_verl.cpu.roles import use_cpu_workers
+from cppo_verl.preflight.plan import cycle_from_config, is_separate, micro_batch_faults, plan_from_config
+from cppo_verl.preflight.refusals import refusals, resume_refusals
+from cppo_verl.trainer.first_pass import choose_loss
+from cppo_verl.trainer.v1.cycle import RunningStep
+from cppo_verl.trainer.v1.idle import MeteredAsyncClient, MeteredClient
+from cppo_verl.trainer.v1.queue import TRAIN
 from cppo_verl.trainer.v1.step import CPPOStep
+from cppo_verl.trainer.watchdog import run_watched
+from cppo_verl.trainer.watched import WatchedRun
+
+MANAGER = "cppo_verl.trainer.v1.agent_loop.CPPOAgentLoopManagerTQ"
+"""verl's agent loops with ours, where the config names no manager."""
+
+
+class CPPOTrainer(WatchedRun, CPPOStep):
+    """A mixin over verl's V1 trainers: CPPO's step, and how a run starts and goes on."""
+
+    def __init__(self, config: DictConfig):
+        self.cppo = CPPOConfig.from_mapping(config.get("cppo"))
+        with open_dict(config):  # what verl's own `main_ppo` does not bring
+            config.cppo = asdict(self.cppo)
+            agent = config.actor_rollout_ref.rollout.agent
+            agent.agent_loop_manager_class = agent.get("agent_loop_manager_class") or MANAGER
+        if faults := [*refusals(config), *resume_refusals(config)]:
+            raise ConfigError(*faults)
+        self.plan, self.cycle_plan = plan_from_config(config), cycle_from_config(config)
+        if faults := list(micro_batch_faults(config, self.cycle_plan)):
+            raise ConfigError(*faults)
+        choose_loss(config)
+        self.this_step = RunningStep({})  # before the first: nothing
+        self._open_run_folder(config)
+        super().__init__(config)
+
+    @property
+    def trainer_mode(self) -> str:
+        """verl's name of the mode, by which it looks up its options: without our `cppo_`."""
+        return self._trainer_mode
+
+    @trainer_mode.setter
+    def trainer_mode(self, name: str) -> None:
+        self._trainer_mode = name.removeprefix("cppo_")
+
+    def get_llm_client(self) -> LLMServerClient:
+        """verl's, with a meter of when the engines have something to sample."""
+        engines = self._rollout_server_managers()[-1]  # those of their own, where there are
+        return engines.get_client(client_cls=MeteredClient if self.trainer_mode == "sync" else MeteredAsyncClient)
+
+    def fit(self, agent_loop_manager) -> None:
+        """Train, watching over the rollout engines.
+
+        Raises:
+            RolloutEngineDied: An engine died; without the watch verl waits for it for ever.
+        """
+        replicas = [replica for manager in self._rollout_server_managers() for replica in manager.get_replicas()]
+        run_watched(lambda: super(CPPOTrainer, self).fit(agent_loop_manager), replicas)
+
+    def _load_checkpoint(self) -> None:
+        """As verl, without the completions that the step of the checkpoint had trained on."""
+        super()._load_checkpoint()
+        held = (tq.kv_list(TRAIN) or {}).get(TRAIN, {})
+        questions = {key for key, tag in held.items() if tag.get("is_prompt")}
+        self._delete(np.array([key for key in held if key.split("_")[0] not in questions]))
+
+    def _init_resource_pool_mgr(self) -> None:
+        super()._init_resource_pool_mgr()
+        use_cpu_workers(self.role_worker_mapping, keeps_weights=is_separate(self.config))
+
+    def on_validate_begin(self) -> None:
+        """verl's first call after its logger is there, where it validates before training."""
+        self._continue_log()
+        super().on_validate_begin()
+
+    def on_train_begin(self) -> None:
+        """verl's first call after its logger is there, where it does not."""
+        self._continue_log()
+        super().on_train_begin()
 
 
 @register_trainer("cppo_sync")
-class CPPOSync(CPPOStep, PPOTrainerSync):
+class CPPOSync(CPPOTrainer, PPOTrainerSync):
     """Engine and trainer take turns on the same devices; a step trains on what its own weights sampled."""
 
 
 @register_trainer("cppo_colocate_async")
-class CPPOColocateAsync(CPPOStep, PPOTrainerColocateAsync):
+class CPPOColocateAsync(CPPOTrainer, PPOTrainerColocateAsync):
     """The same, but what is being sampled when a step is full is paused, and used in a later step."""
 
 
 @register_trainer("cppo_separate_async")
-class CPPOSeparateAsync(CPPOStep, PPOTrainerSeparateAsync):
+class CPPOSeparateAsync(CPPOTrainer, PPOTrainerSeparateAsync):
     """Engines on devices of their own, which go on sampling while a step trains; its mini-batches are cycles."""
-
-    cpu_worker = "CPUDetachActorWorker"
 
     def _setup(self) -> None:
         """verl 0.9.1 gives a log line an argument that only `print` takes, with `hybrid_engine=false`."""

@@ -23,10 +23,10 @@ from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.preflight.plan import plan_from_config
 from cppo_verl.trainer.rows import row_advantages
 from cppo_verl.trainer.v1.asking import SamplingFailed
+from cppo_verl.trainer.v1.cycle import RunningStep
 from cppo_verl.trainer.v1.queue import ERROR, TRAIN, VALIDATION
 from cppo_verl.trainer.v1.rows import nothing_to_delete
-from cppo_verl.trainer.v1.step import CPPOStep
-from cppo_verl.trainer.v1.trainers import CPPOColocateAsync, CPPOSync
+from cppo_verl.trainer.v1.trainers import CPPOColocateAsync, CPPOSync, CPPOTrainer
 
 G = 4
 FAILED = "ValueError: no tokens"
@@ -114,7 +114,7 @@ class Questions:
         return [{"raw_prompt": np.array(["?"], dtype=object), "index": torch.zeros(1)} for _ in range(count)]
 
 
-def trainer_of(config, sampler: Sampler, steps: int = 10, kind: type[CPPOStep] = CPPOSync) -> CPPOStep:
+def trainer_of(config, sampler: Sampler, steps: int = 10, kind: type[CPPOTrainer] = CPPOSync) -> CPPOTrainer:
     """A trainer at its first step of so many, as far as sampling needs one."""
     trainer = object.__new__(kind)
     trainer.config, trainer.cppo = config, CPPOConfig.from_mapping(config.cppo)
@@ -123,6 +123,7 @@ def trainer_of(config, sampler: Sampler, steps: int = 10, kind: type[CPPOStep] =
     trainer.global_steps, trainer.total_training_steps = 1, steps
     trainer.train_dataloader, trainer.agent_loop_manager, trainer._restored_tq_prompt_count = Questions(), sampler, 0
     trainer.replay_buffer = trainer._build_replay_buffer()
+    trainer.this_step = RunningStep({})
     return trainer
 
 
@@ -134,7 +135,7 @@ def sampled_step(config, rewards: list[list[float] | str], order: int):
     try:
         trainer.prepare_step()
         rows, allocation = trainer._sample_and_prune(metrics)
-        metrics["replaced"] = trainer.replaced
+        metrics["replaced"] = trainer.this_step.replaced
         metrics["in flight"], metrics["unused"] = trainer.replay_buffer.outstanding()
         left = held(TRAIN)
     finally:

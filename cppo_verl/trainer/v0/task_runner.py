@@ -11,10 +11,10 @@ from verl.utils.config import omega_conf_to_dataclass
 from verl.utils.dataset.rl_dataset import collate_fn
 from verl.workers.config import HFModelConfig
 
-from cppo_verl.cpu.platform import chosen as on_cpu
-from cppo_verl.trainer.critic import CriticWorker
+from cppo_verl.cpu.roles import use_cpu_workers
 from cppo_verl.trainer.first_pass import choose_loss
-from cppo_verl.trainer.ray_trainer import RayCPPOTrainer
+from cppo_verl.trainer.v0.critic import CriticWorker
+from cppo_verl.trainer.v0.trainer import RayCPPOTrainer
 from cppo_verl.trainer.watchdog import run_watched
 
 
@@ -26,13 +26,9 @@ class CPPOTaskRunner(BaseTaskRunner):
 
     def add_actor_rollout_worker(self, config: DictConfig):
         """Map the actor's role to verl's worker, or on the CPU to ours."""
-        worker, worker_group = super().add_actor_rollout_worker(config)
-        if on_cpu():
-            from cppo_verl.cpu.worker import CPUActorRolloutRefWorker
-
-            role = next(iter(self.role_worker_mapping.keys() & {Role.ActorRollout, Role.ActorRolloutRef}))
-            self.role_worker_mapping[role] = ray.remote(CPUActorRolloutRefWorker)
-        return worker, worker_group
+        added = super().add_actor_rollout_worker(config)
+        use_cpu_workers(self.role_worker_mapping)
+        return added
 
     def add_critic_worker(self, config: DictConfig) -> None:
         """Map the critic's role to verl's worker with our engine."""

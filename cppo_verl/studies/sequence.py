@@ -3,7 +3,7 @@
 A start takes longer than a short run. The runs may differ in what the driver decides: `cppo.*`, seeds, how many
 steps (see `cppo_verl.studies.study.engine_side`).
 
-python -m cppo_verl.trainer.sequence RUN_FOLDER [RUN_FOLDER ...]
+python -m cppo_verl.studies.sequence RUN_FOLDER [RUN_FOLDER ...]
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 from verl.single_controller.ray import RayWorkerGroup
 from verl.trainer.ppo.ray_trainer import RayPPOTrainer
 
+from cppo_verl.runs.files import alone_in
 from cppo_verl.runs.folder import CONFIG_FILE, DONE
 from cppo_verl.studies.study import inputs
 from cppo_verl.trainer.launch import launch
-from cppo_verl.trainer.task_runner import CPPOTaskRunner
+from cppo_verl.trainer.v0.task_runner import CPPOTaskRunner
 
 
 class SequenceRunner(CPPOTaskRunner):
@@ -77,16 +78,18 @@ def trained(trainer: RayPPOTrainer) -> dict[str, RayWorkerGroup]:
 
 def main(folders: list[str], runner: type = SequenceRunner) -> None:
     """Train the runs of these folders, each of which holds the config of its run, in such a Ray actor."""
-    config = OmegaConf.load(Path(folders[0]) / CONFIG_FILE)
-    if config.trainer.use_v1:  # whose runs start by themselves
-        launch(config)
-        (Path(folders[0]) / DONE).write_text(inputs(config))
-        return
-    config.sequence = folders
-    launch(config, runner)
+    first = Path(folders[0])
+    config = OmegaConf.load(first / CONFIG_FILE)
+    with alone_in(first):
+        if config.trainer.use_v1:  # whose runs start by themselves
+            launch(config)
+            (first / DONE).write_text(inputs(config))
+            return
+        config.sequence = folders
+        launch(config, runner)
 
 
 if __name__ == "__main__":
-    from cppo_verl.trainer.sequence import main  # so that Ray's workers import the class instead of a copy
+    from cppo_verl.studies.sequence import main  # so that Ray's workers import the class instead of a copy
 
     main(sys.argv[1:])

@@ -1,18 +1,9 @@
-"""verl's agent loop, which samples and scores, with a seed for each request and a limit to the wait for rewards.
-
-Named by `actor_rollout_ref.rollout.agent.agent_loop_manager_class`.
-"""
+"""A limit to the wait for rewards."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
-
-import ray
-from verl.experimental.agent_loop import AgentLoopManager, AgentLoopWorker
-
-from cppo_verl.trainer.rollout_seed import SEED_KEY
 
 SHOWN = 300
 """Characters of a completion in an error."""
@@ -49,21 +40,3 @@ class LimitedRewards:
             )
         await reward
         self.last_reward = time.monotonic()
-
-
-class CPPOAgentLoopWorker(LimitedRewards, AgentLoopWorker):
-    """verl's V0 worker; a row's seed, where it has one, goes to the engine as the request's."""
-
-    async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs):
-        seed = kwargs.pop(SEED_KEY, None)
-        if seed is not None:
-            sampling_params = {**sampling_params, "seed": int(seed)}
-        return await super()._run_agent_loop(sampling_params, trajectory, **kwargs)
-
-
-class CPPOAgentLoopManager(AgentLoopManager):
-    """verl's V0 manager with the worker above."""
-
-    def __init__(self, *args, **kwargs):
-        self.agent_loop_workers_class = ray.remote(CPPOAgentLoopWorker)
-        super().__init__(*args, **kwargs)

@@ -1,0 +1,85 @@
+"""The first half of a V0 step: questions are drawn, answered, scored and pruned, round after round."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from verl import DataProto
+from verl.experimental.separation.ray_trainer import SeparateRayPPOTrainer
+from verl.protocol import pad_dataproto_to_divisor, unpad_dataproto
+from verl.utils.debug import marked_timer
+
+from cppo_verl.algorithm.allocation import Allocation, Allocator
+from cppo_verl.trainer.questions import QuestionStream
+from cppo_verl.trainer.rollout_seed import SEED_KEY, request_seeds
+from cppo_verl.trainer.rows import name_completions, name_questions
+from cppo_verl.trainer.sampling import sample_and_prune, sampling_metrics
+from cppo_verl.trainer.stages import outcome_advantages
+
+
+class PrunedSampling(SeparateRayPPOTrainer):
+    """A part of `RayCPPOTrainer`: verl's sampling, in rounds whose completions are pruned.
+
+    It needs of the trainer `cppo` and the `plan` of a step.
+    """
+
+    def _sample_and_prune(self, questions: QuestionStream) -> tuple[DataProto, Allocation]:
+        """Sample, score and prune round after round until the step's rows are full, or the epoch has no more."""
+        allocator = Allocator(self.plan, self.cppo)
+        timed = partial(marked_timer, "prune", self.timing_raw, color="brown")
+
+        def sample(wanted: int) -> DataProto | None:
+            taken = questions.take(wanted)
+            return self._sample_round(taken, allocator.questions) if taken else None
+
+        sampled, allocation = sample_and_prune(allocator, allocator.questions_needed, sample, timed=timed)
+        with marked_timer("gen", self.timing_raw, color="red"):
+            self.checkpoint_manager.sleep_replicas()
+        with timed():
+            self.metrics |= sampling_metrics(sampled, allocation, allocator.rounds)
+        return sampled, allocation
+
+    def _sample_round(self, taken: list[dict[str, Any]], first: int) -> DataProto:
+        """G completions of each of these questions, with rewards and advantages.
+
+        Args:
+            taken: The questions.
+            first: Of these, its position in the step.
+        """
+        batch = DataProto.concat([DataProto.from_single_dict(question) for question in taken])
+        batch.meta_info["temperature"] = self.config.actor_rollout_ref.rollout.temperature
+        name_questions(batch, self.global_steps, first)
+        batch = self._sample(batch)
+        batch = self._fit_compute_reward(batch)
+        return self._compute_advantage(batch)
+
+    def _sample(self, batch: DataProto) -> DataProto:
+        """G completions of each question, scored by the reward workers as they finish."""
+        n = self.plan.rollout_n
+        requests = self._get_gen_batch(batch).repeat(repeat_times=n, interleave=True)
+        requests.meta_info["global_steps"] = self.global_steps
+        batch = batch.repeat(repeat_times=n, interleave=True)
+        name_completions(batch, n)
+        if self.cppo.rollout_seed is not None:
+            requests.non_tensor_batch[SEED_KEY] = request_seeds(
+                self.cppo.rollout_seed, batch.non_tensor_batch["row_id"]
+            )
+        requests, padding = pad_dataproto_to_divisor(requests, len(self.async_rollout_manager.agent_loop_workers))
+        with marked_timer("gen", self.timing_raw, color="red"):
+            if self.curr_step_profile:
+                self.llm_server_manager.start_profile()
+            completions = self.async_rollout_manager.generate_sequences(requests)
+            if self.curr_step_profile:
+                self.llm_server_manager.stop_profile()
+        self.timing_raw.update(completions.meta_info.pop("timing", {}))
+        return batch.union(unpad_dataproto(completions, padding))
+
+    def _compute_advantage(self, batch: DataProto) -> DataProto:
+        """A over all G completions of a question (paper Eq. 2), never renormalised after the pruning.
+
+        With a critic only the rewards: there all completions are kept, and no row has an A of its own.
+        """
+        with marked_timer("adv", self.timing_raw, color="brown"):
+            batch.batch["token_level_scores"] = batch.batch["token_level_rewards"] = self.reward_tensor
+            return batch if self.use_critic else outcome_advantages(batch, self.config)

@@ -1,0 +1,143 @@
+"""CPPO's step over verl's V0 trainer, and PPO's, which prunes nothing."""
+
+from __future__ import annotations
+
+from verl import DataProto
+from verl.trainer.ppo.reward import extract_reward
+from verl.trainer.ppo.rollout_corr_helper import compute_rollout_correction_and_add_to_batch
+from verl.utils import tensordict_utils as tu
+from verl.utils.debug import marked_timer
+from verl.utils.skip.skip_manager import SkipManager
+from verl.workers.utils.padding import left_right_2_no_padding
+
+from cppo_verl.algorithm.allocation import Allocation
+from cppo_verl.trainer.old_policy import corrects_rollout, unread_log_probs
+from cppo_verl.trainer.padding import padding_metrics
+from cppo_verl.trainer.questions import QuestionStream
+from cppo_verl.trainer.stages import actor_metrics, data_metrics, timing_metrics, token_advantages, update_settings
+from cppo_verl.trainer.v0.sampling import PrunedSampling
+
+
+class CPPOStep(PrunedSampling):
+    """A part of `RayCPPOTrainer`: a step.
+
+    What is overridden is the order of the step (advantage before the forwards), the size of the mini-batch, and which
+    rows the metrics describe. Validation, checkpoints and logging are verl's.
+
+    With a critic (`algorithm.adv_estimator=gae`) it is PPO, in verl's order: the advantage comes after the critic's
+    values, token by token, and nothing is pruned.
+    """
+
+    def fit_step(self, questions: QuestionStream) -> None:
+        """One step of CPPO (paper Algorithm 1 and §3.3), or with a critic of PPO."""
+        if self._is_finished():
+            return
+        self._begin_step(questions)
+        with marked_timer("step", self.timing_raw):
+            sampled, allocation = self._sample_and_prune(questions)
+            self._note_last_step(questions)
+            batch = self._gather(sampled, allocation)
+            if len(batch):
+                batch = self._fit_compute_log_prob(batch)
+                batch = self._correct_rollout_mismatch(batch)
+                batch = self._fit_compute_ref_log_prob(batch)
+                batch = self._fit_compute_critic(batch)
+                batch = self._compute_token_advantage(batch)
+                batch = self._fit_update_critic(batch)
+                batch = self._fit_update_actor(batch)
+        sampled = batch if self.use_critic else sampled  # all of it, with values and advantages
+        self.metrics |= data_metrics(sampled, batch, self.metrics.get("actor/grad_norm"))
+        self.metrics |= self._timing_metrics(sampled, batch)
+        self._fit_save_checkpoint()  # while the rollout engine sleeps and its memory is free
+        with marked_timer("step", self.timing_raw):
+            self._fit_update_weights()
+            self._fit_dump_data(sampled)
+        self._fit_validate()
+        self._fit_stop_profile()
+        self.metrics |= self._timing_metrics(sampled, batch)
+        self._fit_experimental(sampled)
+        self._fit_postprocess_step()
+
+    # --- the stages of the step, in order; the sampling is `PrunedSampling`'s, what is not here verl's ---
+
+    def _is_finished(self) -> bool:
+        """Whether the run was at its end when it was started again; verl 0.9.1 would train on."""
+        self.is_last_step = self.global_steps > self.total_training_steps
+        if self.is_last_step:
+            print(f"All {self.total_training_steps} steps are done", flush=True)
+        return self.is_last_step
+
+    def _begin_step(self, questions: QuestionStream) -> None:
+        self.epoch = questions.epoch
+        self.metrics = {
+            "training/global_step": self.global_steps,
+            "training/epoch": self.epoch,
+            "cppo/planned_steps": self.total_training_steps,
+        }
+        self.timing_raw = {}
+        SkipManager.set_step(self.global_steps)
+        self._fit_prepare_step()
+        self._fit_start_profile()
+
+    def _note_last_step(self, questions: QuestionStream) -> None:
+        """Whether this is the last step is known once its questions are drawn: further rounds may use up the data."""
+        self.is_last_step = self.is_last_step or not questions.has_next_step()
+        self.metrics["cppo/last_step"] = int(self.is_last_step)
+
+    def _gather(self, sampled: DataProto, allocation: Allocation) -> DataProto:
+        """The rows to train on, balanced over the ranks."""
+        with marked_timer("gather", self.timing_raw):
+            batch = sampled.select_idxs(allocation.rows)
+            batch.meta_info["mini_batch_rows"] = allocation.mini_batch_rows
+            if len(batch) and self.config.trainer.balance_batch:
+                self._balance_batch(batch, metrics=self.metrics)
+            lengths = batch.batch["attention_mask"].sum(dim=1)
+            self.metrics |= padding_metrics(lengths, allocation.mini_batch_rows, self.plan.dp_size, self.config)
+            for rows in (sampled, batch):
+                rows.meta_info["global_token_num"] = rows.batch["attention_mask"].sum(dim=-1).tolist()
+                rows.meta_info["images_seqlens"] = [
+                    length
+                    for image in rows.non_tensor_batch.get("multi_modal_inputs", [])
+                    if "image_grid_thw" in image
+                    for length in image["images_seqlens"].tolist()
+                ]
+            return batch
+
+    def _fit_compute_log_prob(self, batch: DataProto) -> DataProto:
+        """verl's, or places for the old log-probs that the loss does not read (see `first_pass`)."""
+        if not self.cppo.skip_old_log_prob:
+            return super()._fit_compute_log_prob(batch)
+        batch.batch["old_log_probs"] = unread_log_probs(batch.batch["token_level_scores"])
+        return batch
+
+    def _correct_rollout_mismatch(self, batch: DataProto) -> DataProto:
+        """verl's decoupled rollout correction on the kept rows, where there are the rollout's log-probs."""
+        if corrects_rollout(self.config) and "rollout_log_probs" in batch.batch:
+            correction = self.config.algorithm.rollout_correction
+            batch, metrics = compute_rollout_correction_and_add_to_batch(batch, correction)
+            self.metrics |= metrics
+        return batch
+
+    def _compute_token_advantage(self, batch: DataProto) -> DataProto:
+        """A of each token, where a critic has said what it expected."""
+        if not self.use_critic:
+            return batch
+        with marked_timer("adv", self.timing_raw, color="brown"):
+            return token_advantages(batch, self.config)
+
+    def _update_actor(self, batch: DataProto) -> DataProto:
+        """verl 0.9.1's with the planned mini-batch, for which there is no seam below this method."""
+        batch.meta_info["multi_turn"] = self.config.actor_rollout_ref.rollout.multi_turn.enable
+        settings = update_settings(self.config, batch.meta_info["mini_batch_rows"])
+        batch.meta_info["temperature"] = settings["temperature"]
+        data = left_right_2_no_padding(batch.to_tensordict())
+        tu.assign_non_tensor(data, **settings)
+        reported = tu.get(self.actor_rollout_wg.update_actor(data), "metrics")
+        return DataProto.from_single_dict(data={}, meta_info={"metrics": actor_metrics(reported, self.config)})
+
+    def _fit_dump_data(self, batch: DataProto) -> None:
+        self.reward_extra_infos_dict = extract_reward(batch)[1]
+        super()._fit_dump_data(batch)
+
+    def _timing_metrics(self, sampled: DataProto, trained: DataProto) -> dict[str, float]:
+        return timing_metrics(sampled, trained, self.timing_raw, self.resource_pool_manager.get_n_gpus())

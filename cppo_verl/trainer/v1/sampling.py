@@ -1,0 +1,64 @@
+"""The first half of a V1 step: questions are pruned as they are finished, while others are being sampled."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+import transfer_queue as tq
+from transfer_queue import KVBatchMeta
+from verl import DataProto
+
+from cppo_verl.algorithm.allocation import Allocation, Allocator
+from cppo_verl.trainer.sampling import sample_and_prune
+from cppo_verl.trainer.stages import outcome_advantages
+from cppo_verl.trainer.v1.asking import AskedQuestions
+from cppo_verl.trainer.v1.queue import TRAIN
+from cppo_verl.trainer.v1.rows import read_scored, read_texts
+
+
+class PrunedSampling(AskedQuestions):
+    """A part of CPPO's V1 trainers: takes finished questions from the queue, and leaves only kept completions in it."""
+
+    def _sample_and_prune(self, metrics: dict) -> tuple[DataProto, Allocation]:
+        """Take questions as they are finished, and prune each, until the cycle's rows are full."""
+        self.this_step.begin_cycle()
+        allocator = Allocator(self.cycle_plan, self.cppo)
+        take = partial(self._take, metrics)
+        sampled, allocation = sample_and_prune(allocator, allocator.questions_to_take, take, self._settle)
+        self._delete(sampled.non_tensor_batch["key"][np.setdiff1d(allocator.kept, allocation.rows)])
+        return sampled, allocation
+
+    def _take(self, metrics: dict, wanted: int) -> DataProto | None:
+        """Wait for a finished question, or for all that are wanted where their completions compete with one another.
+
+        Args:
+            metrics: Of the cycle; verl's, of questions that were deleted meanwhile, are added.
+            wanted: Questions at the most.
+
+        Returns:
+            Their completions with rewards and advantages; None where no question is asked.
+        """
+        at_least = wanted if self.cppo.scope == "batch" else 1
+        completions = self.replay_buffer.take(self.global_steps, wanted, at_least, metrics)
+        return None if completions is None else self._advantages(completions)
+
+    def _settle(self, rows: DataProto, kept: torch.Tensor) -> None:
+        """Delete what is pruned, and ask for a question for each that is left out."""
+        ids = rows.non_tensor_batch
+        self._delete(np.delete(ids["key"], kept.numpy()))
+        self._replace(len(set(ids["uid"])) - len(kept) // self.plan.keep)
+
+    def _advantages(self, completions: KVBatchMeta) -> DataProto:
+        """A over all G completions of a question (paper Eq. 2), never renormalised after the pruning."""
+        rollout = self.config.actor_rollout_ref.rollout
+        rows = read_scored(completions, rollout.prompt_length, rollout.response_length)
+        if self.config.trainer.rollout_data_dir:
+            rows.non_tensor_batch |= read_texts(completions, self.tokenizer)
+        return outcome_advantages(rows, self.config)
+
+    def _delete(self, keys: np.ndarray) -> None:
+        """Completions that are not trained on leave the queue."""
+        if len(keys):
+            tq.kv_clear(keys=list(keys), partition_id=TRAIN)
