@@ -69,8 +69,10 @@ def _accuracy_before(run: Run) -> float | None:
 def _accuracy_interval(group: Group) -> tuple[float, float]:
     values = [last_accuracy(run) for run in group.furthest]
     total = group.furthest[0].num_questions
-    if None in values or 1 < len(values) < stats.MIN_SEEDS or not total:
+    if None in values or 1 < len(values) < stats.MIN_SEEDS:
         return stats.NO_INTERVAL
+    if not total:
+        return stats.NO_INTERVAL if len(values) == 1 else stats.within_0_and_1(*stats.mean_interval(values))
     questions = wilson(np.mean(values) * total, total)
     if len(values) == 1:
         return questions.low, questions.high

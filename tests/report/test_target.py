@@ -119,6 +119,13 @@ def test_an_interval_over_the_seeds_never_reaches_from_0_to_100(grouped):
     assert cell == "50.0 (too few seeds)"
 
 
+def test_seeds_of_an_earlier_version_have_the_interval_over_the_seeds_alone(grouped):
+    """It did not log the number of its questions."""
+    runs = seeds("grpo", [0.58, 0.6, 0.62], questions=None)
+    (row,) = tables.results(grouped(runs)).to_dict("records")
+    assert (row["accuracy low"], row["accuracy high"]) == pytest.approx(stats.mean_interval([58, 60, 62]))
+
+
 def test_a_target_below_the_start_is_said(grouped):
     groups = grouped({"grpo": {"accuracies": (0.5, 0.5)}, "cppo": {"accuracies": (0.5, 0.55), **CPPO}})
     table = to_target(groups, default_target(groups))
