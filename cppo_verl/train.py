@@ -43,8 +43,8 @@ def run(config: DictConfig, runner_class: type | None = None) -> None:
 
     with alone_in(Path(config.trainer.default_local_dir)):
         save_config(config)
-        with on_screen(config) as screen:
+        with on_screen(config) as waits_for:
             from cppo_verl.trainer.launch import launch  # imports Ray and verl, which print a lot
 
-            launch(config, runner_class, screen.ray_is_there, screen.say)
+            launch(config, runner_class, waits_for)
     print(f"Finished. Run folder: {config.trainer.default_local_dir}", flush=True)

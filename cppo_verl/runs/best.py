@@ -11,6 +11,7 @@ from pathlib import Path
 from cppo_verl.algorithm.metrics import validation_accuracy
 from cppo_verl.runs.checkpoints import BEST
 from cppo_verl.runs.files import write_whole
+from cppo_verl.runs.notices import notice
 
 
 class BestCheckpoint:
@@ -50,7 +51,7 @@ class BestCheckpoint:
         Its checkpoint stays until a better one of this run takes its place, at the first validation.
         """
         if self.step > step:
-            print(f"{self.folder}: its step {self.step} is after step {step}, from which this run goes on")
+            notice(f"{self.folder}: its step {self.step} is after step {step}, from which this run goes on")
             self.step, self.accuracy = 0, float("-inf")
 
     def offer(self, step: int, metrics: Mapping[str, float]) -> dict[str, float]:

@@ -17,6 +17,7 @@ from zipfile import is_zipfile
 
 from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.runs.files import write_whole
+from cppo_verl.runs.notices import notice
 
 LATEST = "latest_checkpointed_iteration.txt"
 """verl's tracker of the last checkpoint, in a run's folder."""
@@ -121,7 +122,7 @@ class Checkpoints:
             target = target.with_name(f"{folder.name}_{number}")
         target.parent.mkdir(exist_ok=True)
         folder.rename(target)
-        print(f"{folder} {why}: moved to {target}, which may be deleted", flush=True)
+        notice(f"{folder} {why}: moved to {target}, which may be deleted")
 
     def _rotate(self, step: int) -> None:
         upto = [folder for folder in self._latest_first() if step_of(folder) <= step]

@@ -92,6 +92,10 @@ class Display:
             self._bar.refresh()
 
     def _wait(self, event: Event) -> None:
+        if self._waits and self._waits[-1][0] == event["what"]:
+            return
+        if event["what"] in dict(self._waits):  # it is started again
+            self._waits.clear()
         self._doing, self._since = f"waiting for {event['what']}", event["time"]
         self._waits.append((event["what"], event["time"]))
         if not self.has_bar:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cppo_verl.runs.files import write_whole
 from cppo_verl.runs.folder import METRICS_FILE
+from cppo_verl.runs.notices import notice
 
 BEFORE = "metrics.jsonl.before"
 """Copy of the lines of earlier starts, from before verl opens its file until they stand in it again."""
@@ -51,7 +52,7 @@ class MetricsLog:
         if goes_back and self._copy.exists() and self._copy.read_bytes() != self._kept:
             earlier = next(path for path in self._earlier() if not path.exists())
             write_whole(earlier, self._copy.read_bytes())
-            print(f"the log of what this run did after step {step} is kept in {earlier}", flush=True)
+            notice(f"the log of what this run did after step {step} is kept in {earlier}")
         return bool(kept) and kept[-1][0] == step
 
     def _earlier(self) -> Iterator[Path]:

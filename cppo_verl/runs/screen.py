@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
@@ -21,6 +21,7 @@ from cppo_verl.runs.display import Display
 from cppo_verl.runs.endings import Ended
 from cppo_verl.runs.folder import LOG_FILE, PROGRESS_FILE
 from cppo_verl.runs.log_errors import LogErrors, without_process
+from cppo_verl.runs.notices import NOTICE
 from cppo_verl.runs.progress import Event, Follower, read_event
 from cppo_verl.runs.redirect import redirected
 
@@ -36,15 +37,15 @@ _METRICS = re.compile(r"step:\d+ - ")
 
 
 @contextmanager
-def on_screen(config: DictConfig) -> Iterator[Screen]:
+def on_screen(config: DictConfig) -> Iterator[Callable[[str], None]]:
     """Around a run's launch, before Ray and verl are imported: show how the run goes.
 
     What the driver, its libraries and the workers print goes to `log.txt` in the run's folder, whole; of it the
-    terminal shows errors, and verl's line a step where `trainer.logger` has `console`. At the end, however it comes,
-    the streams are as they were.
+    terminal shows errors and notices, and verl's line a step where `trainer.logger` has `console`. At the end, however
+    it comes, the streams are as they were.
 
     Yields:
-        Which is told when Ray is there, and what else to say.
+        What to tell what the start waits for, until the trainer tells it by `progress.jsonl`.
     """
     folder, loggers = Path(config.trainer.default_local_dir), config.trainer.logger
     (folder / PROGRESS_FILE).unlink(missing_ok=True)
@@ -56,7 +57,7 @@ def on_screen(config: DictConfig) -> Iterator[Screen]:
             redirected(folder / LOG_FILE, header) as terminal,
             Screen(folder, terminal, has_console="console" in loggers) as screen,
         ):
-            yield screen
+            yield screen.wait_for
     except Ended as end:
         if end.code == 1:
             print(f"The log, with the traceback: {folder / LOG_FILE}", file=sys.stderr)
@@ -84,7 +85,7 @@ class Screen:
         self._thread = Thread(target=self._follow, name="screen", daemon=True)
 
     def __enter__(self) -> Screen:
-        self._wait_for("Ray")
+        self.wait_for("Ray")
         self._thread.start()
         return self
 
@@ -92,16 +93,8 @@ class Screen:
         self._over.set()
         self._thread.join()
 
-    def ray_is_there(self) -> None:
-        """Ray has started; the trainer, in a process of Ray's, tells the rest."""
-        self._wait_for("the trainer")
-
-    def say(self, text: str) -> None:
-        """Show a line, on the terminal and in the log."""
-        print(text, flush=True)
-        self._own.put({"event": "note", "time": time.time(), "text": text})
-
-    def _wait_for(self, what: str) -> None:
+    def wait_for(self, what: str) -> None:
+        """Show that the start waits for this from now on."""
         self._own.put({"event": "waiting", "time": time.time(), "what": what})
 
     def _follow(self) -> None:
@@ -121,7 +114,7 @@ class Screen:
         for line in self._log.lines():
             if error := self._errors.read(line):
                 self._show_error(display, error)
-            elif self._has_console and _METRICS.match(text := without_process(line)):
+            elif (text := without_process(line)).startswith(NOTICE) or (self._has_console and _METRICS.match(text)):
                 display.line(text)
 
     def _show_error(self, display: Display, error: str) -> None:

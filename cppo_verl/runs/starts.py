@@ -14,18 +14,18 @@ from cppo_verl.runs.checkpoints import COMPLETE
 from cppo_verl.runs.endings import explain, is_port_taken
 from cppo_verl.runs.folder import METRICS_FILE
 from cppo_verl.runs.metrics_log import BEFORE, read_entry
+from cppo_verl.runs.notices import notice
 
 STARTS = 3
 """How often a run is started at the most."""
 
 
-def start_on_free_ports(start: Callable[[], None], run_folder: str | Path, say: Callable[[str], None] = print) -> None:
+def start_on_free_ports(start: Callable[[], None], run_folder: str | Path) -> None:
     """Call `start`, and again where a port was taken before a step was trained.
 
     Args:
         start: Starts Ray, trains, and leaves no Ray behind, also when it fails.
         run_folder: By which is told whether a step was trained.
-        say: Is told of each further start.
     """
     for left in reversed(range(STARTS)):
         before = traces_of_training(run_folder)
@@ -34,7 +34,7 @@ def start_on_free_ports(start: Callable[[], None], run_folder: str | Path, say: 
         except Exception as error:
             if not left or not is_port_taken(error) or traces_of_training(run_folder) - before:
                 raise
-            say(f"The run is started again: {explain(error).removesuffix('. Start the run again')}")
+            notice(f"The run is started again: {explain(error).removesuffix('. Start the run again')}")
 
 
 def traces_of_training(run_folder: str | Path) -> set[Hashable]:

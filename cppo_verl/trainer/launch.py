@@ -23,18 +23,14 @@ from cppo_verl.weight_sync import sockets
 
 
 def launch(
-    config: DictConfig,
-    runner_class: type | None = None,
-    ray_is_there: Callable[[], None] = lambda: None,
-    say: Callable[[str], None] = print,
+    config: DictConfig, runner_class: type | None = None, waits_for: Callable[[str], None] = lambda _: None
 ) -> None:
     """Train by a prepared config. The caller sees to it that nobody else writes into the run's folder (`alone_in`).
 
     Args:
         config: As `preflight.prepare` left it.
         runner_class: Another task runner than `CPPOTaskRunner`, or than verl's for its V1 trainers.
-        ray_is_there: Called when Ray has started.
-        say: Shows a line.
+        waits_for: Told what the start waits for from now on.
 
     Raises:
         SystemExit: The run ended before its end; the message says why, and where the next start goes on.
@@ -50,14 +46,15 @@ def launch(
         runner = TaskRunnerV1
     with explained(folder, config.trainer.resume_mode):
         give_environment(config, wandb_environment(config.trainer, os.environ))
-        start_on_free_ports(partial(start, config, runner, ray_is_there), folder, say)
+        start_on_free_ports(partial(start, config, runner, waits_for), folder)
 
 
-def start(config: DictConfig, runner: ActorClass, ray_is_there: Callable[[], None]) -> None:
+def start(config: DictConfig, runner: ActorClass, waits_for: Callable[[str], None]) -> None:
     """Start Ray, and in it the actor that trains; at its end, whichever, Ray ends too."""
+    waits_for("Ray")
     give_environment(config, {sockets.SUFFIX: uuid.uuid4().hex[:12]})
     try:
-        run_ppo(config, Terminable(runner, ray_is_there))
+        run_ppo(config, Terminable(runner, partial(waits_for, "the trainer")))
     finally:
         ray.shutdown()
 

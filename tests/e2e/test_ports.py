@@ -30,7 +30,7 @@ def test_the_second_start_trains_and_hears_sigterm(train, tmp_path):
     }
     run = train("run", *STEPS, LOGGERS, meanwhile=terminate, ok=False, env=env)
     assert not flag.exists()
-    assert run.output.count("The run is started again: a port that was free when it was picked") == 1
+    assert run.terminal.count("The run is started again: a port that was free when it was picked") == 1
     assert run.returncode == 143, run.output[-5000:]
     assert run.output.rstrip().splitlines()[-1].startswith("ended by SIGTERM. The same command, started again, goes on")
     steps = sorted(read_metrics(folder))

@@ -125,11 +125,14 @@ def test_time_left_is_that_of_the_last_steps():
 def test_a_run_that_goes_on_says_from_where():
     terminal = io.StringIO()
     with Display(terminal, clock=lambda: 7.0) as display:
-        display.show({"event": "waiting", "time": 1.0, "what": "Ray"})
+        for what in ("Ray", "Ray", "the trainer", "Ray"):
+            display.show({"event": "waiting", "time": 1.0, "what": what})
         display.show({"event": "training", "time": 7.0, "step": 5, "steps": 10, "questions": 4})
         display.show({"event": "alarm", "time": 8.0, "text": "[all] rewards are equal"})
         display.draw()
     assert terminal.getvalue().splitlines() == [
+        "waiting for Ray",
+        "waiting for the trainer",
         "waiting for Ray",
         "started in 6 s: Ray 6 s",
         "goes on after step 5 of 10",

@@ -24,13 +24,13 @@ config = OmegaConf.create({"trainer": {"default_local_dir": folder, "logger": lo
 progress = ProgressLog(folder)
 print("the plan", flush=True)
 try:
-    with on_screen(config) as ray_is_there, explained(folder):
+    with on_screen(config) as waits_for, explained(folder):
         exec(body)
 finally:
     print("afterwards", flush=True)
 """
 RUN = """
-ray_is_there()
+waits_for("the trainer")
 progress.tell("waiting", what="the weights")
 progress.tell("training", step=0, steps=4, questions=8)
 numbers = dict(questions=8, reward=0.5, accuracy=0.25, length=30.0, kept=32, sampled=64, zero_variance=1)
@@ -141,14 +141,16 @@ ERRORS = """
 for number in range(9):
     print(f"(WorkerDict pid=1) ERROR 11-29 19:51:20 [core.py:9] fault {number}")
 print("(CPPOTaskRunner pid=2) step:1 - actor/lr:0.1")
+print("(CPPOTaskRunner pid=2) note: global_step_4 is not complete")
 """
 
 
 @pytest.mark.parametrize("logger", ["file", "console,file"])
-def test_of_the_log_errors_are_shown_and_what_verls_console_says(tmp_path, logger):
+def test_of_the_log_errors_and_notices_are_shown_and_what_verls_console_says(tmp_path, logger):
     shown = piped(tmp_path, ERRORS, logger=logger).stdout
     assert re.findall(r"^error: \(WorkerDict pid=1\) fault (\d)$", shown, re.MULTILINE) == [*"01234"]
     assert shown.count(f"{tmp_path}/log.txt") == 3, (
         "where it is said what the log is, once with the errors, at the last"
     )
+    assert "\nnote: global_step_4 is not complete\n" in shown
     assert ("\nstep:1 - actor/lr:0.1\n" in shown) == ("console" in logger)

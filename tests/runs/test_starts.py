@@ -54,7 +54,9 @@ def test_a_port_that_is_taken_is_known_through_whatever_hands_it_on(error, tmp_p
     start_on_free_ports(start, tmp_path)
     assert start.count == 2
     (said,) = capsys.readouterr().out.splitlines()
-    assert said.startswith("The run is started again: a port that was free when it was picked has been taken since: ")
+    assert said.startswith(
+        "note: The run is started again: a port that was free when it was picked has been taken since: "
+    )
     assert explain(error).endswith("Start the run again")
 
 

@@ -11,6 +11,7 @@ from verl.utils.skip.skip_manager import SkipManager
 from verl.workers.utils.padding import left_right_2_no_padding
 
 from cppo_verl.algorithm.allocation import Allocation
+from cppo_verl.runs.notices import notice
 from cppo_verl.trainer.old_policy import corrects_rollout, unread_log_probs
 from cppo_verl.trainer.padding import padding_metrics
 from cppo_verl.trainer.questions import QuestionStream
@@ -64,7 +65,7 @@ class CPPOStep(PrunedSampling):
         """Whether the run was at its end when it was started again; verl 0.9.1 would train on."""
         self.is_last_step = self.global_steps > self.total_training_steps
         if self.is_last_step:
-            print(f"All {self.total_training_steps} steps are done", flush=True)
+            notice(f"All {self.total_training_steps} steps are done")
         return self.is_last_step
 
     def _begin_step(self, questions: QuestionStream) -> None:
