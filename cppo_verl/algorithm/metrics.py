@@ -18,6 +18,8 @@ KINDS = {
     for answer in ("right", "wrong")
 }
 """The four kinds of completion (paper Table 3): name to whether format and answer are right."""
+SUBSET = "cppo/validation/subset"
+"""Of how many questions a validation was, where it was of a part of them; not logged with one of all."""
 PLACES = 8
 """Into how many parts a step's updates are divided at the most."""
 

@@ -10,10 +10,8 @@ from torch.utils.data import Subset
 from torchdata.stateful_dataloader import StatefulDataLoader
 from verl.utils.debug import marked_timer
 
+from cppo_verl.algorithm.metrics import SUBSET
 from cppo_verl.trainer.run_folder import RunFolder
-
-SUBSET = "cppo/validation/subset"
-"""Of how many questions a validation was, where it was of a part of them; else it is not logged."""
 
 
 def evenly_spaced(total: int, wanted: int) -> list[int]:

@@ -15,8 +15,7 @@ from omegaconf import OmegaConf
 from recorded import different, of_kind, read_calls, read_metrics, weights
 from runs import running, trainer
 
-from cppo_verl.algorithm.metrics import validation_accuracy
-from cppo_verl.trainer.part_validation import SUBSET
+from cppo_verl.algorithm.metrics import SUBSET, validation_accuracy
 
 GENERATIONS = {"v0": "trainer.use_v1=false", "v1": "trainer.use_v1=true"}
 GRPO = "{pruning_rate:0,allocation:false}"

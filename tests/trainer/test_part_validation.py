@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchdata.stateful_dataloader import StatefulDataLoader
 
+from cppo_verl.algorithm.metrics import SUBSET
 from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.algorithm.step_plan import plan_step
-from cppo_verl.trainer.part_validation import SUBSET, PartValidation, evenly_spaced
+from cppo_verl.trainer.part_validation import PartValidation, evenly_spaced
 from cppo_verl.trainer.run_folder import STEP_METRICS
 
 
