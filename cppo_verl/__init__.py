@@ -7,7 +7,8 @@
 | `select_completions` | which completions of each question are kept (paper §3.2) |
 | `importance_weights` | what the advantages of those are multiplied by with `metric="unbiased"` |
 | `Allocator` | round after round of sampled completions, until a step's rows are full (paper §3.3) |
-| `reward` | a rule-based reward function by its name |
+| `reward`, `REWARDS` | a rule-based reward function by its name; the names |
+| `ConfigError` | settings that cannot work, with the nearest that do |
 
 None of them needs verl, Ray or vLLM. Training with verl is `cppo-verl train`.
 """

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cppo_verl.algorithm.options import ConfigError, CPPOConfig
 from cppo_verl.config.compose import compose
-from cppo_verl.config.sources import nearest, recipes
+from cppo_verl.config.sources import meant, recipes
 from cppo_verl.preflight.data import SPLITS, paths, planned_steps
 
 
@@ -51,8 +51,8 @@ def find_study(study: str) -> Study:
     shipped = {path.stem: path for path in sorted(recipes().glob("*/studies/*.yaml"))}
     path = Path(study) if study.endswith(".yaml") else shipped.get(study)
     if not (path and path.is_file()):
-        names, near = ", ".join(shipped), nearest(study, [*shipped])
-        raise ConfigError(f"no study {study!r}; there are {names} (nearest: {near}), or give a .yaml file")
+        near = meant(study, shipped)
+        raise ConfigError(f"no study {study!r}{near}; there are {', '.join(shipped)}, or give a .yaml file")
     content = OmegaConf.to_container(OmegaConf.load(path))
     if not isinstance(content, dict) or not content.get("arms"):
         raise ConfigError(f"{path} has no arms: name them, each with a list of key=value")

@@ -16,7 +16,7 @@ from verl.trainer.ppo.ray_trainer import compute_advantage
 from verl.utils.py_functional import rename_dict
 
 from cppo_verl.algorithm.step_plan import StepPlan
-from cppo_verl.runs.alarms import share_clipped
+from cppo_verl.watch.alarms import share_clipped
 
 
 def outcome_advantages(batch: DataProto, config: DictConfig) -> DataProto:

@@ -1,4 +1,4 @@
-"""`dry_run=true` says what a run would do, and starts nothing; what it takes of memory and disk."""
+"""`cppo-verl plan` says what a run would do, and starts nothing; what it takes of memory and disk."""
 
 from __future__ import annotations
 

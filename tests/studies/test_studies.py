@@ -118,7 +118,7 @@ def test_the_last_line_says_what_a_person_came_for(overrides, tmp_path, capsys):
 
 
 def test_unknown_studies_are_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"no study 'pruning'; there are .*nearest: pruning_rate"):
+    with pytest.raises(ConfigError, match=r"no study 'pruning'; did you mean pruning_rate\?; there are"):
         find_study("pruning")
     (tmp_path / "empty.yaml").write_text("about: nothing")
     with pytest.raises(ConfigError, match="has no arms"):

@@ -9,12 +9,12 @@ from verl.utils.skip.skip_manager import SkipManager
 
 from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.preflight.plan import plan_from_config
+from cppo_verl.trainer.progress import ReportsProgress
 from cppo_verl.trainer.questions import QuestionStream
 from cppo_verl.trainer.v0.step import CPPOStep
-from cppo_verl.trainer.watched import WatchedRun
 
 
-class RayCPPOTrainer(WatchedRun, CPPOStep):
+class RayCPPOTrainer(ReportsProgress, CPPOStep):
     """Completion Pruning Policy Optimization (arXiv 2503.22342) in verl 0.9.1: how a run starts and goes on.
 
     Of verl's two V0 trainers, `SeparateRayPPOTrainer` cuts the step into small methods (see `CPPOStep`), and

@@ -25,19 +25,19 @@ from cppo_verl.algorithm.options import ConfigError, CPPOConfig
 from cppo_verl.cpu.roles import use_cpu_workers
 from cppo_verl.preflight.plan import cycle_from_config, is_separate, micro_batch_faults, plan_from_config
 from cppo_verl.preflight.refusals import refusals, resume_refusals
+from cppo_verl.trainer.progress import ReportsProgress
 from cppo_verl.trainer.v1.cycle import RunningStep
 from cppo_verl.trainer.v1.idle import MeteredAsyncClient, MeteredClient
 from cppo_verl.trainer.v1.queue import TRAIN
 from cppo_verl.trainer.v1.step import CPPOStep
 from cppo_verl.trainer.watchdog import run_watched
-from cppo_verl.trainer.watched import WatchedRun
 from cppo_verl.trainer.worker_options import set_worker_options
 
 MANAGER = "cppo_verl.trainer.v1.agent_loop.CPPOAgentLoopManagerTQ"
 """verl's agent loops with ours, where the config names no manager."""
 
 
-class CPPOTrainer(WatchedRun, CPPOStep):
+class CPPOTrainer(ReportsProgress, CPPOStep):
     """A mixin over verl's V1 trainers: CPPO's step, and how a run starts and goes on."""
 
     def __init__(self, config: DictConfig):
