@@ -25,6 +25,7 @@ ALL_STEPS = (
     "trainer.n_gpus_per_node=2",
     f"trainer.total_training_steps={LAST}",
     "trainer.save_freq=2",
+    "trainer.max_actor_ckpt_to_keep=3",
     "trainer.test_freq=2",
     "cppo.save_best=true",
     *OVERRIDES,
