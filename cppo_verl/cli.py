@@ -8,6 +8,12 @@ from pathlib import Path
 import click
 
 OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+TARGET = click.option(
+    "--target",
+    type=click.FloatRange(1, 100),
+    metavar="PERCENT",
+    help="Accuracy, for the time to reach it.  [default: 95 % of what the first run ends at]",
+)
 HYDRA = {"ignore_unknown_options": True, "allow_extra_args": True}
 """Of commands that hand their arguments on to Hydra."""
 
@@ -102,16 +108,34 @@ def compare(a: Path, b: Path) -> None:
 @cli.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the report.")
-def report(runs: tuple[Path, ...], out: Path) -> None:
-    """Write tables and curves of runs, from their folders alone.
+@TARGET
+def report(runs: tuple[Path, ...], out: Path, target: float | None) -> None:
+    """Write tables and curves of runs, from their folders alone: report.md, report.html, CSV and PNG.
 
     Ratios are to the first run; give GRPO first. Runs that differ only by seed make one row.
     """
     from cppo_verl.console import open_console
     from cppo_verl.report.make import make_report
 
-    for remark in make_report(list(runs), out, open_console()):
+    made = make_report(list(runs), out, open_console(), target)
+    for remark in made.notes:
         click.echo(f"note: {remark}", err=True)
+    for headline in made.headlines:
+        click.echo(headline)
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--n", type=click.IntRange(min=1), help="G, the completions per question, where the log does not tell.")
+@click.option("--json", "as_json", is_flag=True, help="For a program.")
+def advise(run: Path, n: int | None, as_json: bool) -> None:
+    """Say whether to prune, from the log of a GRPO run.
+
+    RUN is a run's folder, a file of verl's file logger, or what verl printed. It need not be a run of this package.
+    """
+    from cppo_verl.report.advice.command import show_advice
+
+    show_advice(run, n, as_json)
 
 
 @cli.command()
@@ -120,7 +144,8 @@ def report(runs: tuple[Path, ...], out: Path) -> None:
 @click.option("--seeds", default=3, show_default=True, help="Runs per arm, with seeds from 1.")
 @click.option("--questions", type=int, help="Train on so many.  [default for the embedded task: 128]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for all of it.  [default: outputs/studies/STUDY]")
-def study(name: str, overrides: tuple[str, ...], seeds: int, questions: int | None, out: Path | None) -> None:
+@TARGET
+def study(name: str, overrides: tuple[str, ...], **options) -> None:
     """Run every arm of an ablation with every seed, then report.
 
     STUDY is the name of a file in recipe/cppo/studies, or a YAML file of your own. Without further options it trains
@@ -129,7 +154,7 @@ def study(name: str, overrides: tuple[str, ...], seeds: int, questions: int | No
     """
     from cppo_verl.studies.command import start
 
-    sys.exit(start(name, seeds, questions, out, list(overrides)))
+    sys.exit(start(name, overrides=list(overrides), **options))
 
 
 @cli.command()

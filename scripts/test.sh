@@ -8,5 +8,7 @@ bash scripts/setup.sh cpu
 bin="${VENV:-.venv}/bin"
 "$bin/ruff" check .
 "$bin/ruff" format --check --quiet .
+command -v chromium chromium-browser google-chrome >/dev/null ||
+    echo "no Chromium: tests of report.html are skipped (on Debian: apt-get install chromium)"
 # Two at a time: most of an end-to-end test is imports, one process after another.
 exec "$bin/python" -m pytest -n 2 --dist loadscope "$@"

@@ -10,7 +10,20 @@ from cppo_verl import CPPOConfig
 from cppo_verl.cli import cli
 from cppo_verl.config.help import field_docs, first_sentence
 
-COMMANDS = {"train", "plan", "sft", "evaluate", "compare", "report", "study", "bench", "fit", "doctor", "export"}
+COMMANDS = {
+    "train",
+    "plan",
+    "sft",
+    "evaluate",
+    "compare",
+    "report",
+    "study",
+    "bench",
+    "fit",
+    "doctor",
+    "export",
+    "advise",
+}
 
 
 def shown(*arguments: str) -> str:

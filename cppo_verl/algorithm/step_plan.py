@@ -143,9 +143,9 @@ class _Request:
     def fault(self) -> str | None:
         """What keeps this request from being planned, or None."""
         k = self.n * (1 - self.rate)
-        given = f"P={_decimal(self.rate)}, G={self.n}"
+        given = f"P={decimal(self.rate)}, G={self.n}"
         if k.denominator != 1 or not 1 <= k <= self.n:
-            return f"{given}: k = G(1-P) = {_decimal(k)} completions a question is not a whole number from 1 to G"
+            return f"{given}: k = G(1-P) = {decimal(k)} completions a question is not a whole number from 1 to G"
         if self.batch % self.mini:
             return f"train_batch_size={self.batch} is not a multiple of ppo_mini_batch_size={self.mini}"
         if self.allocation and (self.batch * self.n) % k:
@@ -178,7 +178,7 @@ def largest_divisor(number: int, most: int) -> int:
 def _advice(asked: _Request) -> str:
     """One working change for each of P, G and the batch size, where there is one near."""
     tries = {
-        "cppo.pruning_rate": ("rate", _rates(asked), _decimal),
+        "cppo.pruning_rate": ("rate", _rates(asked), decimal),
         "actor_rollout_ref.rollout.n": ("n", _multiples(asked.n, (1 - asked.rate).denominator), str),
         "data.train_batch_size": ("batch", _multiples(asked.batch, asked.mini), str),
         "actor_rollout_ref.actor.ppo_mini_batch_size": ("mini", _nearest(asked.mini, asked.batch), str),
@@ -207,6 +207,7 @@ def _nearest(value: int | Fraction, most: int) -> Iterator[int]:
     return merge(*sides, key=lambda number: abs(number - value))
 
 
-def _decimal(value: Fraction) -> str:
+def decimal(value: Fraction) -> str:
+    """As a person would write it, so that it is read as the same value: 0.75, but 4/7."""
     short = f"{float(value):.6g}"
     return short if Fraction(short) == value else str(value)

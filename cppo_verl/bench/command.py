@@ -22,7 +22,7 @@ from cppo_verl.bench.table import measure
 from cppo_verl.console import open_console
 from cppo_verl.hardware.shapes import find_geometry
 from cppo_verl.report import plots, show
-from cppo_verl.report.runs import PHASES
+from cppo_verl.report.split import PHASES
 from cppo_verl.runs.folder import save_config
 from cppo_verl.studies.command import is_complete, train_group
 from cppo_verl.studies.study import Run, share_starts

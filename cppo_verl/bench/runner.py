@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from verl.trainer.ppo.ray_trainer import RayPPOTrainer
 
 from cppo_verl.runs.metrics_log import MetricsLog
-from cppo_verl.trainer.sequence import SequenceRunner, main
+from cppo_verl.studies.sequence import SequenceRunner, main
 from cppo_verl.trainer.v0.trainer import RayCPPOTrainer
 
 

@@ -27,7 +27,7 @@ from cppo_verl.console import open_console
 from cppo_verl.hardware.shapes import find_geometry
 from cppo_verl.preflight.plan import plan_from_config
 from cppo_verl.report import show
-from cppo_verl.report.runs import PHASES, SHRINKING
+from cppo_verl.report.split import PHASES, SHRINKING
 from cppo_verl.studies.study import Run
 
 POINTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

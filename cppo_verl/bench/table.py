@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from cppo_verl.bench.study import GRPO
-from cppo_verl.report import stats
 from cppo_verl.report.log import read_metrics
-from cppo_verl.report.runs import PEAK_MEMORY, PHASES, SHRINKING
+from cppo_verl.report.runs import PEAK_MEMORY
+from cppo_verl.report.split import PHASES, Split
 from cppo_verl.studies.study import Run
 
 WARM_UP = 1
@@ -33,13 +33,12 @@ def measure(runs: Sequence[Run]) -> pd.DataFrame:
     seconds = pd.Series({key: steps["seconds"].median() for key, steps in by_run.items()})
     ratios = seconds[GRPO] / seconds.unstack()
     steps = {arm: pd.concat(by_run[run.arm, run.seed] for run in runs if run.arm == arm) for arm in arms}
-    grpo = _phases(steps[GRPO])
-    shrinking = grpo[list(SHRINKING)].sum()
+    grpo = _split(steps[GRPO])
     rates = {run.arm: float(run.config.cppo.pruning_rate) for run in runs}
     rows = []
     for arm in arms:
         measured, ratio = steps[arm], ratios.loc[arm]
-        bound = stats.bound(grpo.sum() - shrinking, shrinking, rates[arm])
+        bound = grpo.bound(rates[arm])
         rows.append(
             {
                 "arm": arm,
@@ -50,7 +49,7 @@ def measure(runs: Sequence[Run]) -> pd.DataFrame:
                 "bound": bound,
                 "reached": ratio.median() / bound,
             }
-            | _phases(measured).to_dict()
+            | _split(measured).seconds
             | _speeds(measured)
         )
     return pd.DataFrame(rows)
@@ -69,14 +68,9 @@ def _steps(run: Run) -> pd.DataFrame:
     return logged.assign(seconds=logged["timing_s/step"] / logged["cppo/questions"])
 
 
-def _phases(steps: pd.DataFrame) -> pd.Series:
+def _split(steps: pd.DataFrame) -> Split:
     """Seconds a question by phase; they add up to the mean of a step's."""
-    questions = steps["cppo/questions"].sum()
-    found = {
-        phase: sum(steps[f"timing_s/{timer}"].sum() for timer in timers if f"timing_s/{timer}" in steps) / questions
-        for phase, timers in PHASES.items()
-    }
-    return pd.Series(found | {"other": steps["timing_s/step"].sum() / questions - sum(found.values())})
+    return Split.of(steps).per(steps["cppo/questions"].sum())
 
 
 def _speeds(steps: pd.DataFrame) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -38,19 +39,33 @@ def read_metrics(folder: Path) -> pd.DataFrame:
 
 
 def read_log(folder: Path) -> Log:
-    """Read a run folder's `metrics.jsonl`.
+    """Read a run folder's `metrics.jsonl`; see `read_lines`."""
+    return read_lines(folder / METRICS_FILE)
+
+
+def read_lines(file: Path) -> Log:
+    """Read what verl's file logger wrote, a line a step.
+
+    See `log_of` for what becomes of a run that was resumed.
+    """
+    lines = file.read_bytes().splitlines(keepends=True)
+    entries = [read_entry(line) for line in lines]
+    unfinished = bool(lines) and entries[-1] is None and not lines[-1].endswith(b"\n")
+    unreadable = [number for number, entry in enumerate(entries, 1) if entry is None]
+    log = log_of(filter(None, entries))
+    return replace(log, unreadable=tuple(unreadable[:-1] if unfinished else unreadable), unfinished=unfinished)
+
+
+def log_of(entries: Iterable[tuple[int, dict]]) -> Log:
+    """The log that these steps and their metrics make.
 
     A resumed run's validation before training is merged into its step. Where training goes back to an earlier
     step, what stood there from that step on is forgotten: the run goes on from there.
     """
-    lines = (folder / METRICS_FILE).read_bytes().splitlines(keepends=True)
-    entries = [read_entry(line) for line in lines]
-    unfinished = bool(lines) and entries[-1] is None and not lines[-1].endswith(b"\n")
-    unreadable = [number for number, entry in enumerate(entries, 1) if entry is None]
     steps: dict[int, dict] = {}
     resumed: list[int] = []
     last = 0  # trained step
-    for step, data in filter(None, entries):
+    for step, data in entries:
         if TRAINED in data and step <= last:
             resumed.append(step - 1)
             steps = {earlier: known for earlier, known in steps.items() if earlier < step}
@@ -59,9 +74,4 @@ def read_log(folder: Path) -> Log:
         last = step if TRAINED in data else last
         steps.setdefault(step, {}).update(data)
     frame = pd.DataFrame.from_dict(steps, orient="index").sort_index()
-    return Log(
-        frame.apply(pd.to_numeric, errors="coerce"),
-        tuple(unreadable[:-1] if unfinished else unreadable),
-        unfinished,
-        tuple(dict.fromkeys(resumed)),
-    )
+    return Log(frame.apply(pd.to_numeric, errors="coerce"), resumed_after=tuple(dict.fromkeys(resumed)))

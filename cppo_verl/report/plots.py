@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -13,52 +13,56 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from cppo_verl.algorithm.metrics import KINDS
-from cppo_verl.evaluation.statistics import wilson
+from cppo_verl.report.curves import X_AXES, accuracy_line, reward_line, smooth, smoothing
 from cppo_verl.report.groups import Group
 from cppo_verl.report.show import kind_name
-
-X_AXES = {
-    "questions": "questions sampled",
-    "updates": "optimiser steps (mini-batch updates)",
-    "seconds": "time: generation + training (s)",
-}
-"""Column of `Run.curves` to the label of its axis."""
-
-SMOOTHING = 64, 1 / 20
-"""The reward is averaged over so many questions, or this share of the longest run's, whichever is more."""
 
 KIND_COLORS = ("#2b7a4b", "#9ccf8c", "#e3b04b", "#b8524a")
 
 
+def plot_time_to_accuracy(groups: Sequence[Group], table: pd.DataFrame, path: Path) -> None:
+    """Validation accuracy against time, and where each row reaches the target; `table` is `target.to_target`."""
+    figure = Figure(figsize=(9, 4.5 + 0.2 * (len(groups) // 4)), layout="constrained")
+    axes, target = figure.subplots(), table["target"].iloc[0]
+    lines = [accuracy_line(group) for group in groups]
+    for group, line, color, seconds in zip(groups, lines, _colors(groups), table["seconds"], strict=True):
+        _draw([axes], ["seconds"], line, group, color, marker="o")
+        if np.isfinite(seconds):
+            axes.plot([seconds, seconds], [0, target], color=color, linestyle=":", linewidth=1.5)
+    if np.isfinite(target):
+        axes.axhline(target, color="0.3", linestyle="--", linewidth=1, label=f"target: {target:.1f} %")
+    drawn = pd.concat(lines)[["mean", "low", "high"]].stack().dropna()
+    if len(drawn):
+        room = max(0.05 * (drawn.max() - drawn.min()), 1)
+        axes.set_ylim(max(0, drawn.min() - room), min(100, drawn.max() + room))
+    axes.set_xlim(left=0)
+    _label([axes], ["seconds"], "validation accuracy (%)")
+    _finish(figure, [axes], path, _bands(groups))
+
+
 def plot_reward(groups: Sequence[Group], path: Path) -> None:
-    """Mean reward of all sampled completions, unpruned, against questions, updates and time."""
+    """Mean reward of all sampled completions, unpruned, against time, questions and updates."""
     figure, axes = _three_panels(groups)
     window = smoothing(groups)
     for group, color in zip(groups, _colors(groups), strict=True):
-        curves = group.curves().drop(index=0, level="step")
-        smoothed = _smooth(curves["reward"].unstack("run"), group, window).stack().swaplevel()
-        _draw(axes, curves.assign(reward=smoothed), "reward", group.label, color, marker="")
-    axes[0].set_ylabel(f"reward of all sampled completions,\nmean of the last {window} questions")
-    _finish(figure, axes, path, [group.label for group in groups if len(group.runs) > 1])
+        _draw(axes, X_AXES, reward_line(group, window), group, color, marker="")
+    _label(axes, X_AXES, f"reward of all sampled completions,\nmean of the last {window} questions")
+    _finish(figure, axes, path, _bands(groups))
 
 
 def plot_accuracy(groups: Sequence[Group], path: Path) -> None:
-    """Validation accuracy against questions, updates and time."""
+    """Validation accuracy against time, questions and updates."""
     figure, axes = _three_panels(groups)
     for group, color in zip(groups, _colors(groups), strict=True):
-        curves = group.curves().dropna(subset="accuracy")
-        curves["accuracy"] *= 100
-        _draw(axes, curves, "accuracy", group.label, color, marker="o")
-        if len(group.runs) == 1 and (total := group.first.num_questions):
-            intervals = [wilson(share / 100 * total, total) for share in curves["accuracy"]]
-            bars = np.array([(interval.low, interval.high) for interval in intervals]).T * 100
-            reach = np.abs(bars - curves["accuracy"].to_numpy())
+        line = accuracy_line(group)
+        _draw(axes, X_AXES, line, group, color, marker="o")
+        if len(group.runs) == 1 and line["low"].notna().any():
+            reach = np.abs(line[["low", "high"]].to_numpy().T - line["mean"].to_numpy())
             for axis, x in zip(axes, X_AXES, strict=True):
-                axis.errorbar(curves[x], curves["accuracy"], reach, fmt="none", color=color, alpha=0.5, capsize=2)
-    axes[0].set_ylabel("validation accuracy (%)")
+                axis.errorbar(line[x], line["mean"], reach, fmt="none", color=color, alpha=0.5, capsize=2)
+    _label(axes, X_AXES, "validation accuracy (%)")
     single = any(len(group.runs) == 1 and group.first.num_questions for group in groups)
-    bands = [group.label for group in groups if len(group.runs) > 1]
-    _finish(figure, axes, path, bands, "bars of a single run: 95 % Wilson interval" if single else "")
+    _finish(figure, axes, path, [*_bands(groups), *(["bars of a single run: 95 % Wilson interval"] if single else [])])
 
 
 def plot_time_split(split: pd.DataFrame, path: Path, what: str = "time of a run: generation + training (s)") -> None:
@@ -85,7 +89,7 @@ def plot_kinds(groups: Sequence[Group], path: Path) -> bool:
     panels, window = figure.subplots(len(logged), 2, squeeze=False), smoothing(groups)
     for group, row in zip(logged, panels, strict=True):
         for axes, what in zip(row, ("sampled", "kept"), strict=True):
-            areas = [_smooth(_by_step(group, f"cppo/kinds/{kind}/{what}"), group, window) for kind in KINDS]
+            areas = [smooth(_by_step(group, f"cppo/kinds/{kind}/{what}"), group, window) for kind in KINDS]
             axes.stackplot(areas[0].index, areas, colors=KIND_COLORS, labels=[kind_name(kind) for kind in KINDS])
             axes.set_title(f"{group.label}: {what}", fontsize=10)
             axes.margins(x=0, y=0)
@@ -99,17 +103,6 @@ def plot_kinds(groups: Sequence[Group], path: Path) -> bool:
     return True
 
 
-def smoothing(groups: Sequence[Group]) -> int:
-    """Questions that rewards are averaged over, the same for every group."""
-    least, share = SMOOTHING
-    return max(least, round(share * max(group.total("cppo/questions") for group in groups)))
-
-
-def _smooth(by_step: pd.DataFrame | pd.Series, group: Group, questions: int) -> pd.DataFrame | pd.Series:
-    steps = max(1, round(questions / group.first.plan.questions))
-    return by_step.rolling(steps, min_periods=1).mean()
-
-
 def _by_step(group: Group, column: str) -> pd.Series:
     """Mean over the runs, as far as all got."""
     return pd.concat([run.steps[column] for run in group.runs], axis=1).dropna().mean(axis=1)
@@ -117,28 +110,33 @@ def _by_step(group: Group, column: str) -> pd.Series:
 
 def _three_panels(groups: Sequence[Group]) -> tuple[Figure, Sequence[Axes]]:
     figure = Figure(figsize=(13, 4 + 0.2 * (len(groups) // 4)), layout="constrained")
-    axes = figure.subplots(1, 3, sharey=True)
-    for axis, label in zip(axes, X_AXES.values(), strict=True):
-        axis.set_xlabel(label)
+    return figure, figure.subplots(1, 3, sharey=True)
+
+
+def _draw(axes: Iterable[Axes], xs: Iterable[str], line: pd.DataFrame, group: Group, color: tuple, marker: str) -> None:
+    """A line of `curves`, and of several runs the band from the lowest to the highest."""
+    for axis, x in zip(axes, xs, strict=True):
+        axis.plot(line[x], line["mean"], marker=marker, markersize=4, label=group.label, color=color)
+        if len(group.runs) > 1:
+            axis.fill_between(line[x], line["low"], line["high"], color=color, alpha=0.2, linewidth=0)
+
+
+def _label(axes: Sequence[Axes], xs: Iterable[str], y: str) -> None:
+    axes[0].set_ylabel(y)
+    for axis, x in zip(axes, xs, strict=True):
+        axis.set_xlabel(X_AXES[x])
         axis.grid(alpha=0.3)
-    return figure, axes
 
 
-def _draw(axes: Sequence[Axes], curves: pd.DataFrame, y: str, label: str, color: tuple, marker: str) -> None:
-    """Mean over the runs at each step, and the band from the lowest to the highest."""
-    by_step = curves.groupby("step")
-    for axis, x in zip(axes, X_AXES, strict=True):
-        where = by_step[x].mean()
-        axis.plot(where, by_step[y].mean(), marker=marker, markersize=4, label=label, color=color)
-        if by_step.size().max() > 1:
-            axis.fill_between(where, by_step[y].min(), by_step[y].max(), color=color, alpha=0.2, linewidth=0)
+def _bands(groups: Sequence[Group]) -> list[str]:
+    several = any(len(group.runs) > 1 for group in groups)
+    return ["band: lowest to highest of the seeds, line: their mean"] if several else []
 
 
-def _finish(figure: Figure, axes: Sequence[Axes], path: Path, bands: Sequence[str], remark: str = "") -> None:
-    remarks = [*(["band: lowest to highest of the seeds, line: their mean"] if bands else []), remark]
+def _finish(figure: Figure, axes: Sequence[Axes], path: Path, remarks: Sequence[str]) -> None:
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels) if len(labels) < 5 else 3)
-    figure.supxlabel("; ".join(filter(None, remarks)), fontsize=9)
+    figure.supxlabel("; ".join(remarks), fontsize=9)
     figure.savefig(path, dpi=150)
 
 

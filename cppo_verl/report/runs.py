@@ -16,23 +16,9 @@ from cppo_verl.algorithm.options import ConfigError, CPPOConfig
 from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.preflight.plan import plan_from_config
 from cppo_verl.report.log import Log, read_log
+from cppo_verl.report.split import Split
+from cppo_verl.report.validations import curve, full, read_validations
 from cppo_verl.runs.folder import CONFIG_FILE, METRICS_FILE
-
-PHASES = {
-    "generation": ("gen",),
-    "reward": ("reward",),
-    "advantage + prune": ("adv", "prune"),
-    "data movement": ("gather",),
-    "old log-prob": ("old_log_prob",),
-    "ref log-prob": ("ref",),
-    "update": ("update_actor",),
-    "critic": ("values", "update_critic"),
-    "weight sync": ("update_weights",),
-}
-"""Phase of a step to the timers it adds up; the rest of the step is `other`."""
-
-SHRINKING = ("old log-prob", "ref log-prob", "update")
-"""The phases that pruning shrinks."""
 
 PEAK_MEMORY = r"perf/max_memory_allocated_gb$"
 """verl's columns of it, one a model that is trained; in GiB, whatever they are called."""
@@ -84,37 +70,28 @@ class Run:
         return self.steps["timing_s/step"].sum()
 
     @cached_property
+    def validations(self) -> pd.DataFrame:
+        """See `read_validations`."""
+        return read_validations(self.log.metrics)
+
+    @property
     def accuracy(self) -> pd.Series:
-        """Share of the validation questions answered right, by step, where it was measured.
+        """Share of all validation questions answered right, by step, where it was measured.
 
         Over several data sources it is that of all their questions, or, where their numbers were not logged,
         the mean of the sources'.
         """
-        parts = self.log.metrics[[f"val-core/{source}" for source in self._sources]]
-        counts = list(self._sources.values())
-        weights = np.array(counts, float) if None not in counts else np.ones(len(counts))
-        return ((parts * weights).sum(axis=1, min_count=max(1, len(counts))) / weights.sum()).dropna()
+        return full(self.validations)["accuracy"]
 
     @property
     def num_questions(self) -> int | None:
         """Questions that were validated on; None in a run of an earlier version, which did not log it."""
-        counts = list(self._sources.values())
-        return sum(counts) if counts and None not in counts else None
-
-    @cached_property
-    def _sources(self) -> dict[str, int | None]:
-        """Accuracy column, without `val-core/`, to the number of its questions."""
-        sources = {}
-        for column in self.log.metrics.filter(regex=r"^val-core/.*/acc/mean@\d+$"):
-            source = column.removeprefix("val-core/")
-            counted = self.log.metrics.get(f"val-aux/{source.rpartition('/acc/')[0]}/num_questions")
-            sources[source] = None if counted is None else int(counted.dropna().iloc[-1])
-        return sources
+        counts = full(self.validations)["questions"]
+        return None if counts.isna().all() else int(counts.dropna().iloc[-1])
 
     def phases(self) -> dict[str, float]:
         """Seconds by phase; they add up to `seconds`."""
-        totals = {phase: sum(self.total(f"timing_s/{t}") or 0 for t in timers) for phase, timers in PHASES.items()}
-        return totals | {"other": self.seconds - sum(totals.values())}
+        return dict(Split.of(self.steps).seconds)
 
     def total(self, column: str) -> float | None:
         """Sum of a metric over the training steps; None where it was not logged."""
@@ -150,7 +127,8 @@ class Run:
     def curves(self) -> pd.DataFrame:
         """Cumulative `questions`, `updates` and `seconds`, mean `reward` of all sampled completions, `accuracy`.
 
-        A row a step; step 0, before training, is the origin.
+        A row a step; step 0, before training, is the origin. Where a subset of the questions was asked in between, the
+        accuracy is that of the subset (`validations.curve`).
         """
         curves = pd.DataFrame(
             {
@@ -161,7 +139,8 @@ class Run:
             }
         )
         curves = pd.concat([pd.DataFrame(0.0, [0], ["questions", "updates", "seconds"]), curves])
-        return curves.assign(accuracy=self.accuracy.reindex(curves.index)).rename_axis("step")
+        measured = curve(self.validations)["accuracy"]
+        return curves.assign(accuracy=measured.reindex(curves.index)).rename_axis("step")
 
 
 def read_run(folder: Path, name: str | None = None) -> Run:

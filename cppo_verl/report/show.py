@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from rich.table import Table
 
+from cppo_verl.report import cells, stats
 from cppo_verl.report.groups import Group
-
-UNKNOWN = "-"
 
 
 def results(table: pd.DataFrame) -> pd.DataFrame:
@@ -22,14 +22,16 @@ def results(table: pd.DataFrame) -> pd.DataFrame:
             "P": table["P"].map("{:g}".format),
             "k": table["k"].astype(str),
             "runs": table["runs"].astype(str),
-            "questions": table["questions"].map(_count),
-            "steps": table["steps"].map(_count),
-            "accuracy before (%)": table["accuracy before"].map(_one_decimal),
-            "accuracy (%) [95 % interval]": _intervals(table, "accuracy"),
-            "time (s)": [_spread(*row) for row in table[["runs", "seconds", "seconds low", "seconds high"]].values],
-            "ratio": table["ratio"].map(_times),
-            "tokens/s": table["tokens/s"].map(_one_decimal),
-            "memory (GiB)": table["memory"].map(_one_decimal),
+            "questions": table["questions"].map(cells.count),
+            "steps": table["steps"].map(cells.count),
+            "accuracy before (%)": table["accuracy before"].map(cells.one_decimal),
+            "accuracy (%) [95 % interval]": cells.accuracies(table),
+            "time (s)": [
+                cells.spread(*row) for row in table[["runs", "seconds", "seconds low", "seconds high"]].values
+            ],
+            "ratio": table["ratio"].map(cells.times),
+            "tokens/s": table["tokens/s"].map(cells.one_decimal),
+            "memory (GiB)": table["memory"].map(cells.one_decimal),
         }
     )
     idle = [
@@ -43,6 +45,38 @@ def results(table: pd.DataFrame) -> pd.DataFrame:
     if table.duplicated(["method", "options", "G", "P"]).any():  # of other models, say
         shown.insert(0, "run", table["label"])
     return shown
+
+
+def to_target(table: pd.DataFrame) -> pd.DataFrame:
+    """`target.to_target`, a row a group."""
+    kept = "" if (table["runs"] < stats.MIN_SEEDS).all() else " [95 % interval]"
+    never_is_unknown = table.assign(**{"speed-up": table["speed-up"].replace(0, np.nan)})
+    there = zip(table["reached"], table["runs"], strict=True)
+    return pd.DataFrame(
+        {
+            "run": table["label"],
+            "reached by": [f"{reached} of {runs}" for reached, runs in there],
+            f"time (s){kept}": cells.costs(table, "seconds", cells.one_decimal),
+            f"questions{kept}": cells.costs(table, "questions", cells.count),
+            f"updates{kept}": cells.costs(table, "updates", cells.count),
+            f"sooner than the first{kept}": cells.costs(
+                never_is_unknown, "speed-up", cells.times, infinite="\N{INFINITY}"
+            ),
+        }
+    )
+
+
+def single_run(table: pd.DataFrame) -> pd.DataFrame:
+    """`single.single_run`, a row a group: mean (95 % range of a single run)."""
+    styles = {
+        "accuracy (%)": ("accuracy", cells.one_decimal),
+        "time (s)": ("seconds", cells.one_decimal),
+        "ratio": ("ratio", cells.times),
+        "time to the target (s)": ("to target", cells.one_decimal),
+        "sooner than the first": ("speed-up", cells.times),
+    }
+    ranges = {heading: cells.ranges(table, name, style) for heading, (name, style) in styles.items()}
+    return pd.DataFrame({"run": table["label"], "runs": table["runs"].astype(str), **ranges})
 
 
 def time_split(table: pd.DataFrame) -> pd.DataFrame:
@@ -69,17 +103,17 @@ def accounting(table: pd.DataFrame) -> pd.DataFrame:
         "optimiser updates": columns["optimiser updates"],
     }
     ratios = {
-        "bound on the ratio at this P": columns["bound"].map(_times),
-        "bound if the forwards cost nothing": columns["limit"].map(_times),
-        "ratio reached": columns["ratio"].map(_times),
-        "time saved, of what this P can save": columns["reached"].map(_percent),
-        "time saved, of the old, reference and update": columns["reached_limit"].map(_percent),
+        "bound on the ratio at this P": columns["bound"].map(cells.times),
+        "bound if the forwards cost nothing": columns["limit"].map(cells.times),
+        "ratio reached": columns["ratio"].map(cells.times),
+        "time saved, of what this P can save": columns["reached"].map(cells.percent),
+        "time saved, of the old, reference and update": columns["reached_limit"].map(cells.percent),
     }
     shown = pd.DataFrame(
-        {name: column.map(_count) for name, column in counts.items()}
+        {name: column.map(cells.count) for name, column in counts.items()}
         | {
-            "padding in the forwards and the update (tokens)": _with_share(padding, tokens + padding),
-            "zero-variance questions": _with_share(flat, questions),
+            "padding in the forwards and the update (tokens)": cells.with_share(padding, tokens + padding),
+            "zero-variance questions": cells.with_share(flat, questions),
         }
         | ratios
     )
@@ -89,10 +123,10 @@ def accounting(table: pd.DataFrame) -> pd.DataFrame:
 def waiting(table: pd.DataFrame) -> pd.DataFrame:
     """`tables.waiting`: shares of a step, and staleness in weight updates."""
     columns = {
-        "trainer idle": ("trainer idle", _percent),
-        "engine idle": ("engine idle", _percent),
-        "staleness, mean": ("staleness", _one_decimal),
-        "oldest": ("oldest", _count),
+        "trainer idle": ("trainer idle", cells.percent),
+        "engine idle": ("engine idle", cells.percent),
+        "staleness, mean": ("staleness", cells.one_decimal),
+        "oldest": ("oldest", cells.count),
     }
     return _by_run(table, columns)
 
@@ -101,10 +135,10 @@ def kinds(table: pd.DataFrame) -> pd.DataFrame:
     """`tables.kinds`: counts, each kind's share of the sampled, and how much of it survives the pruning."""
     columns = {
         "completion": ("kind", kind_name),
-        "sampled": ("sampled", _count),
-        "share of sampled": ("share", _percent),
-        "kept": ("kept", _count),
-        "survives": ("survived", _percent),
+        "sampled": ("sampled", cells.count),
+        "share of sampled": ("share", cells.percent),
+        "kept": ("kept", cells.count),
+        "survives": ("survived", cells.percent),
     }
     return _by_run(table, columns)
 
@@ -122,13 +156,13 @@ def evaluations(table: pd.DataFrame) -> pd.DataFrame:
             "benchmark": table["benchmark"],
             "run": table["run"],
             "checkpoint": table["checkpoint"],
-            "questions": table["questions"].map(_count),
-            "samples": table["samples"].map(_count),
-            "accuracy (%) [95 % interval]": _intervals(table, "accuracy"),
-            "to the first row (points) [95 % interval]": _intervals(table, "difference", "+"),
+            "questions": table["questions"].map(cells.count),
+            "samples": table["samples"].map(cells.count),
+            "accuracy (%) [95 % interval]": cells.intervals(table, "accuracy"),
+            "to the first row (points) [95 % interval]": cells.intervals(table, "difference", "+"),
             "p": ["-" if pd.isna(p) else f"{p:.3g}" for p in table["p"]],
-            "truncated": [_percent(share / 100) for share in table["truncated"]],
-            "tokens": table["tokens"].map(_count),
+            "truncated": [cells.percent(share / 100) for share in table["truncated"]],
+            "tokens": table["tokens"].map(cells.count),
         }
     )
 
@@ -137,7 +171,7 @@ def runs(groups: Sequence[Group]) -> pd.DataFrame:
     """Which run stands in which row, and how far it got."""
     return pd.DataFrame(
         [
-            {"row": group.label, "run": run.name, "steps": f"{run.last_step} of {run.planned_steps or UNKNOWN}"}
+            {"row": group.label, "run": run.name, "steps": f"{run.last_step} of {run.planned_steps or cells.UNKNOWN}"}
             for group in groups
             for run in group.runs
         ]
@@ -162,39 +196,3 @@ def terminal(table: pd.DataFrame, title: str) -> Table:
     for row in table.itertuples(index=False):
         shown.add_row(*map(str, row))
     return shown
-
-
-def _count(number: float) -> str:
-    return UNKNOWN if pd.isna(number) else f"{number:,.0f}"
-
-
-def _one_decimal(number: float) -> str:
-    return UNKNOWN if pd.isna(number) else f"{number:.1f}"
-
-
-def _times(number: float) -> str:
-    return UNKNOWN if pd.isna(number) else f"{number:.2f}x"
-
-
-def _percent(share: float) -> str:
-    return UNKNOWN if pd.isna(share) else f"{100 * share:.1f} %"
-
-
-def _intervals(table: pd.DataFrame, column: str, sign: str = "") -> list[str]:
-    values = zip(table[column], table[f"{column} low"], table[f"{column} high"], strict=True)
-    return [_interval(*numbers, sign) for numbers in values]
-
-
-def _interval(value: float, low: float, high: float, sign: str = "") -> str:
-    if pd.isna(value) or pd.isna(low):
-        return _one_decimal(value)
-    return f"{value:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
-
-
-def _spread(runs: float, mean: float, low: float, high: float) -> str:
-    return f"{mean:.1f}" if runs == 1 else f"{mean:.1f} ({low:.1f} to {high:.1f})"
-
-
-def _with_share(part: pd.Series, whole: pd.Series) -> list[str]:
-    shown = zip(part, part / whole, strict=True)
-    return [UNKNOWN if pd.isna(number) else f"{_count(number)} ({_percent(share)})" for number, share in shown]

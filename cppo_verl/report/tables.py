@@ -11,7 +11,8 @@ from cppo_verl.algorithm.metrics import KINDS
 from cppo_verl.evaluation.statistics import wilson
 from cppo_verl.report import stats
 from cppo_verl.report.groups import Group, method, options, trainer
-from cppo_verl.report.runs import SHRINKING, Run
+from cppo_verl.report.runs import Run
+from cppo_verl.report.split import Split
 
 FORWARDS = {"old": "old_log_prob", "ref": "ref", "update": "update_actor"}
 """Forward to its timer: a step without it did not run it."""
@@ -20,11 +21,12 @@ FORWARDS = {"old": "old_log_prob", "ref": "ref", "update": "update_actor"}
 def results(groups: Sequence[Group]) -> pd.DataFrame:
     """The published table (paper Tables 1 and 2): accuracies and their 95 % interval in percent, time in seconds.
 
-    A row is the mean over its runs. The interval is Wilson's over the validation questions; of several runs its
-    half-widths and Student's over the seeds are added in quadrature, so that neither the questions' nor the seeds'
-    chance is left out. `seconds low` and `high` are the fastest and the slowest run's. The ratio is of the time a
-    question, to the first row. `tokens/s` is verl's `perf/throughput` over the whole run: tokens of prompts and sampled
-    completions a second and device. `memory` is the highest `Run.peak_memory`, in GiB.
+    A row is the mean over its runs. The interval is Wilson's over the validation questions; of `stats.MIN_SEEDS` runs
+    or more its half-widths and Student's over the seeds are added in quadrature, so that neither the questions' nor the
+    seeds' chance is left out. Of fewer there is none, nor where it would reach from 0 to 100. `seconds low` and `high`
+    are the fastest and the slowest run's. The ratio is of the time a question, to the first row. `tokens/s` is verl's
+    `perf/throughput` over the whole run: tokens of prompts and sampled completions a second and device. `memory` is the
+    highest `Run.peak_memory`, in GiB.
     """
     table = pd.DataFrame([_result(group) for group in groups])
     per_question = table["seconds"] / table["questions"]
@@ -32,7 +34,7 @@ def results(groups: Sequence[Group]) -> pd.DataFrame:
 
 
 def _result(group: Group) -> dict[str, float | str]:
-    plan, accuracy = group.first.plan, group.mean(_last_accuracy)
+    plan, accuracy = group.first.plan, group.mean(last_accuracy)
     low, high = _accuracy_interval(group)
     return {
         "label": group.label,
@@ -56,7 +58,7 @@ def _result(group: Group) -> dict[str, float | str]:
     }
 
 
-def _last_accuracy(run: Run) -> float | None:
+def last_accuracy(run: Run) -> float | None:
     """Of the trained model: None where the run was not validated after its last step."""
     return run.accuracy.get(run.last_step)
 
@@ -66,17 +68,18 @@ def _accuracy_before(run: Run) -> float | None:
 
 
 def _accuracy_interval(group: Group) -> tuple[float, float]:
-    values = [_last_accuracy(run) for run in group.furthest]
-    if None in values:
-        return np.nan, np.nan
-    if not (total := group.furthest[0].num_questions):
-        return np.nan, np.nan
+    values = [last_accuracy(run) for run in group.furthest]
+    total = group.furthest[0].num_questions
+    if None in values or 1 < len(values) < stats.MIN_SEEDS:
+        return stats.NO_INTERVAL
+    if not total:
+        return stats.NO_INTERVAL if len(values) == 1 else stats.within_0_and_1(*stats.mean_interval(values))
     questions = wilson(np.mean(values) * total, total)
     if len(values) == 1:
         return questions.low, questions.high
     mean, (low, high) = float(np.mean(values)), stats.mean_interval(values)
     low, high = mean - np.hypot(mean - low, mean - questions.low), mean + np.hypot(high - mean, questions.high - mean)
-    return max(0.0, low), min(1.0, high)
+    return stats.within_0_and_1(low, high)
 
 
 def time_split(groups: Sequence[Group]) -> pd.DataFrame:
@@ -90,9 +93,7 @@ def accounting(groups: Sequence[Group]) -> pd.DataFrame:
     `tokens update` counts every PPO epoch. The bounds take g and t from the first row's split, which must be
     one of P = 0; they are NaN for rows of another G or on another of verl's trainers, and where nothing is pruned.
     """
-    phases = groups[0].phases()
-    shrinking = phases[list(SHRINKING)].sum()
-    fixed = phases.sum() - shrinking
+    split = Split(groups[0].phases().to_dict())
     n = groups[0].first.plan.rollout_n
     bounded = [
         groups[0].rate == 0 < group.rate
@@ -102,8 +103,8 @@ def accounting(groups: Sequence[Group]) -> pd.DataFrame:
     ]
     table = pd.DataFrame([{"label": group.label} | _counts(group) for group in groups]).assign(
         ratio=results(groups)["ratio"],
-        bound=[stats.bound(fixed, shrinking, group.rate) for group in groups],
-        limit=stats.bound(fixed, shrinking, 1),
+        bound=[split.bound(group.rate) for group in groups],
+        limit=split.bound(1),
     )
     table[["bound", "limit"]] = table[["bound", "limit"]].where(pd.Series(bounded), axis=0)
     saved = 1 - 1 / table["ratio"]

@@ -78,7 +78,7 @@ class Display:
             self.line(f"warning: {event['text']}", "alarm")
         elif text := describe(event):
             self.line(text)
-        if event["event"] != "waiting":
+        if event["event"] not in ("waiting", "alarm", "note"):
             self._doing = event.get("what", TRAINING)
 
     def line(self, text: str, kind: str | None = None) -> None:

@@ -11,7 +11,7 @@ from cppo_verl.runs.progress import Event
 def describe(event: Event) -> str | None:
     """An event in a line; None of those that have none."""
     words = {"step": _step, "validation": _validation, "checkpoint": _checkpoint}.get(event["event"])
-    return words(event) if words else None
+    return words(event) if words else event.get("text")
 
 
 def started(waits: Sequence[tuple[str, float]], ready: float) -> str:

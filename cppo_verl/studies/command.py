@@ -31,7 +31,14 @@ TOY = ("recipe=toy", LAST_STEP_ONLY)
 TOY_QUESTIONS = 128
 
 
-def start(name: str, seeds: int, questions: int | None, out: Path | None, overrides: Sequence[str]) -> int:
+def start(
+    name: str,
+    seeds: int,
+    questions: int | None,
+    out: Path | None,
+    overrides: Sequence[str],
+    target: float | None = None,
+) -> int:
     """Run a study by its name, or by its file; returns the exit code.
 
     Args:
@@ -40,16 +47,24 @@ def start(name: str, seeds: int, questions: int | None, out: Path | None, overri
         questions: Train on so many; None for the data's own number, or `TOY_QUESTIONS`.
         out: Folder for all of it; by default one of the study's name.
         overrides: Options of every run, in Hydra's form.
+        target: As `make_report`'s.
 
     Raises:
         ConfigError: There is no such study, or one of its runs cannot work.
     """
     study = find_study(name)
     folder = (out or Path("outputs/studies") / study.name).absolute()
-    return run_study(study, range(1, seeds + 1), common(overrides, questions), folder, open_console())
+    return run_study(study, range(1, seeds + 1), common(overrides, questions), folder, open_console(), target)
 
 
-def run_study(study: Study, seeds: Sequence[int], overrides: Sequence[str], out: Path, console: Console) -> int:
+def run_study(
+    study: Study,
+    seeds: Sequence[int],
+    overrides: Sequence[str],
+    out: Path,
+    console: Console,
+    target: float | None = None,
+) -> int:
     """Train what of a study is not complete, and report.
 
     Args:
@@ -57,7 +72,8 @@ def run_study(study: Study, seeds: Sequence[int], overrides: Sequence[str], out:
         seeds: One run of every arm each.
         overrides: Of every run, in Hydra's form.
         out: Folder for the runs, and the report in `report`.
-        console: Where to show it.
+        console: Where to show it; last, what the comparison comes to.
+        target: As `make_report`'s.
 
     Returns:
         The exit code.
@@ -76,8 +92,9 @@ def run_study(study: Study, seeds: Sequence[int], overrides: Sequence[str], out:
         if not train_group(group, out, console):
             return 1
     by_arm = [run.folder for arm in study.arms for run in runs if run.arm == arm]
-    for remark in make_report(by_arm, out / "report", console):
-        console.print(f"note: {remark}", markup=False, highlight=False, soft_wrap=True)
+    report = make_report(by_arm, out / "report", console, target)
+    for line in [*(f"note: {remark}" for remark in report.notes), *report.headlines]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
@@ -97,7 +114,7 @@ def is_complete(run: Run) -> bool:
     return done.is_file()
 
 
-def train_group(runs: list[Run], out: Path, console: Console, module: str = "cppo_verl.trainer.sequence") -> bool:
+def train_group(runs: list[Run], out: Path, console: Console, module: str = "cppo_verl.studies.sequence") -> bool:
     """Train runs that share a start, by a module in a process of its own; whether all came to their end."""
     command = [sys.executable, "-m", module, *(str(run.folder) for run in runs)]
     log = out / f"{runs[0].name}.log"

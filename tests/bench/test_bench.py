@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.bench import forced, inputs, scaling, study, table
 from cppo_verl.hardware.shapes import find_geometry
+from cppo_verl.report.split import PHASES, SHRINKING
 from cppo_verl.studies.study import Run
 
 SPEED = {study.VERLS_OWN: 1.1, study.GRPO: 1.0, "P=0.5, pruning only": 1.0, "P=0.5": 1.0}
@@ -84,8 +85,8 @@ def test_the_table(tmp_path):
     assert rows.loc[study.VERLS_OWN, "ratio"] < 1
     pruned = rows.loc["P=0.5"]
     assert pruned["ratio low"] <= pruned["ratio"] <= pruned["ratio high"]
-    phases = rows[[*table.PHASES, "other"]].loc[study.GRPO]
-    shrinking = phases[list(table.SHRINKING)].sum()
+    phases = rows[[*PHASES, "other"]].loc[study.GRPO]
+    shrinking = phases[list(SHRINKING)].sum()
     assert pruned["bound"] == pytest.approx(phases.sum() / (phases.sum() - shrinking / 2))
     assert pruned["reached"] == pytest.approx(pruned["ratio"] / pruned["bound"])
     assert phases.sum() == pytest.approx(np.mean([10 / 4, (9 * 1.25 + 1) / 4]))

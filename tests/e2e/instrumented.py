@@ -35,7 +35,7 @@ from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.config.compose import run_with_config
 from cppo_verl.cpu.worker import CPUActorRolloutRefWorker, CPUDetachActorWorker
 from cppo_verl.preflight.plan import cycle_from_config, is_separate, plan_from_config
-from cppo_verl.trainer.sequence import hand_over, save_initial, start_workers
+from cppo_verl.studies.sequence import hand_over, save_initial, start_workers
 from cppo_verl.trainer.v0.critic import CriticWorker
 from cppo_verl.trainer.v0.task_runner import CPPOTaskRunner
 from cppo_verl.trainer.v0.trainer import RayCPPOTrainer

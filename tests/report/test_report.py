@@ -484,11 +484,12 @@ def test_the_whole_report(tmp_path, capsys):
     shown = capsys.readouterr()
     assert "CPPO" in shown.out and "GRPO" in shown.out
     assert "note: going: at step 1 of 5" in shown.err
-    for picture in ("reward", "accuracy", "time_split", "kinds"):
+    for picture in ("time_to_accuracy", "reward", "accuracy", "time_split", "kinds"):
         data = (out / f"{picture}.png").read_bytes()
         assert data.startswith(b"\x89PNG") and len(data) > 10_000
         assert f"({picture}.png)" in (out / "report.md").read_text()
     assert pd.read_csv(out / "results.csv")["ratio"].tolist() == pytest.approx([1, 40 / 28, 40 / 22])
     assert len(pd.read_csv(out / "curves.csv")) == 5 + 5 + 3 + 2
-    assert {path.stem for path in out.glob("*.csv")} == {"results", "time_split", "accounting", "kinds", "curves"}
+    tables = {"results", "time_to_accuracy", "time_split", "accounting", "kinds", "curves"}
+    assert {path.stem for path in out.glob("*.csv")} == tables
     assert str(tmp_path) not in (out / "report.md").read_text(), "no paths of the machine"

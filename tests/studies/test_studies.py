@@ -1,14 +1,18 @@
 """Studies: every shipped one plans, its runs share a start where they can, and a finished run is not repeated."""
 
+import json
+
 import pandas as pd
 import pytest
+import report_runs
 from omegaconf import OmegaConf
+from rich.console import Console
 from verl_rows import write_model, write_rows
 
 from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.config.sources import recipes
-from cppo_verl.runs.folder import DONE, save_config
-from cppo_verl.studies.command import is_complete
+from cppo_verl.runs.folder import DONE, METRICS_FILE, save_config
+from cppo_verl.studies.command import is_complete, run_study
 from cppo_verl.studies.study import Study, find_study, inputs, plan_runs, share_starts
 
 SHIPPED = sorted(path.stem for path in recipes().glob("*/studies/*.yaml"))
@@ -91,6 +95,19 @@ def test_a_complete_run_is_skipped_and_another_one_is_not_overwritten(overrides,
     write_rows(tmp_path / "rows.parquet", ["other"] * 256)
     with pytest.raises(ConfigError, match="holds a run on other data or model files"):
         is_complete(first_run())
+
+
+def test_the_last_line_says_what_a_person_came_for(overrides, tmp_path, capsys):
+    arms = {"GRPO": ["cppo.pruning_rate=0", "cppo.allocation=false"], "CPPO": ["cppo.pruning_rate=0.75"]}
+    study, given = Study("two", "", arms), [*overrides, "data.train_max_samples=16"]
+    for run, rate, steps in zip(plan_runs(study, [0], given, tmp_path / "out"), (0, 0.75), (4, 1), strict=True):
+        save_config(run.config)
+        logged = report_runs.lines(rate=rate, steps=steps, accuracies=(0.4, 0.8))
+        (run.folder / METRICS_FILE).write_text("".join(json.dumps(entry) + "\n" for entry in logged))
+        (run.folder / DONE).write_text(inputs(run.config))
+    assert run_study(study, [0], given, tmp_path / "out", Console(width=200), target=60) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "CPPO reached 60 % after 11 s, GRPO after 20 s: 1.8x sooner; at the end 80 % and 80 %."
 
 
 def test_unknown_studies_are_named(tmp_path):

@@ -3,7 +3,7 @@
 A start takes longer than a short run. The runs may differ in what the driver decides: `cppo.*`, seeds, how many
 steps (see `cppo_verl.studies.study.engine_side`).
 
-python -m cppo_verl.trainer.sequence RUN_FOLDER [RUN_FOLDER ...]
+python -m cppo_verl.studies.sequence RUN_FOLDER [RUN_FOLDER ...]
 """
 
 from __future__ import annotations
@@ -90,6 +90,6 @@ def main(folders: list[str], runner: type = SequenceRunner) -> None:
 
 
 if __name__ == "__main__":
-    from cppo_verl.trainer.sequence import main  # so that Ray's workers import the class instead of a copy
+    from cppo_verl.studies.sequence import main  # so that Ray's workers import the class instead of a copy
 
     main(sys.argv[1:])
