@@ -5,8 +5,10 @@
 | `CPPOConfig` | what is pruned, and what fills the freed room; checks itself |
 | `plan_step`, `StepPlan` | the integers of a step: questions, rows, mini-batches |
 | `select_completions` | which completions of each question are kept (paper §3.2) |
+| `importance_weights` | what the advantages of those are multiplied by with `metric="unbiased"` |
 | `Allocator` | round after round of sampled completions, until a step's rows are full (paper §3.3) |
-| `reward` | a rule-based reward function by its name |
+| `reward`, `REWARDS` | a rule-based reward function by its name; the names |
+| `ConfigError` | settings that cannot work, with the nearest that do |
 
 None of them needs verl, Ray or vLLM. Training with verl is `cppo-verl train`.
 """
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from cppo_verl.algorithm.options import ConfigError, CPPOConfig
     from cppo_verl.algorithm.pruning import select_completions
     from cppo_verl.algorithm.step_plan import StepPlan, plan_step
+    from cppo_verl.algorithm.unbiased import importance_weights
     from cppo_verl.rewards.by_name import REWARDS, reward
 
 _HOMES = {
@@ -29,6 +32,7 @@ _HOMES = {
     "ConfigError": "cppo_verl.algorithm.options",
     "REWARDS": "cppo_verl.rewards.by_name",
     "StepPlan": "cppo_verl.algorithm.step_plan",
+    "importance_weights": "cppo_verl.algorithm.unbiased",
     "plan_step": "cppo_verl.algorithm.step_plan",
     "reward": "cppo_verl.rewards.by_name",
     "select_completions": "cppo_verl.algorithm.pruning",
@@ -41,6 +45,7 @@ __all__ = [
     "CPPOConfig",
     "ConfigError",
     "StepPlan",
+    "importance_weights",
     "plan_step",
     "reward",
     "select_completions",

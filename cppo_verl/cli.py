@@ -142,7 +142,7 @@ def advise(run: Path, n: int | None, as_json: bool) -> None:
 @click.argument("name", metavar="STUDY")
 @OVERRIDES
 @click.option("--seeds", default=3, show_default=True, help="Runs per arm, with seeds from 1.")
-@click.option("--questions", type=int, help="Train on so many.  [default for the embedded task: 128]")
+@click.option("--questions", type=int, help="Questions to train on.  [default for the embedded task: 128]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for all of it.  [default: outputs/studies/STUDY]")
 @TARGET
 def study(name: str, overrides: tuple[str, ...], **options) -> None:
@@ -152,6 +152,9 @@ def study(name: str, overrides: tuple[str, ...], **options) -> None:
     the embedded task (`bash scripts/quickstart.sh` builds it), on the CPU where there is no GPU. At full size:
     cppo-verl study pruning_rate recipe=gsm8k device=gpu. Started again, it skips the runs that are complete.
     """
+    from cppo_verl.studies.study import find_study
+
+    find_study(name)  # before torch and the report's libraries are imported
     from cppo_verl.studies.command import start
 
     sys.exit(start(name, overrides=list(overrides), **options))
@@ -169,20 +172,26 @@ def bench(overrides: tuple[str, ...], rates: tuple[str, ...], **options) -> None
 
     Writes bench.json and time_split.png. Started again, it skips the runs that are complete.
     """
+    from cppo_verl.hardware.shapes import find_geometry
+
+    if options["geometry"]:
+        find_geometry(options["geometry"])  # before torch and the report's libraries are imported
     from cppo_verl.bench.command import bench as run_bench
 
     further = [value for value in overrides if "=" not in value]  # what follows the first of `--rates 0.5 0.75`
+    if further and not rates:
+        raise click.UsageError(f"{further[0]!r} is no KEY=VALUE; pruning rates follow --rates, a shape --geometry")
     own = [value for value in overrides if "=" in value]
     sys.exit(run_bench(rates=[*rates, *further] or None, overrides=own, **options))
 
 
 @cli.command()
 @click.option("--model", required=True, help="Folder, hub id, or a shape that the benchmark knows (qwen2.5-7b).")
-@click.option("--gpus", type=int, required=True, help="All of them.")
-@click.option("--memory", type=float, required=True, metavar="GIB", help="Of one GPU.")
+@click.option("--gpus", type=int, required=True, help="Number of GPUs.")
+@click.option("--memory", type=float, required=True, metavar="GIB", help="Memory per GPU.")
 @click.option("--gpus-per-node", default=8, show_default=True)
-@click.option("--prompt", default=512, show_default=True, metavar="TOKENS", help="Of the longest prompt.")
-@click.option("--response", default=1024, show_default=True, metavar="TOKENS", help="Of the longest completion.")
+@click.option("--prompt", default=512, show_default=True, metavar="TOKENS", help="Longest prompt.")
+@click.option("--response", default=1024, show_default=True, metavar="TOKENS", help="Longest completion.")
 @click.option("--critic", is_flag=True, help="PPO: a critic of the same size is trained too.")
 def fit(**asked) -> None:
     """Estimate which settings fit on your GPUs, printed as overrides for any recipe."""
@@ -195,10 +204,13 @@ def fit(**asked) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Everything that was found, for a bug report.")
 @click.option("--run", type=click.Path(path_type=Path), help="A run's folder, to look at as well.")
 def doctor(as_json: bool, run: Path | None) -> None:
-    """Look at what a first run stumbles over, and say what to do."""
-    from cppo_verl.preflight.doctor import doctor as examine
+    """Look at what a first run stumbles over, and say what to do.
 
-    sys.exit(examine(as_json, run))
+    The exit code is 1 where something would stop a run.
+    """
+    from cppo_verl.preflight.doctor import doctor as show_findings
+
+    sys.exit(show_findings(as_json, run))
 
 
 @cli.command()

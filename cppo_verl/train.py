@@ -39,7 +39,7 @@ def run(config: DictConfig, runner_class: type | None = None) -> None:
         from cppo_verl.preflight.plan_table import show_plan
 
         return show_plan(config)
-    from cppo_verl.runs.screen import on_screen  # imports torch: after what does not need it
+    from cppo_verl.watch.screen import on_screen  # imports torch: after what does not need it
 
     with alone_in(Path(config.trainer.default_local_dir)):
         save_config(config)

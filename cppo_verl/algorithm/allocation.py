@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from cppo_verl.algorithm.lots import tie_keys
 from cppo_verl.algorithm.options import CPPOConfig
-from cppo_verl.algorithm.pruning import select_completions, tie_keys
+from cppo_verl.algorithm.pruning import select_completions
 from cppo_verl.algorithm.step_plan import StepPlan
+from cppo_verl.algorithm.unbiased import importance_weights
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,13 @@ class Allocation:
 
     surplus: int
     """Kept completions left over because they fill no whole mini-batch on every rank."""
+
+    weights: torch.Tensor
+    """What the advantages of `rows` are multiplied by: 1, but for `metric=unbiased`; `(len(rows),)`, float64."""
+
+    def weights_of(self, rows: Sequence[int]) -> torch.Tensor:
+        """The weights of these of the `rows`, in their order."""
+        return self.weights[torch.searchsorted(self.rows, torch.as_tensor(rows, dtype=torch.long))]
 
 
 @dataclass
@@ -47,6 +56,7 @@ class Allocator:
     """Kept positions among the sampled rows."""
     _strength: list[np.ndarray] = field(default_factory=list)
     _keys: list[np.ndarray] = field(default_factory=list)
+    _weights: list[torch.Tensor] = field(default_factory=list)
 
     @property
     def room(self) -> int:
@@ -93,19 +103,32 @@ class Allocator:
             row_ids=row_ids,
         )
         self.kept = torch.cat([self.kept, kept + self.sampled])
-        self._strength.append(advantages[kept].abs().double().cpu().numpy())
-        self._keys.append(tie_keys(row_ids, self.config.seed)[kept.numpy()])
+        self._note(advantages.detach().double().cpu(), groups, row_ids, kept)
         self.sampled += len(advantages)
         self.rounds += 1
         return kept
 
     def take(self) -> Allocation:
-        """Close the step: the rows to train on, without the surplus of smallest |A|."""
+        """Close the step: the rows to train on, without the surplus: that of smallest |A|, or with `metric=unbiased`,
+        which no |A| may decide, by lot."""
         rows, mini_batch_rows = self.plan.trim(len(self.kept))
         if not self.rounds:
-            return Allocation(self.kept, 0, 0)
+            return Allocation(self.kept, 0, 0, torch.ones(0, dtype=torch.double))
         strongest = np.lexsort((np.concatenate(self._keys), -np.concatenate(self._strength)))[:rows]
-        return Allocation(self.kept[torch.from_numpy(np.sort(strongest))], mini_batch_rows, len(self.kept) - rows)
+        taken = torch.from_numpy(np.sort(strongest))
+        return Allocation(self.kept[taken], mini_batch_rows, len(self.kept) - rows, torch.cat(self._weights)[taken])
+
+    def _note(
+        self, advantages: torch.Tensor, groups: Sequence[Hashable], row_ids: Sequence[Hashable], kept: torch.Tensor
+    ) -> None:
+        """Of the kept rows, what decides which are surplus, and their weights."""
+        is_drawn = self.config.metric == "unbiased"
+        weights = importance_weights(advantages, groups, self.plan.keep) if is_drawn else torch.ones_like(advantages)
+        strength = torch.zeros_like(advantages) if is_drawn else advantages.abs()
+        lots = tie_keys(row_ids, self.config.seed + is_drawn)  # other lots than the draw's
+        self._weights.append(weights[kept])
+        self._strength.append(strength[kept].numpy())
+        self._keys.append(lots[kept.numpy()])
 
     @property
     def _max_rounds(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,10 @@ KINDS = {
     for answer in ("right", "wrong")
 }
 """The four kinds of completion (paper Table 3): name to whether format and answer are right."""
+SUBSET = "cppo/validation/subset"
+"""Of how many questions a validation was, where it was of a part of them; not logged with one of all."""
+PLACES = 8
+"""Into how many parts a step's updates are divided at the most."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,20 @@ def step_metrics(sampled: SampledRows, kept: torch.Tensor, *, rounds: int, surpl
     if sampled.outcome is not None:
         metrics |= {f"cppo/outcomes/{name}": count for name, count in Counter(sampled.outcome.tolist()).items()}
     return metrics
+
+
+def clipping_by_place(fractions: Sequence[float]) -> dict[str, float]:
+    """How the clipping grows within a step: an update late in it is further from the old policy.
+
+    Args:
+        fractions: Share of tokens whose ratio was clipped, in each update of the step, in order.
+
+    Returns:
+        `cppo/pg_clipfrac/1`, `/2` and so on: of each update, or of more than `PLACES` the mean of each of so many
+        equal parts.
+    """
+    parts = np.array_split(np.asarray(fractions, float), max(1, min(len(fractions), PLACES)))
+    return {f"cppo/pg_clipfrac/{place}": part.mean().item() for place, part in enumerate(parts, 1) if len(part)}
 
 
 def validation_accuracy(metrics: Mapping[str, float]) -> float | None:

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, get_args
 
-Metric = Literal["smallest", "largest", "smallest_raw", "largest_raw", "random", "max_variance"]
+Metric = Literal["smallest", "largest", "smallest_raw", "largest_raw", "random", "max_variance", "distinct", "unbiased"]
 Scope = Literal["question", "batch"]
 ZeroVariance = Literal["keep", "drop"]
+MiniBatch = Literal["completions", "questions"]
+LRScale = Literal["none", "sqrt"]
+CHOICES = {
+    "metric": Metric,
+    "scope": Scope,
+    "mini_batch": MiniBatch,
+    "lr_scale": LRScale,
+    "zero_variance": ZeroVariance,
+}
+"""Option to the words that it may be."""
+COUNTS = {"max_gen_rounds": None, "val_every_questions": "never", "val_subset": None, "dumps_to_keep": "all"}
+"""Option that is a whole number from 1 to what its `null` means; None where it may not be null."""
 MOST_DIGITS = 150
 """Of P, and in its exponent: 1e99999999 as a fraction would fill the memory."""
 
@@ -34,7 +47,10 @@ class CPPOConfig:
 
     metric: Metric = "smallest"
     """Which completions are pruned. `smallest` / `largest` of |A|, `smallest_raw` / `largest_raw` of A (paper
-    Table 4), `random`, or with `max_variance` all but the k of largest variance (PODS, arXiv 2504.13818)."""
+    Table 4), `random`; with `max_variance` all but the k of largest variance (PODS, arXiv 2504.13818), with
+    `distinct` all but one for each distinct advantage, largest |A| first, and after them the largest of the rest (as
+    FastRL, arXiv 2609.36932). `unbiased` draws those that are kept with probability by |A| and weights them so that
+    the gradient's expectation is that of all G (as DPPO, arXiv 2603.04135; see `unbiased.py`)."""
 
     scope: Scope = "question"
     """Where completions compete. Within their `question` (the paper), or in the pooled `batch` (what the
@@ -43,6 +59,16 @@ class CPPOConfig:
     allocation: bool = True
     """Fill the freed room with completions of additional questions. Dynamic completion allocation (paper §3.3):
     a step trains on as many completions as GRPO does."""
+
+    mini_batch: MiniBatch = "completions"
+    """What of GRPO's an update's size keeps with allocation. As many `completions` (the published runs): an epoch has
+    1-P times GRPO's updates. As many `questions`: an epoch has GRPO's updates, of `ppo_mini_batch_size` questions and
+    k completions of each; sampling and the old and reference forwards keep the large batches of allocation. Without
+    allocation the two are the same."""
+
+    lr_scale: LRScale = "none"
+    """What the learning rate is multiplied by. `sqrt`: by sqrt(1/(1-P)), for the fewer updates of
+    `mini_batch=completions` with allocation."""
 
     zero_variance: ZeroVariance = "keep"
     """What becomes of questions whose rewards are all equal. There A = 0 everywhere: `keep` k of them all the
@@ -67,6 +93,13 @@ class CPPOConfig:
     """Keep the checkpoint of best validation accuracy in RUN/best. The validation questions must not be test
     questions; `mode=save_best` sets all that this needs."""
 
+    val_every_questions: int | None = None
+    """After how many questions a part of the validation questions is validated. Between verl's own validations
+    (`trainer.test_freq`), which are of all of them; counted as planned, and not in the time. `null`: never."""
+
+    val_subset: int = 64
+    """How many validation questions that part has. They are the same in every run: evenly spaced in the data."""
+
     reward_timeout: float = 120
     """Seconds without any reward after which the run ends."""
 
@@ -79,7 +112,7 @@ class CPPOConfig:
             raise ConfigError(*faults)
 
     def _faults(self) -> Iterator[str]:
-        for name, choices in (("metric", Metric), ("scope", Scope), ("zero_variance", ZeroVariance)):
+        for name, choices in CHOICES.items():
             yield from not_one_of(f"cppo.{name}", getattr(self, name), get_args(choices))
         try:
             in_range = 0 <= self.rate < 1
@@ -94,10 +127,10 @@ class CPPOConfig:
         for name in ("allocation", "skip_old_log_prob", "save_best"):
             if not isinstance(getattr(self, name), bool):
                 yield f"cppo.{name}={getattr(self, name)!r} must be true or false"
-        if not _is_int(self.max_gen_rounds) or self.max_gen_rounds < 1:
-            yield f"cppo.max_gen_rounds={self.max_gen_rounds!r} must be a whole number from 1"
-        if self.dumps_to_keep is not None and (not _is_int(self.dumps_to_keep) or self.dumps_to_keep < 1):
-            yield f"cppo.dumps_to_keep={self.dumps_to_keep!r} must be a whole number from 1, or null for all"
+        for name, null in COUNTS.items():
+            value = getattr(self, name)
+            if not (value is None and null) and (not _is_int(value) or value < 1):
+                yield f"cppo.{name}={value!r} must be a whole number from 1" + (f", or null for {null}" if null else "")
         if isinstance(self.reward_timeout, bool) or not isinstance(self.reward_timeout, int | float):
             yield f"cppo.reward_timeout={self.reward_timeout!r} must be a number of seconds"
         elif not self.reward_timeout > 0:
@@ -106,11 +139,35 @@ class CPPOConfig:
             value = getattr(self, name)
             if not (_is_int(value) or (name == "rollout_seed" and value is None)):
                 yield f"cppo.{name}={value!r} must be a whole number"
+        yield from self._pair_faults()
+
+    def _pair_faults(self) -> Iterator[str]:
+        """Options that cannot go together."""
+        if self.lr_scale == "sqrt" and self.mini_batch == "questions":
+            yield (
+                "cppo.lr_scale=sqrt makes up for fewer updates than GRPO's, but cppo.mini_batch=questions has as many; "
+                "set cppo.lr_scale=none, or cppo.mini_batch=completions"
+            )
+        if self.lr_scale == "sqrt" and self.allocation is False:
+            yield (
+                "cppo.lr_scale=sqrt makes up for fewer updates than GRPO's, but cppo.allocation=false has as many; set "
+                "cppo.lr_scale=none"
+            )
+        if self.metric == "unbiased" and self.scope == "batch":
+            yield (
+                "cppo.metric=unbiased draws within a question, so that every mini-batch's gradient is unbiased, not "
+                "from the pooled batch; set cppo.scope=question"
+            )
 
     @property
     def rate(self) -> Fraction:
         """P as the decimal that was written."""
         return as_written(self.pruning_rate)
+
+    @property
+    def lr_factor(self) -> float:
+        """What the learning rate is multiplied by."""
+        return math.sqrt(1 / (1 - self.rate)) if self.lr_scale == "sqrt" else 1.0
 
     @classmethod
     def from_mapping(cls, options: Mapping[str, Any] | None) -> CPPOConfig:

@@ -2,7 +2,8 @@
 
 Invariants (tests/algorithm/test_pruning.py): the result is an ascending subset of the input rows; with
 `scope="question"` each question keeps exactly `keep` rows; permuting the rows together with their ids
-permutes the choice; keeping all G is the identity.
+permutes the choice; keeping all G is the identity. With `metric="unbiased"` what is kept is to be weighted, by
+`importance_weights`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from cppo_verl.algorithm.lots import as_array, group_lots, mix, seeded, tie_keys
 from cppo_verl.algorithm.options import Metric, Scope, ZeroVariance
+from cppo_verl.algorithm.unbiased import draw, inclusion_probabilities
 
 
 def select_completions(
@@ -51,34 +54,25 @@ def select_completions(
     values = advantages.detach().double().cpu().numpy()
     _check_rows(values, groups, row_ids)
     _check_options(keep=keep, metric=metric, scope=scope, zero_variance=zero_variance)
-    codes = pd.factorize(_as_array(groups), use_na_sentinel=False)[0]
+    codes = pd.factorize(as_array(groups), use_na_sentinel=False)[0]
     rows = np.arange(len(values))
-    keys = _seeded(rows.astype(np.uint64), seed) if row_ids is None else tie_keys(row_ids, seed)
+    keys = seeded(rows.astype(np.uint64), seed) if row_ids is None else tie_keys(row_ids, seed)
     if zero_variance == "drop":
         rows = rows[~zero_variance_rows(values, codes)]
     if scope == "batch":
         keep, codes = keep * len(np.unique(codes[rows])), np.zeros_like(codes)
-    order, starts, sizes = _ranked(_badness(_rounded(values), metric)[rows], codes[rows], keys[rows])
+    order, starts, sizes = _ranked(_badness(_rounded(values), metric, codes, keys)[rows], codes[rows], keys[rows])
     if (sizes < keep).any():
         raise ValueError(f"a question has {sizes.min()} completions, fewer than the {keep} to keep")
     rows = rows[order]
     if metric == "max_variance":
         kept = _largest_variance(values[rows], keys[rows], starts, sizes, keep)
+    elif metric == "unbiased":
+        chances = inclusion_probabilities(values[rows], starts, sizes, keep)
+        kept = draw(chances, starts, sizes, group_lots(keys[rows], starts))
     else:
         kept = np.arange(len(rows)) - np.repeat(starts, sizes) < keep
     return torch.from_numpy(np.sort(rows[kept]))
-
-
-def tie_keys(row_ids: Sequence[Hashable] | np.ndarray | torch.Tensor, seed: int) -> np.ndarray:
-    """A pseudo-random 64-bit key for each row id `(num_rows,)`: a function of id and seed alone."""
-    names = np.array([str(row_id) for row_id in _as_array(row_ids)], dtype=object)
-    return _seeded(pd.util.hash_array(names, categorize=False), seed)
-
-
-def _seeded(base: np.ndarray, seed: int) -> np.ndarray:
-    """Mix a seed into 64-bit keys; the added constant keeps key and seed 0 from staying 0."""
-    constant = 0x9E3779B97F4A7C15
-    return _mix(base ^ _mix(np.array([(seed + constant) % 2**64], dtype=np.uint64)))
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:
@@ -100,8 +94,8 @@ def zero_variance_rows(advantages: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return (top == low)[index].numpy()
 
 
-def _badness(values: np.ndarray, metric: Metric) -> np.ndarray:
-    """What rows are ranked by, the first to keep first; for `max_variance`, their ascending order."""
+def _badness(values: np.ndarray, metric: Metric, codes: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """What rows are ranked by, the first to keep first; for `max_variance` and `unbiased`, their ascending order."""
     return {
         "smallest": lambda: -np.abs(values),
         "largest": lambda: np.abs(values),
@@ -109,7 +103,22 @@ def _badness(values: np.ndarray, metric: Metric) -> np.ndarray:
         "largest_raw": lambda: values,
         "random": lambda: np.zeros_like(values),
         "max_variance": lambda: values,
+        "distinct": lambda: _distinct_first(values, codes, keys),
+        "unbiased": lambda: values,
     }[metric]()
+
+
+def _distinct_first(values: np.ndarray, codes: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Ranks in which a row of each distinct value of its group, drawn by key, comes before all others; by |A| in both.
+
+    The idea is FastRL's (arXiv 2609.36932): keep large advantages, and gradients that differ. Exactly k are kept here.
+    """
+    order = np.lexsort((keys, values, codes))
+    is_first = np.ones(len(order), dtype=bool)
+    is_first[1:] = (np.diff(codes[order]) != 0) | (np.diff(values[order]) != 0)
+    rank = np.unique(-np.abs(values), return_inverse=True)[1]
+    rank[order[is_first]] -= len(values)
+    return rank
 
 
 def _ranked(badness: np.ndarray, codes: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -135,7 +144,7 @@ def _largest_variance(
     sums, squares = (_prefix(low**p)[:, ::-1] + _prefix(high**p) for p in (1, 2))
     variance = squares / keep - (sums / keep) ** 2
     best = variance >= variance.max(1, keepdims=True) - 1e-9 * np.maximum(squares.max(1, keepdims=True), 1e-30)
-    lots = _mix(np.bitwise_xor.reduceat(keys, starts)[:, None] + np.arange(keep + 1, dtype=np.uint64))
+    lots = mix(np.bitwise_xor.reduceat(keys, starts)[:, None] + np.arange(keep + 1, dtype=np.uint64))
     num_high = np.where(best, lots, np.iinfo(np.uint64).max).argmin(1)
     place = np.arange(len(values)) - np.repeat(starts, sizes)
     return (place < np.repeat(keep - num_high, sizes)) | (place >= np.repeat(sizes - num_high, sizes))
@@ -143,23 +152,6 @@ def _largest_variance(
 
 def _prefix(matrix: np.ndarray) -> np.ndarray:
     return np.pad(np.cumsum(matrix, axis=1), ((0, 0), (1, 0)))
-
-
-def _mix(x: np.ndarray) -> np.ndarray:
-    """The finaliser of splitmix64: spreads every input bit over all 64."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-def _as_array(ids: Sequence[Hashable] | np.ndarray | torch.Tensor) -> np.ndarray:
-    if isinstance(ids, torch.Tensor):
-        return ids.cpu().numpy()
-    if isinstance(ids, np.ndarray):
-        return ids
-    array = np.empty(len(ids), dtype=object)
-    array[:] = ids
-    return array
 
 
 def _check_rows(values: np.ndarray, groups: Sequence, row_ids: Sequence | None) -> None:
@@ -178,3 +170,5 @@ def _check_options(keep: int, **options: str) -> None:
     for (name, value), choices in zip(options.items(), (Metric, Scope, ZeroVariance), strict=True):
         if value not in get_args(choices):
             raise ValueError(f"{name}={value!r} is not one of {', '.join(get_args(choices))}")
+    if options["metric"] == "unbiased" and options["scope"] == "batch":
+        raise ValueError("metric='unbiased' draws within a question: scope must be 'question'")

@@ -2,13 +2,16 @@
 
 With B questions a batch, G completions a question and k = G (1 - P) of them kept (paper §3.2-3.3):
 
-                         without allocation        with allocation
-    questions a step     B                         B G / k
-    rows trained         B k                       B G
-    mini-batch rows      ppo_mini_batch_size k     ppo_mini_batch_size G
+                            without allocation        with allocation
+    questions a step        B                         B G / k
+    rows trained            B k                       B G
+    mini-batch rows         ppo_mini_batch_size k     ppo_mini_batch_size G (`mini_batch=completions`)
+                                                      ppo_mini_batch_size k (`mini_batch=questions`)
+    updates an epoch, of    1                         1 - P (`completions`)
+    GRPO's                                            1 (`questions`)
 
-Either way a step makes GRPO's number of optimiser updates, and the mini-batch's row count is the divisor
-of the sequence-mean loss, so the scale of the loss is GRPO's too.
+An update is of as many questions as GRPO's, or of as many completions. The mini-batch's row count is the divisor of the
+sequence-mean loss, so that the scale of the loss is GRPO's too.
 
 Invariants, re-checked by the tests on every plan: all counts are whole and at least 1;
 rows = questions * keep; rows and mini_batch_rows divide by dp_size; mini_batch_rows divides rows.
@@ -23,7 +26,7 @@ from heapq import merge
 from itertools import islice
 from math import floor, gcd, isqrt
 
-from cppo_verl.algorithm.options import ConfigError, as_written
+from cppo_verl.algorithm.options import ConfigError, MiniBatch, as_written
 
 TRIES = 4096
 """Values of an option that are tried at the most for one that works."""
@@ -61,6 +64,11 @@ class StepPlan:
         """Optimiser updates a step and PPO epoch."""
         return self.rows // self.mini_batch_rows
 
+    @property
+    def questions_per_update(self) -> Fraction:
+        """Questions whose kept completions fill a mini-batch."""
+        return Fraction(self.mini_batch_rows, self.keep)
+
     def steps_per_epoch(self, num_questions: int) -> int:
         """Whole steps in one pass over `num_questions`; the remainder is dropped, as verl does.
 
@@ -73,6 +81,14 @@ class StepPlan:
                 "lower cppo.pruning_rate or data.train_batch_size"
             )
         return num_questions // self.questions
+
+    def updates_per_epoch(self, num_questions: int, ppo_epochs: int) -> int:
+        """Optimiser updates in one pass over `num_questions`, each step's rows `ppo_epochs` times.
+
+        Raises:
+            ConfigError: The data hold fewer questions than one step takes.
+        """
+        return self.steps_per_epoch(num_questions) * self.mini_batches * ppo_epochs
 
     def share(self, cycles: int) -> StepPlan:
         """The plan of one of `cycles` equal parts of the step.
@@ -109,8 +125,18 @@ def plan_step(
     dp_size: int = 1,
     *,
     allocation: bool = True,
+    mini_batch: MiniBatch = "completions",
 ) -> StepPlan:
     """Plan a step from P, G, the batch and mini-batch size in questions, and the data-parallel size.
+
+    Args:
+        pruning_rate: P.
+        rollout_n: G.
+        train_batch_size: Questions of a step of GRPO.
+        ppo_mini_batch_size: Questions of an update of GRPO.
+        dp_size: Data-parallel ranks.
+        allocation: Whether the freed room is filled with completions of additional questions.
+        mini_batch: What of GRPO's an update's size keeps then; see `CPPOConfig.mini_batch`.
 
     Raises:
         ConfigError: Some count is not whole or does not split over the ranks. The message holds the
@@ -124,7 +150,8 @@ def plan_step(
     ):
         if value < 1:
             raise ConfigError(f"{name}={value} must be at least 1")
-    asked = _Request(as_written(pruning_rate), rollout_n, train_batch_size, ppo_mini_batch_size, dp_size, allocation)
+    rate, by_questions = as_written(pruning_rate), not allocation or mini_batch == "questions"
+    asked = _Request(rate, rollout_n, train_batch_size, ppo_mini_batch_size, dp_size, allocation, by_questions)
     fault = asked.fault()
     if fault:
         raise ConfigError(f"{fault}. {_advice(asked)}")
@@ -139,6 +166,8 @@ class _Request:
     mini: int
     dp: int
     allocation: bool
+    by_questions: bool
+    """An update is of `mini` questions, not of as many completions as they have."""
 
     def fault(self) -> str | None:
         """What keeps this request from being planned, or None."""
@@ -153,7 +182,12 @@ class _Request:
                 f"{given}, train_batch_size={self.batch}: a step of {self.batch}*{self.n} completions takes "
                 f"{self.batch * self.n}/{k} questions, not a whole number"
             )
-        per_question = self.n if self.allocation else int(k)
+        if self.allocation and self.by_questions and (self.batch * self.n // int(k)) % self.mini:
+            return (
+                f"{given}, cppo.mini_batch=questions: the {self.batch * self.n // int(k)} questions of a step do not "
+                f"split into mini-batches of ppo_mini_batch_size={self.mini}"
+            )
+        per_question = int(k) if self.by_questions else self.n
         if (self.mini * per_question) % self.dp:
             return (
                 f"{given}, allocation {'on' if self.allocation else 'off'}: a mini-batch of "
@@ -164,9 +198,9 @@ class _Request:
 
     def plan(self) -> StepPlan:
         keep = int(self.n * (1 - self.rate))
-        per_question = self.n if self.allocation else keep
-        rows = self.batch * per_question
-        return StepPlan(self.n, keep, rows // keep, rows, self.mini * per_question, self.dp)
+        rows = self.batch * (self.n if self.allocation else keep)
+        mini_batch_rows = self.mini * (keep if self.by_questions else self.n)
+        return StepPlan(self.n, keep, rows // keep, rows, mini_batch_rows, self.dp)
 
 
 def largest_divisor(number: int, most: int) -> int:

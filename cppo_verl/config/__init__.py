@@ -7,5 +7,7 @@
 | `sources.py` | where configs are: this folder, verl's, and the shipped recipes |
 | `compose.py` | Hydra from a command line, or from a list of overrides |
 | `cluster.py` | whether a run starts its own Ray |
-| `hints.py` | the nearest option for one that does not exist |
+| `hints.py` | why a command line is refused: the option or choice that was meant |
+| `help.py` | what `--help` shows of a config |
+| `cluster.py` | whether a run joins a cluster |
 """

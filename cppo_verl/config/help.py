@@ -12,12 +12,15 @@ from textwrap import dedent
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from cppo_verl.algorithm.options import CPPOConfig
-from cppo_verl.config.sources import PACKAGE, TRAINER, recipes
+from cppo_verl.config.sources import PACKAGE, choices
 
 Rows = list[tuple[str, str]]
+Section = tuple[str, Rows]
+"""A title, and what stands under it."""
+DEVICE: Section = ("Device", [("device=cpu", "the same stack on a machine without a GPU")])
 
 
-def sections(primary: str, command: str) -> Iterator[tuple[str, Rows]]:
+def sections(primary: str, command: str) -> Iterator[Section]:
     """Title and rows of each part of a command's help.
 
     Args:
@@ -28,30 +31,30 @@ def sections(primary: str, command: str) -> Iterator[tuple[str, Rows]]:
         yield "Recipes (recipe=NAME)", chosen("recipe")
         yield "Modes (mode=NAME)", chosen("mode")
         yield "CPPO's options (cppo.NAME=VALUE)", cppo_options()
-        yield from whole(command, "recipe=gsm8k", "actor_rollout_ref.actor", "verl's 500 other options")
+        yield DEVICE
+        yield whole(command, "recipe=gsm8k", "actor_rollout_ref.actor", "verl's 500 other options")
     elif primary == "sft":
         yield "Recipes (sft=NAME)", chosen("sft")
-        yield from whole(command, "sft=grpo_plus", "optim", "all other options, which are verl's")
+        yield DEVICE
+        yield whole(command, "sft=grpo_plus", "optim", "all other options, which are verl's")
     else:
-        yield "Options", commented(PACKAGE / "evaluation/conf/evaluate.yaml")
-        yield from whole(command, "", "sampling", "all of them as they stand")
+        yield "Options (NAME=VALUE)", commented(PACKAGE / "evaluation/conf/evaluate.yaml")
+        yield DEVICE
+        yield whole(command, "", "sampling", "all of them as they stand")
 
 
-def whole(command: str, choice: str, package: str, what: str) -> Iterator[tuple[str, Rows]]:
+def whole(command: str, choice: str, package: str, what: str) -> Section:
     """How to see the rest."""
     called = " ".join(filter(None, [command, choice]))
-    yield (
+    return (
         f"To see {what} (nothing is started)",
         [(f"{called} --cfg job", "the whole config"), (f"{called} --cfg job --package {package}", "a part of it")],
     )
-    yield "Device", [("device=cpu", "the same stack on a machine without a GPU")]
 
 
 def chosen(group: str) -> Rows:
-    """The members of a config group, each with what its comment begins with; `_NAME.yaml` is for others to build on."""
-    folders = [TRAINER / group, *sorted(recipes().glob(f"*/config/{group}"))]
-    files = (path for folder in folders for path in sorted(folder.glob("[!_]*.yaml")))
-    return [(path.stem, comment(path)) for path in files]
+    """The members of a config group, each with what its comment begins with."""
+    return [(path.stem, comment(path)) for path in choices(group)]
 
 
 def comment(path: Path) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from cppo_verl.config.sources import nearest, search_path
+from cppo_verl.config.sources import choices, meant, search_path
 
 GROUPS = ("recipe", "sft", "mode", "device")
 """Config groups that a user chooses from."""
@@ -25,7 +27,12 @@ def refusal(arguments: Sequence[str], folder: Path, name: str) -> list[str]:
         folder: Of the primary config.
         name: Of the primary config.
     """
-    args = get_args_parser().parse_args(list(arguments))
+    parser = get_args_parser()
+    try:
+        with redirect_stderr(StringIO()):
+            args = parser.parse_args(list(arguments))
+    except SystemExit:  # argparse's, of a flag that Hydra does not have
+        return [f"{' '.join(arguments)} has a flag that this command does not know; see --help"]
     if args.multirun or args.help or args.hydra_help or args.info:
         return []
     own = [f"file://{Path(args.config_dir).absolute()}"] if args.config_dir else []
@@ -35,22 +42,33 @@ def refusal(arguments: Sequence[str], folder: Path, name: str) -> list[str]:
             compose(name, overrides=[path, *args.overrides])
         return []
     except HydraException as error:
-        return _unknown_keys(args.overrides, path, folder, name) or [str(error)]
+        values = [override.partition("=") for override in args.overrides if override[0] not in "+~-"]
+        faults = [f"{key} is no option; give NAME=VALUE" for key, equals, _ in values if not equals]
+        faults += [] if own else _unknown_choices({key: value for key, _, value in values})
+        return faults or _unknown_keys({key: value for key, _, value in values}, path, folder, name) or [str(error)]
 
 
-def _unknown_keys(overrides: Sequence[str], path: str, folder: Path, name: str) -> list[str]:
-    """A line for each key that the config does not have, with the nearest that it has."""
-    values = [override for override in overrides if "=" in override and override[0] not in "+~-"]
+def _unknown_choices(values: Mapping[str, str]) -> list[str]:
+    """A line for each choice that a group does not have."""
+    faults = []
+    for group in values.keys() & set(GROUPS):
+        names = [choice.stem for choice in choices(group)]
+        if values[group] not in names:
+            faults.append(f"no {group} {values[group]} (there are {', '.join(names)}){meant(values[group], names)}")
+    return faults
+
+
+def _unknown_keys(values: Mapping[str, str], path: str, folder: Path, name: str) -> list[str]:
+    """A line for each key that the config does not have, with the one that it has and that looks like it."""
+    groups = [f"{key}={value}" for key, value in values.items() if key in GROUPS]
     try:
         with initialize_config_dir(str(folder), version_base=None):
-            groups = [override for override in values if override.split("=")[0] in GROUPS]
             config = compose(name, overrides=[path, *groups])
-    except HydraException:  # it is a group that is wrong; Hydra lists those there are
+    except HydraException:  # a group of the user's own, say, that cannot be composed
         return []
-    known = set(_keys(config))
-    given = [override.split("=")[0] for override in values]
-    unknown = [key for key in given if key not in known and key not in GROUPS and not key.startswith("hydra.")]
-    return [f"unknown option {key}; did you mean {_nearest(key, known)}?" for key in unknown]
+    known = {*_keys(config), *GROUPS}
+    unknown = [key for key in values if key not in known and not key.startswith("hydra.")]
+    return [f"unknown option {key}{meant(key, _alike(key, known))}" for key in unknown]
 
 
 def _keys(config: DictConfig) -> Iterator[str]:
@@ -63,8 +81,7 @@ def _keys(config: DictConfig) -> Iterator[str]:
     return walk(OmegaConf.to_container(config), "")
 
 
-def _nearest(key: str, known: set[str]) -> str:
-    """The most alike; of keys in the same block, if there are such."""
+def _alike(key: str, known: set[str]) -> set[str]:
+    """Keys that may have been meant: those in the same block, if there are such."""
     block = key.rpartition(".")[0]
-    siblings = [other for other in known if other.rpartition(".")[0] == block]
-    return nearest(key, sorted(siblings or known))
+    return {other for other in known if other.rpartition(".")[0] == block} or known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,8 +16,8 @@ TRAINER = PACKAGE / "config"
 @cache
 def recipes() -> Path:
     """The shipped recipes: `recipe/` of a checkout, or their copy in an installed package."""
-    checkout = PACKAGE.parent / "recipe"
-    return checkout if checkout.is_dir() else PACKAGE / "recipes"
+    installed = PACKAGE / "recipes"
+    return installed if installed.is_dir() else PACKAGE.parent / "recipe"
 
 
 @cache
@@ -30,12 +31,14 @@ def search_path() -> list[str]:
     return [f"file://{folder}" for folder in (verl_configs(), *sorted(recipes().glob("*/config")))]
 
 
-def choices(group: str) -> list[str]:
-    """What can be chosen by `GROUP=`, of the shipped recipes and this package: sorted names."""
-    folders = [TRAINER / group, *recipes().glob(f"*/config/{group}")]
-    return sorted(path.stem for folder in folders for path in folder.glob("*.yaml"))
+def choices(group: str) -> list[Path]:
+    """The files that `GROUP=NAME` chooses from, of this package and the shipped recipes; `_NAME.yaml` is for others to
+    build on."""
+    folders = [TRAINER / group, *sorted(recipes().glob(f"*/config/{group}"))]
+    return [path for folder in folders for path in sorted(folder.glob("[!_]*.yaml"))]
 
 
-def nearest(name: str, names: list[str]) -> str:
-    """The name that looks most like a given one."""
-    return difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
+def meant(name: str, names: Iterable[str]) -> str:
+    """`; did you mean NAME?`, where one of the names looks like the given one, else nothing."""
+    alike = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
+    return f"; did you mean {alike[0]}?" if alike else ""

@@ -37,6 +37,8 @@ def evaluate(config: DictConfig, console: Console) -> dict[str, dict]:
     Raises:
         ConfigError: Something is wrong that can be known before the model is loaded.
     """
+    if isinstance(config.benchmarks, str):
+        config.benchmarks = [config.benchmarks]
     chosen = [benchmarks.find(name) for name in config.benchmarks]
     requests = [request for benchmark in chosen for request in plan_requests(benchmark, config)]
     check_device(config)

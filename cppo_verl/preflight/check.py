@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Container, Iterable, Iterator
 from functools import partial
 from importlib.util import find_spec
@@ -12,6 +11,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from cppo_verl.algorithm.options import ConfigError, CPPOConfig
 from cppo_verl.algorithm.step_plan import StepPlan
+from cppo_verl.config.cluster import joins_cluster
 from cppo_verl.preflight import data, inputs, outputs
 from cppo_verl.preflight.choices import word_faults
 from cppo_verl.preflight.critic import critic_batch_faults
@@ -131,7 +131,12 @@ def _plan_faults(config: DictConfig) -> Faults:
 
 
 def _device_faults(config: DictConfig) -> Iterator[str]:
-    if config.trainer.device != "cuda" or config.trainer.nnodes > 1 or "RAY_ADDRESS" in os.environ or config.dry_run:
+    if (
+        config.trainer.device != "cuda"
+        or config.trainer.nnodes > 1
+        or joins_cluster(config.ray_kwargs.ray_init)
+        or config.dry_run
+    ):
         return  # the GPUs are those of a cluster, or of another machine that a run is planned for
     import torch
 

@@ -28,7 +28,13 @@ def plan_from_config(config: DictConfig) -> StepPlan:
         actor.ppo_mini_batch_size,
         data_parallel_size(config),
         allocation=cppo.allocation,
+        mini_batch=cppo.mini_batch,
     )
+
+
+def scaled_learning_rate(config: DictConfig) -> float:
+    """The actor's learning rate with the factor of `cppo.lr_scale`."""
+    return config.actor_rollout_ref.actor.optim.lr * CPPOConfig.from_mapping(config.cppo).lr_factor
 
 
 def is_separate(config: DictConfig) -> bool:
@@ -44,7 +50,8 @@ def engine_devices(config: DictConfig) -> int:
 
 
 def cycle_from_config(config: DictConfig) -> StepPlan:
-    """The plan of a cycle: of a step, or in `cppo_separate_async` of the part of one that is an optimiser update.
+    """The plan of a cycle: of a step, or in `cppo_separate_async` of the part of one that takes as many questions as
+    there are cycles in it: one optimiser update, or with `cppo.mini_batch=questions` 1/(1-P) of them.
 
     Raises:
         ConfigError: See `plan_step` and `StepPlan.share`.

@@ -11,7 +11,7 @@ from cppo_verl.console import open_console
 from cppo_verl.hardware.estimates import checkpoint_bytes, checkpoints_at_most, estimate_memory, read_model
 from cppo_verl.hardware.memory import GIB, Model
 from cppo_verl.preflight.data import num_train_rows, planned_steps
-from cppo_verl.preflight.plan import plan_from_config
+from cppo_verl.preflight.plan import plan_from_config, scaled_learning_rate
 
 
 def show_plan(config: DictConfig) -> None:
@@ -34,14 +34,18 @@ def plan_table(config: DictConfig, plan: StepPlan, model: Model) -> Table:
     """The plan and the estimate, a row a fact."""
     cppo, data, rollout = CPPOConfig.from_mapping(config.cppo), config.data, config.actor_rollout_ref.rollout
     longest, memory = data.max_prompt_length + data.max_response_length, estimate_memory(config, model)
-    steps = planned_steps(config)
+    steps, ppo_epochs = planned_steps(config), config.actor_rollout_ref.actor.ppo_epochs
     rows = {
         "P, G, k": f"{cppo.pruning_rate}, {plan.rollout_n}, {plan.keep}",
         "questions": f"{num_train_rows(config):,}, {plan.questions} a step",
         "completions a step": f"{plan.sampled:,} sampled, {plan.rows:,} trained",
         "mini-batches a step": f"{plan.mini_batches} of {plan.mini_batch_rows} completions, "
-        f"{config.actor_rollout_ref.actor.ppo_epochs} time(s) each, over {plan.dp_size} rank(s)",
+        f"{ppo_epochs} time(s) each, over {plan.dp_size} rank(s)",
+        "an update": f"{plan.mini_batch_rows:,} completions, of {float(plan.questions_per_update):g} questions",
         "steps": f"{steps:,} ({config.trainer.total_epochs} epoch(s))",
+        "updates": f"{steps * plan.mini_batches * ppo_epochs:,}, "
+        f"{plan.updates_per_epoch(num_train_rows(config), ppo_epochs):,} an epoch",
+        "learning rate": _learning_rate(config),
         "tokens at the most": f"{plan.sampled * data.max_response_length:,} sampled a step, "
         f"{plan.rows * longest:,} through each forward",
         "checkpoints": _checkpoints(config, steps, model),
@@ -60,6 +64,11 @@ def plan_table(config: DictConfig, plan: StepPlan, model: Model) -> Table:
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def _learning_rate(config: DictConfig) -> str:
+    given, factor = config.actor_rollout_ref.actor.optim.lr, CPPOConfig.from_mapping(config.cppo).lr_factor
+    return f"{given:g}" if factor == 1 else f"{scaled_learning_rate(config):g} ({given:g} times {factor:g})"
 
 
 def _checkpoints(config: DictConfig, steps: int, model: Model) -> str:

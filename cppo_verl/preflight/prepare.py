@@ -11,6 +11,7 @@ from cppo_verl.algorithm.options import ConfigError, CPPOConfig
 from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.preflight.check import check
 from cppo_verl.preflight.data import num_train_rows, remarks_on_data
+from cppo_verl.preflight.plan import scaled_learning_rate
 
 
 def prepare(config: DictConfig) -> str:
@@ -44,9 +45,12 @@ def describe(config: DictConfig, plan: StepPlan) -> str:
     cppo, rows = CPPOConfig.from_mapping(config.cppo), num_train_rows(config)
     method = "PPO with a critic" if config.critic.enable else "GRPO"
     method = method if not cppo.rate else f"CPPO (P={cppo.pruning_rate}, prunes the {cppo.metric})"
+    rate = scaled_learning_rate(config)
+    scaled = f", at a learning rate of {rate:g}" if cppo.lr_factor != 1 else ""
     return (
         f"{method}: {plan.questions} questions x G={plan.rollout_n} = {plan.sampled} completions sampled a "
         f"step, k={plan.keep} a question kept, {plan.rows} trained in {plan.mini_batches} mini-batch(es) of "
-        f"{plan.mini_batch_rows} over {plan.dp_size} rank(s); {plan.steps_per_epoch(rows)} steps an epoch of "
-        f"{rows} questions. Run folder: {config.trainer.default_local_dir}"
+        f"{plan.mini_batch_rows} over {plan.dp_size} rank(s); {plan.steps_per_epoch(rows)} steps and "
+        f"{plan.updates_per_epoch(rows, config.actor_rollout_ref.actor.ppo_epochs)} updates an epoch of {rows} "
+        f"questions{scaled}. Run folder: {config.trainer.default_local_dir}"
     )

@@ -7,6 +7,7 @@ from itertools import product
 
 from omegaconf import DictConfig, OmegaConf
 
+from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.preflight.choices import CHOICES
 from cppo_verl.preflight.critic import GAE, critic_refusals
 from cppo_verl.preflight.other_engines import engine_refusals
@@ -99,6 +100,7 @@ def _skipping_refusals(config: DictConfig) -> list[tuple[bool, str]]:
     """Of `cppo.skip_old_log_prob`: whether each is a fault, and the message."""
     actor, batch = config.actor_rollout_ref.actor, config.data.train_batch_size
     needs = "cppo.skip_old_log_prob=true needs steps of one pass over one mini-batch"
+    cppo = CPPOConfig.from_mapping(config.cppo)
     corrected = [
         f"algorithm.rollout_correction.{key}={value}"
         for key in ("bypass_mode", "rollout_is", "rollout_rs")
@@ -113,6 +115,11 @@ def _skipping_refusals(config: DictConfig) -> list[tuple[bool, str]]:
             actor.ppo_mini_batch_size != batch,
             f"{needs}: actor_rollout_ref.actor.ppo_mini_batch_size={actor.ppo_mini_batch_size} must be "
             f"data.train_batch_size={batch}",
+        ),
+        (
+            cppo.mini_batch == "questions" and cppo.allocation and bool(cppo.rate),
+            f"{needs}: cppo.mini_batch=questions with cppo.pruning_rate={cppo.pruning_rate} makes more; set it to "
+            "completions, or cppo.allocation=false",
         ),
         (
             bool(corrected),

@@ -108,7 +108,8 @@ def method(run: Run) -> str:
 def options(run: Run) -> str:
     """The options in which a method is not the paper's, and which of verl's trainers it ran on, unless V0."""
     cppo = run.cppo
-    relevant = (*(("metric", "scope") if cppo.rate else ()), "zero_variance", "skip_old_log_prob")
+    of_pruning = ("metric", "scope", *(("mini_batch", "lr_scale") if cppo.allocation else ()))
+    relevant = (*(of_pruning if cppo.rate else ()), "zero_variance", "skip_old_log_prob")
     unlike = {name: getattr(cppo, name) for name in relevant if getattr(cppo, name) != getattr(CPPOConfig, name)}
     return ", ".join([*trainer(run), *(f"{name}={value}" for name, value in unlike.items())])
 

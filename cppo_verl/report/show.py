@@ -100,7 +100,7 @@ def accounting(table: pd.DataFrame) -> pd.DataFrame:
         "tokens through the old forward": columns["tokens old"],
         "tokens through the reference forward": columns["tokens ref"],
         "tokens through the update (every PPO epoch)": columns["tokens update"],
-        "optimiser updates": columns["optimiser updates"],
+        **{name: columns[name] for name in ("optimiser updates", "updates an epoch", "rows an update")},
     }
     ratios = {
         "bound on the ratio at this P": columns["bound"].map(cells.times),
@@ -112,6 +112,7 @@ def accounting(table: pd.DataFrame) -> pd.DataFrame:
     shown = pd.DataFrame(
         {name: column.map(cells.count) for name, column in counts.items()}
         | {
+            "questions an update": columns["questions an update"].map("{:g}".format),
             "padding in the forwards and the update (tokens)": cells.with_share(padding, tokens + padding),
             "zero-variance questions": cells.with_share(flat, questions),
         }

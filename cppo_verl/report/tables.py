@@ -90,8 +90,10 @@ def time_split(groups: Sequence[Group]) -> pd.DataFrame:
 def accounting(groups: Sequence[Group]) -> pd.DataFrame:
     """What was sampled, kept and computed in a run, mean over the runs, and how near the ratio is to its bound.
 
-    `tokens update` counts every PPO epoch. The bounds take g and t from the first row's split, which must be
-    one of P = 0; they are NaN for rows of another G or on another of verl's trainers, and where nothing is pruned.
+    `tokens update` counts every PPO epoch, and so do the updates; `updates an epoch` are those of a pass over the
+    training questions, and the size of an update is the planned one. The bounds take g and t from the first row's
+    split, which must be one of P = 0; they are NaN for rows of another G or on another of verl's trainers, and where
+    nothing is pruned.
     """
     split = Split(groups[0].phases().to_dict())
     n = groups[0].first.plan.rollout_n
@@ -122,6 +124,9 @@ def _counts(group: Group) -> dict[str, float]:
         **{f"tokens {name}": group.mean(lambda run, name=name: forward_tokens(run, name)) for name in FORWARDS},
         **{f"padding {name}": group.mean(lambda run, name=name: padding_tokens(run, name)) for name in FORWARDS},
         "optimiser updates": group.mean(lambda run: run.updates().sum()),
+        "updates an epoch": group.mean(lambda run: run.mean("cppo/updates_per_epoch")),
+        "rows an update": group.first.plan.mini_batch_rows,
+        "questions an update": float(group.first.plan.questions_per_update),
     }
 
 

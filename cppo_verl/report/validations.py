@@ -7,10 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from cppo_verl.algorithm.metrics import validation_accuracy
-
-SUBSET = "cppo/validation/subset"
-"""Logged beside the accuracy by a validation of a subset: how many of the questions, or what share of them."""
+from cppo_verl.algorithm.metrics import SUBSET, validation_accuracy
 
 ACCURACY = re.compile(r"val-core/(?P<source>.*)/acc/mean@\d+")
 

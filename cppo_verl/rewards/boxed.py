@@ -3,6 +3,7 @@ r"""The reward of an answer in `\boxed{}`: format 0/1 plus accuracy 2 or 0, what
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from cppo_verl.rewards.latex import last_boxed
@@ -18,10 +19,14 @@ Judge = Callable[[str, str | None, Mapping[str, Any], float], Outcome]
 one symbolic comparison may take."""
 
 
-def boxed_reward(judge: Judge) -> Callable[..., dict[str, float | str]]:
-    """A `compute_score` with the signature that verl calls, from any thread, by how an answer is judged."""
+@dataclass(frozen=True)
+class BoxedReward:
+    """A `compute_score` with the signature that verl calls, from any thread or process, by how an answer is judged."""
 
-    def compute_score(
+    judge: Judge
+
+    def __call__(
+        self,
         data_source: str,
         solution_str: str,
         ground_truth: str,
@@ -51,7 +56,5 @@ def boxed_reward(judge: Judge) -> Callable[..., dict[str, float | str]]:
             TypeError: the gold is neither text nor a number.
         """
         gold, layout = gold_text(ground_truth), float(has_format(solution_str))
-        outcome = judge(gold, last_boxed(solution_str), extra_info or {}, timeout)
+        outcome = self.judge(gold, last_boxed(solution_str), extra_info or {}, timeout)
         return result(layout + EQUAL * (outcome == "equal"), layout, outcome)
-
-    return compute_score

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from cppo_verl.rewards.boxed import boxed_reward
+from cppo_verl.rewards.boxed import BoxedReward
 from cppo_verl.rewards.latex import clean, last_boxed
 from cppo_verl.rewards.numbers import PLAIN, drop_thousands_commas, only_number, plain_number
 from cppo_verl.rewards.result import FAILURES
@@ -20,7 +20,7 @@ def judge(gold: str, answer: str | None, extra: Mapping[str, Any], timeout: floa
     return "no_answer" if answer is None else equivalent(gold, answer, timeout=timeout)
 
 
-compute_score = boxed_reward(judge)
+compute_score = BoxedReward(judge)
 
 
 def extract_answer(completion: str) -> str | None:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from cppo_verl.rewards.answers import Part, in_variable_of, parse_listing, readings, tidy
-from cppo_verl.rewards.boxed import boxed_reward
+from cppo_verl.rewards.boxed import BoxedReward
 from cppo_verl.rewards.math import extract_answer as extract_answer
 from cppo_verl.rewards.result import FAILURES
 from cppo_verl.rewards.symbolic import Outcome, check_gold, equivalent
@@ -60,7 +60,7 @@ def judge(gold: str, answer: str | None, extra: Mapping[str, Any], timeout: floa
     return "different"
 
 
-compute_score = boxed_reward(judge)
+compute_score = BoxedReward(judge)
 
 
 def parse_gold(answer: str) -> str:

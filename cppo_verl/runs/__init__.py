@@ -1,1 +1,1 @@
-"""What a run's folder holds: its config, metrics, checkpoints and the best of them, and how a run ends."""
+"""What a run's folder holds (config, metrics, checkpoints and the best of them), how a run ends, and starts again."""

@@ -171,7 +171,8 @@ CAUSES: list[tuple[Callable[[BaseException], bool], str]] = [
     (_named("RewardHung"), "{}. Give the reward function a limit of its own, or raise cppo.reward_timeout"),
     (
         lambda error: isinstance(error, torch.OutOfMemoryError),
-        "a GPU's memory ran out: {}. Lower ppo_max_token_len_per_gpu or gpu_memory_utilization; dry_run=true estimates",
+        "a GPU's memory ran out: {}. Lower ppo_max_token_len_per_gpu or gpu_memory_utilization; `cppo-verl plan` "
+        "estimates",
     ),
     (
         _is_memory,

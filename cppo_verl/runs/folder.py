@@ -13,7 +13,7 @@ METRICS_FILE = "metrics.jsonl"
 LOG_FILE = "log.txt"
 """What the run's processes and their libraries print, of all its starts."""
 PROGRESS_FILE = "progress.jsonl"
-"""What the run is doing (see `runs.progress`); each start begins a new one."""
+"""What the run is doing (see `watch.progress`); each start begins a new one."""
 DONE = "done"
 """In the folder of a study's run that was trained to its end: which files it read."""
 

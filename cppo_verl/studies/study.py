@@ -10,9 +10,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.options import ConfigError, CPPOConfig
 from cppo_verl.config.compose import compose
-from cppo_verl.config.sources import nearest, recipes
+from cppo_verl.config.sources import meant, recipes
 from cppo_verl.preflight.data import SPLITS, paths, planned_steps
 
 
@@ -51,8 +51,8 @@ def find_study(study: str) -> Study:
     shipped = {path.stem: path for path in sorted(recipes().glob("*/studies/*.yaml"))}
     path = Path(study) if study.endswith(".yaml") else shipped.get(study)
     if not (path and path.is_file()):
-        names, near = ", ".join(shipped), nearest(study, [*shipped])
-        raise ConfigError(f"no study {study!r}; there are {names} (nearest: {near}), or give a .yaml file")
+        near = meant(study, shipped)
+        raise ConfigError(f"no study {study!r}{near}; there are {', '.join(shipped)}, or give a .yaml file")
     content = OmegaConf.to_container(OmegaConf.load(path))
     if not isinstance(content, dict) or not content.get("arms"):
         raise ConfigError(f"{path} has no arms: name them, each with a list of key=value")
@@ -112,8 +112,9 @@ def engine_side(config: DictConfig) -> str:
     schedule = {"trainer.total_training_steps", "actor_rollout_ref.actor.optim.total_training_steps"}
     read = OmegaConf.create(_without(OmegaConf.to_container(config), left_out | schedule))
     steps = planned_steps(config) if _rate_depends_on_steps(config.actor_rollout_ref.actor.optim) else None
-    loss = config.cppo.get("skip_old_log_prob", False)  # the one of CPPO's options that workers read
-    return OmegaConf.to_yaml(OmegaConf.create({"steps": steps, "read": read, "first_pass_loss": loss}))
+    cppo = CPPOConfig.from_mapping(config.cppo)  # of whose options workers read two
+    ours = {"first_pass_loss": cppo.skip_old_log_prob, "learning_rate_factor": cppo.lr_factor}
+    return OmegaConf.to_yaml(OmegaConf.create({"steps": steps, "read": read, **ours}))
 
 
 def _rate_depends_on_steps(optim: DictConfig) -> bool:

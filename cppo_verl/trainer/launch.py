@@ -16,7 +16,7 @@ from verl.trainer.main_ppo import TaskRunnerV1, run_ppo
 from cppo_verl.config.cluster import joins_cluster
 from cppo_verl.preflight.prepare import set_environment
 from cppo_verl.runs.endings import Terminable, explained
-from cppo_verl.runs.starts import start_on_free_ports
+from cppo_verl.runs.port_retry import start_on_free_ports
 from cppo_verl.runs.wandb_run import wandb_environment
 from cppo_verl.trainer.v0.task_runner import CPPOTaskRunner
 from cppo_verl.weight_sync import sockets

@@ -35,6 +35,13 @@ def row_advantages(batch: DataProto) -> torch.Tensor:
     return (batch.batch["advantages"] * mask).gather(1, first).squeeze(1)
 
 
+def weigh_advantages(batch: DataProto, weights: torch.Tensor) -> None:
+    """Multiply the advantages of each completion by its weight, `(num_rows,)`, in place, where they have some."""
+    if "advantages" in batch.batch:
+        tokens = batch.batch["advantages"]
+        batch.batch["advantages"] = (tokens.double() * weights[:, None]).to(tokens.dtype)
+
+
 def sampled_rows(batch: DataProto) -> SampledRows:
     """What the metrics look at, of all completions of a step."""
     width = batch.batch["responses"].shape[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from omegaconf import DictConfig, open_dict
@@ -24,6 +25,9 @@ class RunFolder:
     overrides what reads or writes the run's folder. A trainer calls `_open_run_folder` before verl's `__init__`, and
     `_continue_log` (again is harmless) when its logger is there and a checkpoint, if any, is loaded.
     """
+
+    of_part = False
+    """Whether the next validation is of a part of the questions (see `part_validation`)."""
 
     def _open_run_folder(self, config: DictConfig) -> None:
         trainer = config.trainer
@@ -66,8 +70,17 @@ class RunFolder:
             trainer.val_before_train = trainer.val_before_train and not is_logged
             return
         self.unlogged = json.loads(saved.read_text())
-        is_due = trainer.test_freq > 0 and (step % trainer.test_freq == 0 or self.unlogged["cppo/last_step"])
-        trainer.val_before_train = bool(is_due)
+        self.of_part = self._part_is_due(step, self.unlogged)
+        trainer.val_before_train = self.of_part or self._whole_is_due(step, self.unlogged)
+
+    def _whole_is_due(self, step: int, metrics: Mapping[str, float]) -> bool:
+        """Whether verl validates after a step of these metrics."""
+        every = self.config.trainer.test_freq
+        return bool(every > 0 and (step % every == 0 or metrics["cppo/last_step"]))
+
+    def _part_is_due(self, step: int, metrics: Mapping[str, float]) -> bool:
+        """Whether a part of the questions is validated after it."""
+        return False
 
     def _continue_log(self) -> None:
         """Put the lines of earlier starts back into the log, and the one that is missing."""
@@ -86,7 +99,9 @@ class RunFolder:
     def _validate(self, *args, **kwargs) -> dict[str, float]:
         metrics = self.unlogged | super()._validate(*args, **kwargs)
         self.unlogged = {}
-        return metrics | self.best.offer(self.global_steps, metrics) if self.cppo.save_best else metrics
+        if self.of_part or not self.cppo.save_best:
+            return metrics
+        return metrics | self.best.offer(self.global_steps, metrics)
 
     def _val_metrics_update(self, data_sources, sample_uids, *args, **kwargs) -> dict[str, float]:
         """verl's validation metrics, and of how many questions each is: no interval without that."""

@@ -15,7 +15,8 @@ from verl.trainer.ppo.metric_utils import (
 from verl.trainer.ppo.ray_trainer import compute_advantage
 from verl.utils.py_functional import rename_dict
 
-from cppo_verl.runs.alarms import share_clipped
+from cppo_verl.algorithm.step_plan import StepPlan
+from cppo_verl.watch.alarms import share_clipped
 
 
 def outcome_advantages(batch: DataProto, config: DictConfig) -> DataProto:
@@ -65,6 +66,18 @@ def actor_metrics(reported: dict[str, Any], config: DictConfig) -> dict[str, Any
     metrics["perf/mfu/actor"] = metrics.pop("actor/mfu")
     clip_grad = config.actor_rollout_ref.actor.optim.get("clip_grad")
     return metrics | share_clipped(metrics["actor/grad_norm"], clip_grad)
+
+
+def clip_fractions(metrics: dict[str, Any]) -> list[float]:
+    """Share of tokens whose ratio was clipped in each update, in order, from what `actor_metrics` returns; empty where
+    the loss does not say."""
+    of_updates = metrics.get("actor/pg_clipfrac", [])
+    return list(getattr(of_updates, "values", of_updates))  # verl's `Metric`, or a list
+
+
+def epoch_metrics(plan: StepPlan, num_questions: int, config: DictConfig) -> dict[str, int]:
+    """How many optimiser updates a pass over the training questions has."""
+    return {"cppo/updates_per_epoch": plan.updates_per_epoch(num_questions, config.actor_rollout_ref.actor.ppo_epochs)}
 
 
 def data_metrics(sampled: DataProto, trained: DataProto, gradient_norm: float | None) -> dict[str, float]:

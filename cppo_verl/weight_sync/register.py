@@ -6,4 +6,4 @@ tests/weight_sync/test_sockets.py fails when the table no longer fits.
 
 from verl.workers.rollout import base
 
-base._ROLLOUT_REGISTRY["vllm", "async"] = "cppo_verl.weight_sync.ends.OwnSocketAdapter"
+base._ROLLOUT_REGISTRY["vllm", "async"] = "cppo_verl.weight_sync.adapters.OwnSocketAdapter"

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 SUFFIX = "CPPO_SOCKETS"
 """Environment variable with the run's suffix."""
 REGISTER = "cppo_verl.weight_sync.register"
-EXTENSION = "cppo_verl.weight_sync.ends.OwnSocketExtension"
+EXTENSION = "cppo_verl.weight_sync.adapters.OwnSocketExtension"
 _REGISTER_KEY = "actor_rollout_ref.model.external_lib"
 _EXTENSION_KEY = "actor_rollout_ref.rollout.engine_kwargs.vllm.worker_extension_cls"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cppo_verl.algorithm.metrics import KINDS, SampledRows, step_metrics
+from cppo_verl.algorithm.metrics import KINDS, SampledRows, clipping_by_place, step_metrics
 
 SAMPLED = SampledRows(
     question=np.array(["a", "b", "a", "c", "b", "c"], dtype=object),
@@ -92,6 +92,18 @@ def test_accuracy_only_where_it_is_reported():
 @pytest.mark.parametrize("missing", ["accuracy", "layout"])
 def test_kinds_only_where_both_format_and_answer_are_reported(missing):
     assert not [key for key in metrics(replace(SAMPLED, **{missing: None})) if key.startswith("cppo/kinds/")]
+
+
+@pytest.mark.parametrize(
+    "fractions, found",
+    [
+        ([], {}),
+        ([0.0, 0.2, 0.4], {1: 0.0, 2: 0.2, 3: 0.4}),
+        ([float(n) for n in range(16)], {place: 2 * place - 1.5 for place in range(1, 9)}),
+    ],
+)
+def test_clipping_by_the_place_of_an_update_in_its_step(fractions, found):
+    assert clipping_by_place(fractions) == {f"cppo/pg_clipfrac/{place}": value for place, value in found.items()}
 
 
 def test_kinds_add_up():

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from cppo_verl.algorithm.options import ConfigError, CPPOConfig, Metric, Scope, ZeroVariance, as_written
+from cppo_verl.algorithm.options import (
+    ConfigError,
+    CPPOConfig,
+    LRScale,
+    Metric,
+    MiniBatch,
+    Scope,
+    ZeroVariance,
+    as_written,
+)
 
 NAN, INF = float("nan"), float("inf")
 HUGE = ["1e99999999", "1e-99999999", 10**400, "1" * 400, "1e" + "9" * 5000]
@@ -20,12 +29,16 @@ ACCEPTED = {
     "metric": get_args(Metric),
     "scope": get_args(Scope),
     "allocation": [True, False],
+    "mini_batch": get_args(MiniBatch),
+    "lr_scale": get_args(LRScale),
     "zero_variance": get_args(ZeroVariance),
     "max_gen_rounds": [1, 4, 100],
     "seed": [0, -1, 2**31],
     "rollout_seed": [0, -1, 2**31, None],
     "skip_old_log_prob": [True, False],
     "save_best": [True, False],
+    "val_every_questions": [1, 1000, None],
+    "val_subset": [1, 64],
     "reward_timeout": [0.5, 120],
     "dumps_to_keep": [1, 100, None],
 }
@@ -34,12 +47,16 @@ REFUSED = {
     "metric": ["smalest", "", None, 3, ["smallest"]],
     "scope": ["group", None],
     "allocation": ["no", "true", 1, 0, None],
+    "mini_batch": ["rows", None, 1],
+    "lr_scale": ["linear", None, 2],
     "zero_variance": ["dropped", None, False],
     "max_gen_rounds": [0, -1, 1.5, "2", True, None],
     "seed": [0.0, "0", None, True],
     "rollout_seed": [0.0, "0", False],
     "skip_old_log_prob": ["yes", 1, None],
     "save_best": ["yes", 1, None],
+    "val_every_questions": [0, -1, 1.5, True, "8"],
+    "val_subset": [0, -1, 1.5, True, None],
     "reward_timeout": [0, -1, "60", True, None, NAN],
     "dumps_to_keep": [0, -1, 1.5, True],
 }
@@ -84,6 +101,28 @@ def test_all_faults_at_once():
     unknown, also_unknown, scope, seed = caught.value.args
     assert "cppo.prunning_rate" in unknown and "cppo.metrics" in also_unknown
     assert "cppo.scope='group'" in scope and "cppo.seed='x'" in seed
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ({"lr_scale": "sqrt", "mini_batch": "questions"}, r"cppo\.lr_scale=none, or cppo\.mini_batch=completions"),
+        (
+            {"lr_scale": "sqrt", "allocation": False},
+            r"but cppo\.allocation=false has as many; set cppo\.lr_scale=none",
+        ),
+        ({"metric": "unbiased", "scope": "batch"}, r"set cppo\.scope=question"),
+    ],
+)
+def test_options_that_cannot_go_together(options, says):
+    with pytest.raises(ConfigError, match=says):
+        CPPOConfig(pruning_rate=0.5, **options)
+
+
+@pytest.mark.parametrize("rate, factor", [(0, 1), (0.75, 2), ("15/16", 4), (0.5, 2**0.5)])
+def test_the_learning_rates_factor(rate, factor):
+    assert CPPOConfig(pruning_rate=rate, lr_scale="sqrt").lr_factor == pytest.approx(factor)
+    assert CPPOConfig(pruning_rate=rate).lr_factor == 1
 
 
 def test_misspelt_choice_names_the_nearest():

@@ -14,14 +14,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cppo_verl.algorithm.lots import tie_keys
 from cppo_verl.algorithm.options import ConfigError, CPPOConfig, Metric, Scope, ZeroVariance
-from cppo_verl.algorithm.pruning import select_completions, tie_keys
+from cppo_verl.algorithm.pruning import select_completions
 
 REWARDS = st.sampled_from([0.0, 1.0, 1.5, 2.0, 3.0])
 ROUNDING_REWARDS = st.sampled_from([0.1, 0.2, 0.7, 1 / 3, 1.1])
 UNEQUAL_SIZES = st.lists(st.integers(1, 8), min_size=1, max_size=5)
 EQUAL_SIZES = st.integers(1, 5).flatmap(lambda size: st.lists(st.just(size), min_size=1, max_size=5))
 METRICS, SCOPES, ZERO_VARIANCES = map(get_args, (Metric, Scope, ZeroVariance))
+POOLED = [metric for metric in METRICS if metric != "unbiased"]
+"""What can rank a whole batch."""
 STRENGTH = {
     "smallest": np.abs,
     "largest": lambda a: -np.abs(a),
@@ -35,7 +38,7 @@ OPTIONS = st.fixed_dictionaries(
         "zero_variance": st.sampled_from(ZERO_VARIANCES),
         "seed": st.integers(-(2**63), 2**63 - 1),
     }
-)
+).map(lambda options: options | ({"scope": "question"} if options["metric"] not in POOLED else {}))
 
 
 @dataclass(frozen=True)
@@ -129,12 +132,36 @@ def test_the_pooled_choice_is_the_top_of_the_batch(batch, metric):
     assert np.allclose(np.sort(strength[kept]), top, rtol=1e-5)  # |A| is compared to 18 bits
 
 
-@given(batches(), OPTIONS)
-def test_the_pooled_batch_is_one_large_question(batch, options):
-    options |= {"zero_variance": "keep"}
+@given(batches(), OPTIONS, st.sampled_from(POOLED))
+def test_the_pooled_batch_is_one_large_question(batch, options, metric):
+    options |= {"zero_variance": "keep", "metric": metric}
     one = Batch(batch.advantages, batch.rewards, np.zeros_like(batch.groups), batch.ids, 0)
     pooled = batch.select(**options | {"scope": "batch"})
     assert (pooled == one.select(keep=len(pooled), **options | {"scope": "question"})).all()
+
+
+@given(batches())
+def test_each_distinct_advantage_is_kept_once_before_any_is_kept_twice(batch):
+    """And those of larger |A| before those of smaller, among the first of their advantage and among the rest."""
+    kept, values = batch.select(metric="distinct"), np.round(batch.advantages.numpy(), 4)
+    for question in set(batch.groups):
+        mine, chosen = values[batch.groups == question], values[kept][batch.groups[kept] == question]
+        counts = {value: ((mine == value).sum(), (chosen == value).sum()) for value in set(mine)}
+        never = [abs(value) for value, (_, times) in counts.items() if times == 0]
+        once = [abs(value) for value, (there, times) in counts.items() if times == 1 < there]
+        more = [abs(value) for value, (_, times) in counts.items() if times > 1]
+        assert not (never and more)
+        assert max(never, default=0) <= min((abs(v) for v in chosen), default=0)
+        assert max(once, default=0) <= min(more, default=np.inf)
+
+
+def test_distinct_by_hand():
+    advantages = torch.tensor([1.0, 1.0, -1.0, 0.25, 0.25, -2.0])
+    kept = [set(advantages[select_completions(advantages, [0] * 6, k, metric="distinct")].tolist()) for k in (1, 2, 4)]
+    assert kept[0] == {-2.0} and kept[1] < {-2.0, 1.0, -1.0} and kept[2] == {-2.0, 1.0, -1.0, 0.25}
+    assert sorted(advantages[select_completions(advantages, [0] * 6, 5, metric="distinct")].tolist()) == [
+        *(-2.0, -1.0, 0.25, 1.0, 1.0),
+    ]
 
 
 @given(batches(rewards=REWARDS | st.floats(-3, 3, width=32)))
@@ -167,6 +194,7 @@ TIED = {
     "signed zeros": ([0.0, -0.0] * 4, METRICS),
     "half right": ([1.0] * 4 + [-1.0] * 4, ("smallest", "largest", "random", "max_variance")),
     "tied winners": ([1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5], ("smallest", "smallest_raw")),
+    "tied among distinct": ([1.0, 1.0, 1.0, 1.0, -1.0, -1.0, -1.0, -1.0], ("distinct",)),
     "tied losers": ([1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5], ("largest", "largest_raw")),
 }
 TIE_CASES = [
@@ -295,7 +323,13 @@ def test_any_float_type_and_the_input_is_left_alone(dtype):
     assert advantages.tolist() == [1.0, -2.0, 0.5, 0.25]
 
 
-@pytest.mark.parametrize("metric, scope, zero_variance", [*itertools.product(METRICS, SCOPES, ZERO_VARIANCES)])
+@pytest.mark.parametrize(
+    "metric, scope, zero_variance",
+    [
+        *itertools.product(POOLED, SCOPES, ZERO_VARIANCES),
+        *itertools.product(["unbiased"], ["question"], ZERO_VARIANCES),
+    ],
+)
 def test_an_empty_batch_keeps_nothing(metric, scope, zero_variance):
     kept = select_completions(torch.empty(0), [], 2, metric=metric, scope=scope, zero_variance=zero_variance)
     assert kept.shape == (0,) and kept.dtype == torch.long

@@ -1,13 +1,13 @@
 """The plan of a step: the paper's table, its invariants on every request, and refusals that help."""
 
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cppo_verl.algorithm.options import ConfigError, as_written
+from cppo_verl.algorithm.options import ConfigError, MiniBatch, as_written
 from cppo_verl.algorithm.step_plan import StepPlan, largest_divisor, plan_step
 
 OPTION_OF = {
@@ -16,6 +16,7 @@ OPTION_OF = {
     "batch": "data.train_batch_size",
     "mini": "actor_rollout_ref.actor.ppo_mini_batch_size",
 }
+MINI_BATCHES = st.sampled_from(get_args(MiniBatch))
 
 
 class Request(NamedTuple):
@@ -25,9 +26,16 @@ class Request(NamedTuple):
     mini: int
     dp: int
     allocation: bool
+    mini_batch: str
 
     def plan(self) -> StepPlan:
-        return plan_step(*self[:5], allocation=self.allocation)
+        return plan_step(*self[:5], allocation=self.allocation, mini_batch=self.mini_batch)
+
+    @property
+    def updates(self) -> Fraction:
+        """Of a step: those of GRPO's questions, or of as many questions each as GRPO's."""
+        longer = self.allocation and self.mini_batch == "questions"
+        return Fraction(self.batch, self.mini) / (1 - self.rate if longer else 1)
 
     @property
     def possible(self) -> bool:
@@ -36,9 +44,9 @@ class Request(NamedTuple):
             return False
         keep = self.n * (1 - self.rate)
         questions = self.batch / (1 - self.rate) if self.allocation else Fraction(self.batch)
-        updates = Fraction(self.batch, self.mini)
-        mini_batch_rows = questions * keep / updates
-        counts = keep, questions, updates, mini_batch_rows, mini_batch_rows / self.dp
+        mini_batch_rows = questions * keep / self.updates
+        updates = Fraction(self.batch, self.mini), self.updates
+        counts = keep, questions, *updates, mini_batch_rows, mini_batch_rows / self.dp
         return all(count.denominator == 1 and count >= 1 for count in counts)
 
 
@@ -54,7 +62,12 @@ def assert_invariants(plan: StepPlan, asked: Request) -> None:
         assert plan.questions == asked.batch / (1 - asked.rate)
     else:
         assert plan.questions == asked.batch
-    assert plan.mini_batches == asked.batch // asked.mini  # GRPO's number of updates
+    assert plan.mini_batches == asked.updates
+    if asked.mini_batch == "questions" or not asked.allocation:
+        assert plan.questions_per_update == asked.mini
+        assert Fraction(plan.mini_batches, plan.questions) == Fraction(1, asked.mini)  # GRPO's updates an epoch
+    else:
+        assert plan.mini_batch_rows == asked.mini * asked.n
     assert plan.mini_batches * plan.mini_batch_rows == plan.rows
     assert plan.rows % asked.dp == plan.mini_batch_rows % asked.dp == 0
 
@@ -66,7 +79,7 @@ def requests(draw, smallest=1) -> Request:
     batch = draw(st.one_of(st.integers(smallest, 16), st.integers(1, 4).map(lambda updates: mini * updates)))
     whole = st.integers(0, n).map(lambda keep: 1 - Fraction(keep, max(n, 1)))
     rate = draw(st.one_of(whole, st.fractions(0, Fraction(3, 2), max_denominator=20)))
-    return Request(rate, n, batch, mini, dp, draw(st.booleans()))
+    return Request(rate, n, batch, mini, dp, draw(st.booleans()), draw(MINI_BATCHES))
 
 
 def divisors(number: int) -> st.SearchStrategy[int]:
@@ -77,9 +90,12 @@ def divisors(number: int) -> st.SearchStrategy[int]:
 def possible_requests(draw) -> Request:
     n, mini, allocation = draw(st.integers(1, 32)), draw(st.integers(1, 16)), draw(st.booleans())
     batch = mini * draw(st.integers(1, 4))
-    keep = draw(st.sampled_from([k for k in range(1, n + 1) if not allocation or batch * n % k == 0]))
-    dp = draw(divisors(mini * (n if allocation else keep)))
-    return Request(1 - Fraction(keep, n), n, batch, mini, dp, allocation)
+    mini_batch = draw(MINI_BATCHES)
+    unit = mini if mini_batch == "questions" else 1
+    fits = [k for k in range(1, n + 1) if not allocation or (batch * n % k == 0 and batch * n // k % unit == 0)]
+    keep = draw(st.sampled_from(fits))
+    dp = draw(divisors(mini * (n if allocation and mini_batch == "completions" else keep)))
+    return Request(1 - Fraction(keep, n), n, batch, mini, dp, allocation, mini_batch)
 
 
 @given(possible_requests())
@@ -142,6 +158,7 @@ def changes(message: str) -> dict[str, Fraction]:
 def test_the_table_of_the_paper(rate, keep, questions):
     assert plan_step(rate, 16, 8, 8, dp_size=2) == StepPlan(16, keep, questions, 128, 128, 2)
     assert plan_step(rate, 16, 8, 4, allocation=False) == StepPlan(16, keep, 8, 8 * keep, 4 * keep, 1)
+    assert plan_step(rate, 16, 8, 4, mini_batch="questions") == StepPlan(16, keep, questions, 128, 4 * keep, 1)
 
 
 @pytest.mark.parametrize(
@@ -197,6 +214,43 @@ def test_steps_per_epoch(asked, steps, data):
 def test_allocation_shortens_the_epoch():
     steps = {rate: plan_step(rate, 16, 8, 8).steps_per_epoch(7473) for rate in (0, 0.5, 0.75, 0.875, 0.9375)}
     assert steps == {0: 934, 0.5: 467, 0.75: 233, 0.875: 116, 0.9375: 58}
+
+
+def test_updates_of_an_epoch():
+    """GRPO's divided by 1/(1-P) with as many completions each, all of them with as many questions each."""
+    rates = (0, 0.5, 0.75, 0.875, 0.9375)
+    updates = {
+        mini_batch: [plan_step(rate, 16, 8, 8, mini_batch=mini_batch).updates_per_epoch(2**10, 2) for rate in rates]
+        for mini_batch in get_args(MiniBatch)
+    }
+    assert updates == {"completions": [256, 128, 64, 32, 16], "questions": [256] * 5}
+
+
+@given(possible_requests())
+def test_cycles_share_a_step(asked):
+    plan = asked.plan()
+    cycles = asked.batch // asked.mini  # what verl's separate_async asks for
+    if plan.questions % cycles or plan.mini_batches % cycles:
+        with pytest.raises(ConfigError, match="does not split"):
+            plan.share(cycles)
+    else:
+        part = plan.share(cycles)
+        assert (part.questions * cycles, part.rows * cycles) == (plan.questions, plan.rows)
+        assert (part.mini_batches * cycles, part.mini_batch_rows) == (plan.mini_batches, plan.mini_batch_rows)
+
+
+@pytest.mark.parametrize(
+    "asked, why",
+    [
+        ((0.5, 16, 8, 1, 16), "a mini-batch of 1.8 = 8 completions does not split over 16 ranks"),
+        (("5/8", 16, 6, 6, 1), "the 16 questions of a step do not split into mini-batches of ppo_mini_batch_size=6"),
+        ((0.9375, 16, 8, 1, 2), "a mini-batch of 1.1 = 1 completions does not split over 2 ranks"),
+    ],
+)
+def test_mini_batches_of_too_few_rows_or_questions_are_refused(asked, why):
+    with pytest.raises(ConfigError, match=f"{why}.*Nearest that works: "):
+        plan_step(*asked, mini_batch="questions")
+    plan_step(*asked[:4], 1, mini_batch="completions")
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import pytest
+from command import cppo_verl
 
-import cppo_verl.sft
+import cppo_verl.sft as sft_package
 from cppo_verl.config.hints import refusal
 from cppo_verl.config.sources import TRAINER
 
-SFT = Path(cppo_verl.sft.__file__).parent / "conf"
+SFT = Path(sft_package.__file__).parent / "conf"
 
 
 def test_the_nearest_key_is_named_for_one_that_is_not_there():
@@ -23,8 +24,8 @@ def test_the_nearest_key_is_named_for_one_that_is_not_there():
 
 def test_an_unknown_choice_lists_those_there_are():
     (says,) = refusal(["recipe=gsm9k"], TRAINER, "cppo_trainer")
-    assert "recipe/gsm9k" in says
-    assert {"gsm8k", "ppo_math", "tuning_qwen05b_grpo", "grpo_plus"} <= set(says.split())
+    assert says.startswith("no recipe gsm9k (there are gsm8k, ") and says.endswith("; did you mean gsm8k?")
+    assert "ppo_math" in says and "grpo_plus" in says and "_tuning," not in says
 
 
 def test_recipes_of_ones_own_are_found_beside_the_shipped(tmp_path):
@@ -37,3 +38,22 @@ def test_recipes_of_ones_own_are_found_beside_the_shipped(tmp_path):
 @pytest.mark.parametrize("argument", ["model_engine=megatron", "recipe=math", "~cppo.seed", "+new.key=1", "--cfg=job"])
 def test_what_hydra_takes_is_not_refused(argument):
     assert refusal([argument], TRAINER, "cppo_trainer") == []
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("recipie=gsm8k", "unknown option recipie; did you mean recipe?"),
+        ("xyzzy=3", "unknown option xyzzy"),
+        ("foo", "foo is no option; give NAME=VALUE"),
+        ("--nosuch", "--nosuch has a flag that this command does not know; see --help"),
+    ],
+)
+def test_a_slip_is_a_line(argument, says, capsys):
+    assert refusal([argument], TRAINER, "cppo_trainer") == [says]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_warm_start_finds_its_recipes(capsys):
+    assert cppo_verl("sft", "sft=grpo_plus", "--cfg", "job", "--package", "model") == 0
+    assert "Qwen/Qwen2.5-Math-1.5B" in capsys.readouterr().out

@@ -30,11 +30,11 @@ SMALL = (
 def script(repo, tmp_path_factory) -> Callable[..., Run]:
     """`script("name", "key=value", ...)`: a script run to its end, in a folder of its name.
 
-    With `recorded=True` its `-m cppo_verl.train` is `instrumented.py`, which writes down what the workers are given.
+    With `recorded=True` its `-m cppo_verl train` is `instrumented.py`, which writes down what the workers are given.
     """
     base = tmp_path_factory.mktemp("grpo_plus")
     instrumented = base / "python"
-    instrumented.write_text(f'#!/usr/bin/env bash\nexec {sys.executable} tests/e2e/instrumented.py "${{@:3}}"\n')
+    instrumented.write_text(f'#!/usr/bin/env bash\nexec {sys.executable} tests/e2e/instrumented.py "${{@:4}}"\n')
     instrumented.chmod(0o755)
 
     def run(name: str, *overrides: str, recorded: bool = False) -> Run:

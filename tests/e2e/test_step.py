@@ -15,17 +15,26 @@ from omegaconf import OmegaConf
 from recorded import different, of_kind, read_calls, read_metrics, weights
 from runs import running, trainer
 
+from cppo_verl.algorithm.metrics import SUBSET, validation_accuracy
+
 GENERATIONS = {"v0": "trainer.use_v1=false", "v1": "trainer.use_v1=true"}
 GRPO = "{pruning_rate:0,allocation:false}"
 DROP = "{pruning_rate:0.5,allocation:true,zero_variance:drop,max_gen_rounds:3}"
 BY_STEP = f"+cppo_by_step=[{','.join((GRPO, *STEPS, DROP))}]"
+LAST = 1 + len(STEPS) + 1
 SAME = (
-    *("trainer.total_training_steps=4", "trainer.save_freq=2", "trainer.test_freq=4", "cppo.save_best=true"),
+    *(
+        f"trainer.total_training_steps={LAST}",
+        "trainer.save_freq=2",
+        f"trainer.test_freq={LAST}",
+        "cppo.save_best=true",
+    ),
+    *("cppo.val_every_questions=16", "cppo.val_subset=8"),
     "trainer.balance_batch=false",  # V0 and V1 of verl balance in another order
     *("actor_rollout_ref.rollout.agent.default_agent_loop=replaying", "data.return_raw_chat=true"),
     *OVERRIDES,
 )
-NOT_SAVED = "trainer.save_freq=-1", "trainer.test_freq=-1", "cppo.save_best=false"
+NOT_SAVED = "trainer.save_freq=-1", "trainer.test_freq=-1", "cppo.save_best=false", "cppo.val_every_questions=null"
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +54,7 @@ def start(repo, toy, tmp_path_factory) -> Callable[..., Path]:
 
 @pytest.fixture(scope="module")
 def run(start) -> Callable[[str], Path]:
-    """`run("v0")`: the folder of a run of that generation: a step of GRPO, two of CPPO, one that drops questions."""
+    """`run("v0")`: the folder of a run of that generation: a step of GRPO, some of CPPO, one that drops questions."""
     return cache(lambda generation: start(generation, GENERATIONS[generation], BY_STEP))
 
 
@@ -81,22 +90,32 @@ def test_both_generations_train_the_same(run):
     """The same rows, metrics and, to the bit, weights, step by step."""
     v0, v1 = run("v0"), run("v1")
     assert not different(weights(v0, 2), weights(v1, 2))
-    assert not different(weights(v0, 4), weights(v1, 4))
+    assert not different(weights(v0, LAST), weights(v1, LAST))
     expected, found = read_metrics(v0), read_metrics(v1)
-    assert expected[4]["cppo/rounds"] > 1 and found[4]["cppo/replaced_questions"] > 0, "questions were dropped"
+    assert expected[LAST]["cppo/rounds"] > 1 and found[LAST]["cppo/replaced_questions"] > 0, "questions were dropped"
     assert_same_steps(expected, found)
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_a_part_of_the_questions_is_validated_in_between(generation, run):
+    """Where a step's questions, 8 in every second step, reach a multiple of 16; at the end all are validated."""
+    steps = read_metrics(run(generation))
+    assert {number: step[SUBSET] for number, step in steps.items() if SUBSET in step} == {2: 8, 4: 8}
+    assert {number for number, step in steps.items() if validation_accuracy(step) is not None} == {2, 4, LAST}
+    assert steps[LAST]["cppo/best/step"] == LAST, "the best checkpoint is chosen on all questions"
+    assert all(steps[number]["timing_s/testing"] > 0 for number in (2, 4, LAST))
 
 
 @pytest.mark.parametrize("generation", ["v1"])  # V0's is in test_two_ranks.py
 def test_a_resume_goes_on_as_if_undisturbed(generation, run, start):
-    """A run that lost what came after step 2, for which it takes a step that was not finished, makes it again."""
+    """A run that lost what came after step 4, for which it takes a step that was not finished, makes it again."""
     whole = run(generation)
     folder = whole.parent / "resumed"
     shutil.copytree(whole, folder)
-    (folder / "global_step_4/complete.json").unlink()
+    (folder / f"global_step_{LAST}/complete.json").unlink()
     start("resumed", GENERATIONS[generation], BY_STEP)
     assert_same_steps(read_metrics(whole), read_metrics(folder))
-    assert not different(weights(whole, 4), weights(folder, 4))
+    assert not different(weights(whole, LAST), weights(folder, LAST))
 
 
 @pytest.mark.slow

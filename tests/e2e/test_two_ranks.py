@@ -17,10 +17,13 @@ from runs import Runner, running, trainer
 from cppo_verl.algorithm.metrics import validation_accuracy
 
 DROP = "{pruning_rate:0.5,allocation:true,zero_variance:drop,max_gen_rounds:3}"
-FOUR_STEPS = (
-    f"+cppo_by_step=[{','.join((*STEPS, DROP, DROP))}]",
+GRPO = "{pruning_rate:0,allocation:false}"
+DROPPING, LAST = len(STEPS) + 1, len(STEPS) + 2
+VALIDATED = [2, 4, LAST]
+ALL_STEPS = (
+    f"+cppo_by_step=[{','.join((*STEPS, DROP, GRPO))}]",
     "trainer.n_gpus_per_node=2",
-    "trainer.total_training_steps=4",
+    f"trainer.total_training_steps={LAST}",
     "trainer.save_freq=2",
     "trainer.test_freq=2",
     "cppo.save_best=true",
@@ -33,7 +36,7 @@ def whole(request, repo, toy, tmp_path_factory) -> Path:
     """The folder of the run, undisturbed, in each generation of verl's trainers."""
     use_v1 = f"trainer.use_v1={request.param == 'v1'}"
     with running(repo) as runner:
-        return trainer(runner, toy, tmp_path_factory.mktemp("two_ranks"))("whole", use_v1, *FOUR_STEPS).folder
+        return trainer(runner, toy, tmp_path_factory.mktemp("two_ranks"))("whole", use_v1, *ALL_STEPS).folder
 
 
 def test_each_rank_sees_its_half_and_together_they_follow_eq_9(whole, toy):
@@ -42,29 +45,29 @@ def test_each_rank_sees_its_half_and_together_they_follow_eq_9(whole, toy):
 
 def test_room_of_dropped_questions_goes_to_others(whole):
     """What a step with `zero_variance=drop` logs adds up: G = 4, k = 2, room for 16 rows, mini-batches of 8."""
-    for step in (read_metrics(whole)[number] for number in (3, 4)):
-        assert 1 <= step["cppo/rounds"] <= 3 and 8 <= step["cppo/questions"] <= 3 * 8
-        assert step["cppo/completions_sampled"] == 4 * step["cppo/questions"]
-        kept_by_the_rule = 2 * (step["cppo/questions"] - step["cppo/zero_variance_questions"])
-        assert step["cppo/completions_kept"] + step["cppo/surplus"] == kept_by_the_rule <= 16
-        assert step["cppo/completions_kept"] in (16, 8, *range(8))
-        is_limit = step["cppo/rounds"] == 3 or step["cppo/questions"] == 3 * 8  # V1 has one round, of as many questions
-        assert step["cppo/completions_kept"] == 16 or is_limit
+    step = read_metrics(whole)[DROPPING]
+    assert 1 <= step["cppo/rounds"] <= 3 and 8 <= step["cppo/questions"] <= 3 * 8
+    assert step["cppo/completions_sampled"] == 4 * step["cppo/questions"]
+    kept_by_the_rule = 2 * (step["cppo/questions"] - step["cppo/zero_variance_questions"])
+    assert step["cppo/completions_kept"] + step["cppo/surplus"] == kept_by_the_rule <= 16
+    assert step["cppo/completions_kept"] in (16, 8, *range(8))
+    is_limit = step["cppo/rounds"] == 3 or step["cppo/questions"] == 3 * 8  # V1 has one round, of as many questions
+    assert step["cppo/completions_kept"] == 16 or is_limit
 
 
 def test_best_is_the_first_checkpoint_of_the_highest_accuracy(whole):
     """On the validation questions; no other checkpoint is kept beside it."""
     accuracies = {step: validation_accuracy(data) for step, data in read_metrics(whole).items()}
-    assert [step for step, accuracy in accuracies.items() if accuracy is not None] == [2, 4]
-    highest = max(accuracies[2], accuracies[4])
-    step = 2 if accuracies[2] == highest else 4
+    assert [step for step, accuracy in accuracies.items() if accuracy is not None] == VALIDATED
+    highest = max(accuracies[step] for step in VALIDATED)
+    step = next(step for step in VALIDATED if accuracies[step] == highest)
     assert best(whole) == {"step": step, "accuracy": highest}
     assert [path.name for path in (whole / "best").glob("global_step_*")] == [f"global_step_{step}"]
     assert not different(weights(whole / "best", step), weights(whole, step))
 
 
 def test_resumed_from_the_best_checkpoint_it_goes_on_as_if_undisturbed(whole, train, runner, tmp_path, request):
-    """A run that lost all but its best checkpoint, of step 2, trains two steps again: the same to the bit.
+    """A run that lost all but its best checkpoint, of step 2, trains the others again: the same to the bit.
 
     Then it loses a rollout engine, and ends by itself.
     """
@@ -73,20 +76,20 @@ def test_resumed_from_the_best_checkpoint_it_goes_on_as_if_undisturbed(whole, tr
     folder = tmp_path / "resumed"
     shutil.copytree(whole, folder)
     keep_best_of_step_2(folder)
-    for step in (2, 4):
+    for step in VALIDATED:
         shutil.rmtree(folder / f"global_step_{step}")
     resume = ("trainer.resume_mode=resume_path", f"trainer.resume_from_path={folder}/best/global_step_2")
-    further = (f"+cppo_by_step=[{','.join((*STEPS, *[DROP] * 98))}]", "trainer.total_epochs=100")
-    longer = (*FOUR_STEPS[1:], *further, "trainer.total_training_steps=100")
-    killed = kill_engine_after(4, runner, folder)
+    further = (f"+cppo_by_step=[{','.join((*STEPS, DROP, *[GRPO] * 95))}]", "trainer.total_epochs=100")
+    longer = (*ALL_STEPS[1:], *further, "trainer.total_training_steps=100")
+    killed = kill_engine_after(LAST, runner, folder)
     resumed = train("resumed", *longer, *resume, meanwhile=killed, ok=False)
 
     assert "Setting global step to 2" in resumed.output
     expected, found = read_metrics(whole), read_metrics(folder)
-    assert list(found)[:4] == list(expected) == [1, 2, 3, 4]
+    assert list(found)[:LAST] == list(expected) == [*range(1, LAST + 1)]
     for step in expected:
         assert comparable(found[step]) == comparable(expected[step]), f"step {step}"
-    assert not different(weights(whole, 4), weights(folder, 4))
+    assert not different(weights(whole, LAST), weights(folder, LAST))
     assert best(folder) == best(whole)
     assert len(list((folder / "best").glob("global_step_*"))) == 1
 

@@ -30,7 +30,7 @@ def test_a_run_and_its_resume(mode, train, toy, tmp_path):
     """Its steps follow Eq. 9; over two starts no question is lost, trained on twice or older than allowed."""
     options = (
         *(MODES[mode] + OVERRIDES),
-        *("cppo.pruning_rate=0.5", f"+cppo_by_step=[{','.join((*STEPS, DROP, DROP, STEPS[0]))}]"),
+        *("cppo.pruning_rate=0.5", f"+cppo_by_step=[{','.join((*STEPS[:2], DROP, DROP, STEPS[0]))}]"),
         "actor_rollout_ref.rollout.calculate_log_probs=true",  # as in the recipes: the correction's metrics are taken
         *("trainer.save_freq=3", "trainer.v1.sampler.max_off_policy_threshold=4"),
         *("trainer.total_training_steps=5", f"trainer.rollout_data_dir={tmp_path}/run/rollouts"),

@@ -3,24 +3,44 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from recorded import of_kind, read_calls, read_metrics
 from transformers import AutoModelForCausalLM
+
+from cppo_verl.algorithm.metrics import PLACES
 
 BETA, CLIP = 0.04, 0.2
 VERL_KL_LIMIT = 10
 """Of a token's k3 estimate; verl clamps it there (`low_var_kl`), which Eq. 9 does not."""
 B, G, K, MINI = 4, 4, 2, 2
 """Questions a batch, completions a question, of which kept, questions a mini-batch: as in e2e's `SMALL`."""
+EPOCHS = 2
+"""PPO epochs."""
 
-STEPS = ("{pruning_rate:0.5,allocation:true}", "{pruning_rate:0.5,allocation:false}")
-"""`cppo_by_step` of the two steps that are checked: with allocation, and without."""
+
+class CheckedStep(NamedTuple):
+    """A step, by its `cppo_by_step`, and what it should be of."""
+
+    options: str
+    questions: int
+    rows: int
+    mini_rows: int
+
+
+CHECKED = (
+    CheckedStep("{pruning_rate:0.5,allocation:true}", B * G // K, B * G, MINI * G),
+    CheckedStep("{pruning_rate:0.5,allocation:false}", B, B * K, MINI * K),
+    CheckedStep("{pruning_rate:0.5,allocation:true,mini_batch:questions}", B * G // K, B * G, MINI * K),
+    CheckedStep("{pruning_rate:0.5,allocation:false,metric:unbiased}", B, B * K, MINI * K),
+)
+STEPS = tuple(step.options for step in CHECKED)
 OVERRIDES = (
     f"actor_rollout_ref.actor.kl_loss_coef={BETA}",
     "actor_rollout_ref.actor.grad_clip=1e9",
     "actor_rollout_ref.actor.optim.lr=1e-4",  # far enough that ratios are clipped
-    "actor_rollout_ref.actor.ppo_epochs=2",
+    f"actor_rollout_ref.actor.ppo_epochs={EPOCHS}",
 )
 """What a run needs for `assert_steps_follow_eq_9`."""
 
@@ -32,29 +52,39 @@ def assert_steps_follow_eq_9(folder: Path, model: Path, ranks: int, first_step: 
         folder: The run's.
         model: The model that it started from.
         ranks: Its data-parallel size.
-        first_step: Number of the first of the two; the ones before it made as many updates.
-        steps_before: Steps of another run on the same workers, recorded before.
+        first_step: Number of the first of them; the ones before it made as many updates as GRPO's.
+        steps_before: Such steps of another run on the same workers, recorded before.
     """
     calls = [read_calls(folder / "calls" / f"rank_{rank}") for rank in range(ranks)]
     metrics = read_metrics(folder)
-    per_step = B // MINI * 2  # mini-batches, each in two PPO epochs
-    for number, allocation in enumerate((True, False)):
+    start = (steps_before + first_step - 1) * B // MINI * EPOCHS
+    for number, checked in enumerate(CHECKED):
         step = first_step + number
         recorded = steps_before + step - 1
-        rows = B * G if allocation else B * K
-        mini_rows = MINI * G if allocation else MINI * K
-        questions = rows // K
-        assert metrics[step]["cppo/questions"] == questions
-        assert metrics[step]["cppo/completions_sampled"] == questions * G
-        assert metrics[step]["cppo/completions_kept"] == rows
+        assert metrics[step]["cppo/questions"] == checked.questions
+        assert metrics[step]["cppo/completions_sampled"] == checked.questions * G
+        assert metrics[step]["cppo/completions_kept"] == checked.rows
         for kind in ("old", "ref", "update"):
             seen = [of_kind(rank, kind)[recorded]["rows"] for rank in calls]
-            assert seen == [rows // ranks] * ranks, f"{kind}, step {step}"
+            assert seen == [checked.rows // ranks] * ranks, f"{kind}, step {step}"
 
         batches = [of_kind(rank, "update")[recorded]["data"] for rank in calls]
-        start = recorded * per_step
-        updates = of_kind(calls[0], "optimizer step")[start : start + per_step]
-        assert_mini_batches_follow_eq_9(batches, updates, mini_rows, model)
+        assert_advantages_are_those_of_the_rule(batches, metrics[step], is_drawn="unbiased" in checked.options)
+        number_of_updates = checked.rows // checked.mini_rows * EPOCHS
+        updates = of_kind(calls[0], "optimizer step")[start : start + number_of_updates]
+        start += number_of_updates
+        assert_mini_batches_follow_eq_9(batches, updates, checked.mini_rows, model)
+        places = [name for name in metrics[step] if name.startswith("cppo/pg_clipfrac/")]
+        assert len(places) == min(number_of_updates, PLACES)
+        assert metrics[step]["cppo/pg_clipfrac/1"] == 0, "the first update is at the old policy"
+
+
+def assert_advantages_are_those_of_the_rule(batches: list[dict], metrics: dict, is_drawn: bool) -> None:
+    """What is trained on has the A of what was kept; or, where that was drawn, is weighted to the mean |A| of all G."""
+    rows = [row(batch, i) for batch in batches for i in range(len(batch["input_ids"]))]
+    trained = torch.stack([completion["advantage"] for completion in rows]).abs().mean().item()
+    whose = "sampled" if is_drawn else "kept"
+    assert abs(trained - metrics[f"cppo/{whose}/abs_advantage"]) < 1e-5
 
 
 def assert_mini_batches_follow_eq_9(

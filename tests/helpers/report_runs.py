@@ -60,6 +60,7 @@ def step_data(step: int, *, rate=0.0, steps=4, n=8, allocation=None, speed=1.0, 
     return {
         "training/global_step": step,
         "cppo/planned_steps": steps,
+        "cppo/updates_per_epoch": 400 // questions,
         "cppo/questions": questions,
         "cppo/completions_sampled": sampled,
         "cppo/completions_kept": kept,

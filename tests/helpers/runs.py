@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from cppo_verl.runs.screen import LOG_STARTS
+from cppo_verl.watch.screen import LOG_STARTS
 
 MARK = "CPPO_TEST_RUN"
 """Environment variable by which every process of a run is known."""

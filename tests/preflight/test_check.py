@@ -15,7 +15,7 @@ from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.hardware.model_files import num_positions
 from cppo_verl.preflight.check import check
 from cppo_verl.preflight.choices import CHOICES
-from cppo_verl.preflight.plan import micro_batch_faults, plan_from_config
+from cppo_verl.preflight.plan import cycle_from_config, micro_batch_faults, plan_from_config
 from cppo_verl.preflight.refusals import refusals
 from cppo_verl.preflight.sequence_length import length_faults
 from cppo_verl.rewards.own import function_fault
@@ -102,6 +102,10 @@ def test_published_settings(config):
             f"{SKIPPING} actor_rollout_ref.actor.ppo_mini_batch_size=4",
             "actor_rollout_ref.actor.ppo_mini_batch_size=4 must be data.train_batch_size=8",
         ),
+        (
+            f"{SKIPPING} cppo.pruning_rate=0.5 cppo.mini_batch=questions",
+            "cppo.mini_batch=questions with cppo.pruning_rate",
+        ),
         (f"{SKIPPING} ++algorithm.rollout_correction.rollout_is=token", "rollout_correction.rollout_is=token compares"),
         (f"{SKIPPING} actor_rollout_ref.actor.policy_loss.loss_mode=mine", "policy_loss.loss_mode=mine"),
         (f"{SKIPPING} actor_rollout_ref.actor.policy_loss.loss_mode=bypass_mode", "policy_loss.loss_mode=bypass_mode"),
@@ -115,6 +119,23 @@ def test_refusals(config, override, says):
 
 def test_steps_of_one_pass_over_one_mini_batch_may_skip_the_old_forward(config):
     assert refusals(config("recipe=gsm8k", *SKIPPING.split())) == []
+    by_questions = "cppo.pruning_rate=0.5", "cppo.mini_batch=questions", "cppo.allocation=false"
+    assert refusals(config("recipe=gsm8k", *SKIPPING.split(), *by_questions)) == []
+
+
+def test_mini_batches_of_as_many_questions(config):
+    """Of the published run at P = .75: 4 updates of 8 questions and 32 completions, in a step of 32 questions."""
+    by_questions = "cppo.pruning_rate=0.75", "cppo.mini_batch=questions"
+    plan = plan_from_config(config("recipe=gsm8k", *by_questions))
+    assert (plan.questions, plan.rows, plan.mini_batches, plan.mini_batch_rows) == (32, 128, 4, 32)
+    cycles = "trainer.use_v1=true", "mode=separate_async", "actor_rollout_ref.actor.ppo_mini_batch_size=4"
+    cycle = cycle_from_config(
+        config("recipe=gsm8k", *by_questions, *cycles, "trainer.v1.separate_async.parameter_sync_step=2")
+    )
+    assert (cycle.questions, cycle.rows, cycle.mini_batches, cycle.mini_batch_rows) == (16, 64, 4, 16)
+    smallest = "cppo.pruning_rate=0.9375", by_questions[1], "actor_rollout_ref.actor.ppo_mini_batch_size=1"
+    with pytest.raises(ConfigError, match=r"does not split over 2 ranks\. Nearest .*: cppo\.pruning_rate=0\.875"):
+        plan_from_config(config("recipe=gsm8k", *smallest))
 
 
 def test_fixed_micro_batches_must_divide_the_rows(config):

@@ -1,4 +1,4 @@
-"""`dry_run=true` says what a run would do, and starts nothing; what it takes of memory and disk."""
+"""`cppo-verl plan` says what a run would do, and starts nothing; what it takes of memory and disk."""
 
 from __future__ import annotations
 
@@ -41,7 +41,28 @@ def test_a_run_is_planned_and_not_started(config, model, tmp_path, capsys):
     assert "0.75, 16, 4" in said and "100, 32 a step" in said, "also without the two GPUs it plans for"
     assert "512 sampled, 128 trained" in said and "3 (1 epoch(s))" in said
     assert "1,048,576 sampled a step, 524,288 through each forward" in said
+    assert "128 completions, of 32 questions" in said and "6, 6 an epoch" in said
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (
+            "cppo.mini_batch=questions",
+            ("4 of 32 completions, 2 time(s)", "32 completions, of 8 questions", "24, 24 an epoch", "1e-06"),
+        ),
+        ("cppo.lr_scale=sqrt", ("6, 6 an epoch", "2e-06 (1e-06 times 2)", "at a learning rate of 2e-06")),
+    ],
+)
+def test_what_an_update_is_of_is_planned(options, says, config, model, tmp_path, capsys):
+    rows = write_rows(tmp_path / "rows.parquet", [f"question {i}" for i in range(100)])
+    files = f"data.train_files={rows}", f"data.val_files={rows}", f"actor_rollout_ref.model.path={model}"
+    folder = f"trainer.default_local_dir={tmp_path}/run"
+    run(config("recipe=gsm8k", "dry_run=true", "cppo.pruning_rate=0.75", options, *files, folder))
+    said = capsys.readouterr().out
+    for text in says:
+        assert text in said
 
 
 def test_sizes_of_a_model_come_from_its_config(model):

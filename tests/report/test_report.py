@@ -196,11 +196,23 @@ def test_accounting_by_hand(grouped):
         assert row["tokens update"] == 20 * kept, "both PPO epochs"
         assert (row["padding old"], row["padding ref"], row["padding update"]) == (kept, kept, 2 * kept)
     assert (grpo["optimiser updates"], cppo["optimiser updates"]) == (4 * 2 * 2, 2 * 2 * 2)
+    assert (grpo["updates an epoch"], cppo["updates an epoch"]) == (100, 50)
+    assert (grpo["rows an update"], cppo["rows an update"]) == (16, 16)
+    assert (grpo["questions an update"], cppo["questions an update"]) == (2, 4)
     assert pd.isna(grpo["bound"])
     assert (cppo["bound"], cppo["limit"]) == pytest.approx((40 / 30, 2))
     assert (cppo["reached"], cppo["reached_limit"]) == pytest.approx(
         ((1 - 28 / 40) / (1 - 30 / 40), (1 - 28 / 40) / 0.5)
     )
+
+
+def test_updates_of_as_many_questions_as_grpos(tmp_path):
+    make_run(tmp_path / "cppo", rate=0.5, steps=2, mini_batch="questions")
+    (group,) = group_runs([read_run(tmp_path / "cppo")])
+    (row,) = tables.accounting([group]).to_dict("records")
+    assert (row["rows an update"], row["questions an update"]) == (8, 2)
+    assert row["optimiser updates"] == 2 * 4 * 2
+    assert group.label == "CPPO, P=0.5, mini_batch=questions"
 
 
 def test_a_forward_that_did_not_run_saw_no_tokens(tmp_path):

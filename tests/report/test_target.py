@@ -13,13 +13,13 @@ from command import cppo_verl
 from report_runs import make_run
 from scipy.stats import bootstrap
 
+from cppo_verl.algorithm.metrics import SUBSET
 from cppo_verl.report import show, stats, tables, texts
 from cppo_verl.report.groups import group_runs
 from cppo_verl.report.headline import headlines
 from cppo_verl.report.runs import read_run
 from cppo_verl.report.single import single_run
 from cppo_verl.report.target import default_target, first_crossing, to_target
-from cppo_verl.report.validations import SUBSET
 
 
 @pytest.fixture

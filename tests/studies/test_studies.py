@@ -60,6 +60,13 @@ def test_an_arm_with_another_loss_needs_a_start_of_its_own(overrides, tmp_path):
     assert len(share_starts(plan_runs(study, [1], [*overrides, one_pass], tmp_path))) == 2
 
 
+def test_an_arm_with_another_learning_rate_needs_a_start_of_its_own(overrides, tmp_path):
+    study = Study("s", "", {f"P={rate}": [f"cppo.pruning_rate={rate}"] for rate in (0, 0.5, 0.75)})
+    for scale, starts in {"none": 1, "sqrt": 3}.items():
+        runs = plan_runs(study, [1], [*overrides, f"cppo.lr_scale={scale}"], tmp_path)
+        assert len(share_starts(runs)) == starts
+
+
 @pytest.mark.parametrize(
     "schedule",
     [
@@ -111,7 +118,7 @@ def test_the_last_line_says_what_a_person_came_for(overrides, tmp_path, capsys):
 
 
 def test_unknown_studies_are_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"no study 'pruning'; there are .*nearest: pruning_rate"):
+    with pytest.raises(ConfigError, match=r"no study 'pruning'; did you mean pruning_rate\?; there are"):
         find_study("pruning")
     (tmp_path / "empty.yaml").write_text("about: nothing")
     with pytest.raises(ConfigError, match="has no arms"):

@@ -7,6 +7,7 @@ from verl.trainer.ppo.core_algos import POLICY_LOSS_REGISTRY, get_policy_loss_fn
 from verl.workers.config import ActorConfig, PolicyLossConfig
 
 from cppo_verl.trainer.first_pass import PREFIX, choose_loss
+from cppo_verl.trainer.worker_options import set_worker_options
 
 LOSSES = [name for name in POLICY_LOSS_REGISTRY if not name.startswith(PREFIX) and name != "bypass_mode"]
 
@@ -56,3 +57,11 @@ def test_the_config_chooses(skips, chosen):
     choose_loss(config)
     choose_loss(config)
     assert config.actor_rollout_ref.actor.policy_loss.loss_mode == chosen
+
+
+@pytest.mark.parametrize(("options", "lr"), [({}, 1e-6), ({"lr_scale": "sqrt"}, 2e-6)])
+def test_workers_get_the_scaled_learning_rate(options, lr):
+    actor = {"policy_loss": {"loss_mode": "vanilla"}, "optim": {"lr": 1e-6}}
+    config = OmegaConf.create({"cppo": {"pruning_rate": 0.75, **options}, "actor_rollout_ref": {"actor": actor}})
+    set_worker_options(config)
+    assert config.actor_rollout_ref.actor.optim.lr == pytest.approx(lr)

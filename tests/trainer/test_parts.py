@@ -11,13 +11,22 @@ import numpy as np
 import pytest
 import torch
 from verl import DataProto
+from verl.utils.metric import Metric
 
 from cppo_verl.algorithm.metrics import step_metrics
 from cppo_verl.runs.metrics_log import MetricsLog
 from cppo_verl.trainer import watchdog
 from cppo_verl.trainer.rollout_seed import request_seeds
-from cppo_verl.trainer.rows import name_completions, name_questions, num_questions, row_advantages, sampled_rows
+from cppo_verl.trainer.rows import (
+    name_completions,
+    name_questions,
+    num_questions,
+    row_advantages,
+    sampled_rows,
+    weigh_advantages,
+)
 from cppo_verl.trainer.run_folder import STEP_METRICS, RunFolder
+from cppo_verl.trainer.stages import clip_fractions
 from cppo_verl.trainer.v0.trainer import RayCPPOTrainer
 
 
@@ -38,6 +47,16 @@ def test_row_advantages_do_not_depend_on_length():
     found = row_advantages(batch_of([1, 3, 5, 0], [0.1, 0.1, -0.7, 9.0]))
     assert found.tolist() == pytest.approx([0.1, 0.1, -0.7, 0.0])
     assert found[0] == found[1], "equal to the bit, so that a tie is a tie"
+
+
+def test_advantages_are_weighed_completion_by_completion():
+    batch = batch_of([1, 3, 5], [0.1, -0.7, 9.0])
+    before = batch.batch["advantages"].clone()
+    weigh_advantages(batch, torch.ones(3, dtype=torch.double))
+    assert torch.equal(batch.batch["advantages"], before), "to the bit"
+    weigh_advantages(batch, torch.tensor([2.0, 0.5, 1.0], dtype=torch.double))
+    assert row_advantages(batch).tolist() == pytest.approx([0.2, -0.35, 9.0])
+    assert batch.batch["advantages"].dtype == before.dtype and (batch.batch["advantages"][0, 1:] == 0).all()
 
 
 def test_sampled_rows():
@@ -172,6 +191,14 @@ def engine(monkeypatch):
     yield server
     server.shutdown()
     server.server_close()
+
+
+def test_clip_fractions_of_the_updates():
+    metric = Metric("mean", 0.0)
+    metric.append(0.25)
+    assert clip_fractions({"actor/pg_clipfrac": metric}) == clip_fractions({"actor/pg_clipfrac": [0.0, 0.25]})
+    assert clip_fractions({"actor/pg_clipfrac": metric}) == [0.0, 0.25]
+    assert clip_fractions({"actor/pg_loss": [1.0]}) == [], "of a loss that does not clip"
 
 
 def test_watched_work_ends_with_its_result_or_its_error(engine):

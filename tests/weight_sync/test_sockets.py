@@ -17,7 +17,7 @@ from verl.workers.rollout.vllm_rollout import ServerAdapter
 from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
 
 from cppo_verl.weight_sync.sockets import SUFFIX
-from cppo_verl.weight_sync.ends import OwnSocketExtension
+from cppo_verl.weight_sync.adapters import OwnSocketExtension
 
 VERL_NAME = "ipc:///tmp/name-rank-0.sock"
 # verl's own would ask Ray and vLLM, which do not run.

@@ -129,7 +129,7 @@ def _few(facts: Facts) -> Iterator[str]:
 def _updates(use: Choice) -> str:
     return (
         f"Updates: with allocation an epoch has {1 - use.rate} of GRPO's optimiser updates, and the accuracy lost at "
-        "high P follows their number; a smaller ppo_mini_batch_size keeps it."
+        "high P follows their number; cppo.mini_batch=questions keeps it."
     )
 
 

@@ -11,11 +11,21 @@ from verl.utils.skip.skip_manager import SkipManager
 from verl.workers.utils.padding import left_right_2_no_padding
 
 from cppo_verl.algorithm.allocation import Allocation
+from cppo_verl.algorithm.metrics import clipping_by_place
 from cppo_verl.runs.notices import notice
 from cppo_verl.trainer.old_policy import corrects_rollout, unread_log_probs
 from cppo_verl.trainer.padding import padding_metrics
 from cppo_verl.trainer.questions import QuestionStream
-from cppo_verl.trainer.stages import actor_metrics, data_metrics, timing_metrics, token_advantages, update_settings
+from cppo_verl.trainer.rows import weigh_advantages
+from cppo_verl.trainer.stages import (
+    actor_metrics,
+    clip_fractions,
+    data_metrics,
+    epoch_metrics,
+    timing_metrics,
+    token_advantages,
+    update_settings,
+)
 from cppo_verl.trainer.v0.sampling import PrunedSampling
 
 
@@ -74,6 +84,7 @@ class CPPOStep(PrunedSampling):
             "training/global_step": self.global_steps,
             "training/epoch": self.epoch,
             "cppo/planned_steps": self.total_training_steps,
+            **epoch_metrics(self.plan, len(self.train_dataset), self.config),
         }
         self.timing_raw = {}
         SkipManager.set_step(self.global_steps)
@@ -89,6 +100,7 @@ class CPPOStep(PrunedSampling):
         """The rows to train on, balanced over the ranks."""
         with marked_timer("gather", self.timing_raw):
             batch = sampled.select_idxs(allocation.rows)
+            weigh_advantages(batch, allocation.weights)
             batch.meta_info["mini_batch_rows"] = allocation.mini_batch_rows
             if len(batch) and self.config.trainer.balance_batch:
                 self._balance_batch(batch, metrics=self.metrics)
@@ -134,7 +146,9 @@ class CPPOStep(PrunedSampling):
         data = left_right_2_no_padding(batch.to_tensordict())
         tu.assign_non_tensor(data, **settings)
         reported = tu.get(self.actor_rollout_wg.update_actor(data), "metrics")
-        return DataProto.from_single_dict(data={}, meta_info={"metrics": actor_metrics(reported, self.config)})
+        metrics = actor_metrics(reported, self.config)
+        metrics |= clipping_by_place(clip_fractions(metrics))
+        return DataProto.from_single_dict(data={}, meta_info={"metrics": metrics})
 
     def _fit_dump_data(self, batch: DataProto) -> None:
         self.reward_extra_infos_dict = extract_reward(batch)[1]

@@ -12,10 +12,10 @@ from verl.utils.dataset.rl_dataset import collate_fn
 from verl.workers.config import HFModelConfig
 
 from cppo_verl.cpu.roles import use_cpu_workers
-from cppo_verl.trainer.first_pass import choose_loss
 from cppo_verl.trainer.v0.critic import CriticWorker
 from cppo_verl.trainer.v0.trainer import RayCPPOTrainer
 from cppo_verl.trainer.watchdog import run_watched
+from cppo_verl.trainer.worker_options import set_worker_options
 
 
 class CPPOTaskRunner(BaseTaskRunner):
@@ -47,7 +47,7 @@ class CPPOTaskRunner(BaseTaskRunner):
 
     def make_trainer(self, config: DictConfig) -> RayCPPOTrainer:
         """A run's datasets and trainer; its workers are not started."""
-        choose_loss(config)
+        set_worker_options(config)
         _, worker_group = self.add_actor_rollout_worker(config)
         if need_critic(config):
             self.add_critic_worker(config)

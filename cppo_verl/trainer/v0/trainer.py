@@ -9,12 +9,12 @@ from verl.utils.skip.skip_manager import SkipManager
 
 from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.preflight.plan import plan_from_config
+from cppo_verl.trainer.progress import ReportsProgress
 from cppo_verl.trainer.questions import QuestionStream
 from cppo_verl.trainer.v0.step import CPPOStep
-from cppo_verl.trainer.watched import WatchedRun
 
 
-class RayCPPOTrainer(WatchedRun, CPPOStep):
+class RayCPPOTrainer(ReportsProgress, CPPOStep):
     """Completion Pruning Policy Optimization (arXiv 2503.22342) in verl 0.9.1: how a run starts and goes on.
 
     Of verl's two V0 trainers, `SeparateRayPPOTrainer` cuts the step into small methods (see `CPPOStep`), and
@@ -50,6 +50,11 @@ class RayCPPOTrainer(WatchedRun, CPPOStep):
         super()._create_dataloader(train_dataset, val_dataset, collate_fn, train_sampler)
         self.config.data.gen_batch_size = self.plan.questions
         self.train_dataloader = QuestionStream(self.train_dataloader, self.plan.questions, epochs)
+
+    def _fit_validate(self) -> None:
+        """verl's, and between those a part's."""
+        super()._fit_validate()
+        self.metrics |= self._validate_part(self.timing_raw)
 
     def _load_checkpoint(self) -> None:
         """The data go on where they stopped also at an epoch's end, where verl starts over."""

@@ -35,7 +35,8 @@ class Cycle(NamedTuple):
         before = np.cumsum([0, *map(len, sampled)])[:-1]
         rows = torch.cat([taken.rows + first for taken, first in zip(allocations, before, strict=True)])
         surplus = sum(taken.surplus for taken in allocations)
-        taken = Allocation(rows, allocations[-1].mini_batch_rows, surplus)
+        weights = torch.cat([taken.weights for taken in allocations])
+        taken = Allocation(rows, allocations[-1].mini_batch_rows, surplus, weights)
         by_name = {name: [of[name] for of in padding if name in of] for name in {**padding[0], **padding[-1]}}
         padding = {name: np.mean(of) if "/fill/" in name else sum(of) for name, of in by_name.items()}
         return Cycle(DataProto.concat(sampled), DataProto.concat(trained), taken, sum(replaced), padding)
@@ -59,6 +60,8 @@ class RunningStep:
     """When each of them waited for completions."""
     replaced: int = 0
     """Questions asked in the running cycle in place of others."""
+    clip_fractions: list[float] = field(default_factory=list)
+    """Share of tokens whose ratio was clipped, in each update so far."""
     failed: int = 0
     """Questions whose sampling failed in the running cycle."""
 

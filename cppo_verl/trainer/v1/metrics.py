@@ -9,7 +9,7 @@ from verl.utils.debug import marked_timer
 
 from cppo_verl.preflight.plan import is_separate
 from cppo_verl.trainer.sampling import sampling_metrics
-from cppo_verl.trainer.stages import data_metrics, timing_metrics
+from cppo_verl.trainer.stages import data_metrics, epoch_metrics, timing_metrics
 from cppo_verl.trainer.v1.cycle import RunningStep
 from cppo_verl.trainer.v1.idle import agent_loops, idle_metrics, sampling_spans
 from cppo_verl.trainer.v1.rows import in_order
@@ -32,6 +32,7 @@ class StepMetrics(PPOTrainer):
         return {
             "training/global_step": self.global_steps,
             "cppo/planned_steps": self.total_training_steps,
+            **epoch_metrics(self.plan, len(self.train_dataset), self.config),
             "cppo/last_step": int(self.global_steps >= self.total_training_steps),
             "cppo/replaced_questions": whole.replaced,
             "cppo/in_flight_questions": in_flight,

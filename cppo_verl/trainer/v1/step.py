@@ -11,9 +11,11 @@ from verl.utils.debug import marked_timer
 from verl.utils.metric import reduce_metrics
 
 from cppo_verl.algorithm.allocation import Allocation
+from cppo_verl.algorithm.metrics import clipping_by_place
 from cppo_verl.trainer.old_policy import corrects_rollout, has_old_forward, unread_log_probs
 from cppo_verl.trainer.padding import padding_metrics
-from cppo_verl.trainer.stages import actor_metrics, update_settings
+from cppo_verl.trainer.rows import weigh_advantages
+from cppo_verl.trainer.stages import actor_metrics, clip_fractions, update_settings
 from cppo_verl.trainer.v1.cycle import Cycle, RunningStep
 from cppo_verl.trainer.v1.metrics import StepMetrics
 from cppo_verl.trainer.v1.queue import TRAIN
@@ -61,7 +63,9 @@ class CPPOStep(PrunedSampling, StepMetrics):
 
     def _gather(self, sampled: DataProto, allocation: Allocation, metrics: dict) -> KVBatchMeta:
         """The rows to train on, balanced over the ranks; the cycle is noted with them."""
-        trained = sampled.select_idxs(in_order(sampled, allocation.rows))
+        rows = in_order(sampled, allocation.rows)
+        trained = sampled.select_idxs(rows)
+        weigh_advantages(trained, allocation.weights_of(rows))
         ids = trained.non_tensor_batch
         batch = KVBatchMeta(partition_id=TRAIN, keys=ids["key"].tolist(), tags=ids["tag"].tolist())
         if batch.keys:
@@ -107,5 +111,7 @@ class CPPOStep(PrunedSampling, StepMetrics):
         batch.fields = None  # all there are: verl's list is of before the reference's were put
         batch.extra_info.update(update_settings(self.config, self.this_step.cycles[-1].allocation.mini_batch_rows))
         reported = self.actor_rollout_wg.update_actor(batch)["metrics"]
-        metrics |= reduce_metrics(actor_metrics(reported, self.config))
+        of_update = actor_metrics(reported, self.config)
+        self.this_step.clip_fractions += clip_fractions(of_update)
+        metrics |= reduce_metrics(of_update) | clipping_by_place(self.this_step.clip_fractions)
         return batch

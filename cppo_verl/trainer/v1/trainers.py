@@ -11,6 +11,7 @@ from dataclasses import asdict
 import numpy as np
 import transfer_queue as tq
 from omegaconf import DictConfig, open_dict
+from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1 import (
     PPOTrainerColocateAsync,
     PPOTrainerSeparateAsync,
@@ -24,19 +25,19 @@ from cppo_verl.algorithm.options import ConfigError, CPPOConfig
 from cppo_verl.cpu.roles import use_cpu_workers
 from cppo_verl.preflight.plan import cycle_from_config, is_separate, micro_batch_faults, plan_from_config
 from cppo_verl.preflight.refusals import refusals, resume_refusals
-from cppo_verl.trainer.first_pass import choose_loss
+from cppo_verl.trainer.progress import ReportsProgress
 from cppo_verl.trainer.v1.cycle import RunningStep
 from cppo_verl.trainer.v1.idle import MeteredAsyncClient, MeteredClient
 from cppo_verl.trainer.v1.queue import TRAIN
 from cppo_verl.trainer.v1.step import CPPOStep
 from cppo_verl.trainer.watchdog import run_watched
-from cppo_verl.trainer.watched import WatchedRun
+from cppo_verl.trainer.worker_options import set_worker_options
 
 MANAGER = "cppo_verl.trainer.v1.agent_loop.CPPOAgentLoopManagerTQ"
 """verl's agent loops with ours, where the config names no manager."""
 
 
-class CPPOTrainer(WatchedRun, CPPOStep):
+class CPPOTrainer(ReportsProgress, CPPOStep):
     """A mixin over verl's V1 trainers: CPPO's step, and how a run starts and goes on."""
 
     def __init__(self, config: DictConfig):
@@ -50,7 +51,7 @@ class CPPOTrainer(WatchedRun, CPPOStep):
         self.plan, self.cycle_plan = plan_from_config(config), cycle_from_config(config)
         if faults := list(micro_batch_faults(config, self.cycle_plan)):
             raise ConfigError(*faults)
-        choose_loss(config)
+        set_worker_options(config)
         self.this_step = RunningStep({})  # before the first: nothing
         self._open_run_folder(config)
         super().__init__(config)
@@ -88,6 +89,20 @@ class CPPOTrainer(WatchedRun, CPPOStep):
     def _init_resource_pool_mgr(self) -> None:
         super()._init_resource_pool_mgr()
         use_cpu_workers(self.role_worker_mapping, keeps_weights=is_separate(self.config))
+
+    def _validate_part(self, timing_raw: dict[str, float]) -> dict[str, float]:
+        """Between verl's own calls around a validation, which wake and pause engines as the mode needs."""
+        if not self._part_is_due(self.global_steps, self.metrics):
+            return {}
+        self.on_validate_begin()
+        metrics = super()._validate_part(timing_raw)
+        self.on_validate_end()
+        return metrics
+
+    def _compute_metrics(self, batch: KVBatchMeta, metrics: dict, timing_raw: dict, *args, **kwargs) -> None:
+        """verl's first call after a step and its own validation."""
+        metrics |= self._validate_part(timing_raw)
+        super()._compute_metrics(batch, metrics, timing_raw, *args, **kwargs)
 
     def on_validate_begin(self) -> None:
         """verl's first call after its logger is there, where it validates before training."""

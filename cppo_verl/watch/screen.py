@@ -17,13 +17,13 @@ from typing import TextIO
 
 from omegaconf import DictConfig
 
-from cppo_verl.runs.display import Display
 from cppo_verl.runs.endings import Ended
 from cppo_verl.runs.folder import LOG_FILE, PROGRESS_FILE
-from cppo_verl.runs.log_errors import LogErrors, without_process
 from cppo_verl.runs.notices import NOTICE
-from cppo_verl.runs.progress import Event, Follower, read_event
-from cppo_verl.runs.redirect import redirected
+from cppo_verl.watch.display import Display
+from cppo_verl.watch.log_errors import LogErrors, without_process
+from cppo_verl.watch.progress import Event, Follower, read_event
+from cppo_verl.watch.redirect import redirected
 
 LOG_STARTS = "=== "
 """Before the time and the command of each start, in `log.txt`."""

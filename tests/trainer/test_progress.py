@@ -8,11 +8,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from cppo_verl.runs.alarms import NotFinite
 from cppo_verl.runs.checkpoints import Checkpoints
 from cppo_verl.runs.folder import PROGRESS_FILE
-from cppo_verl.trainer.watched import Told, WatchedRun
+from cppo_verl.trainer.progress import ReportsProgress, Told
 from cppo_verl.trainer.weight_check import not_finite
+from cppo_verl.watch.alarms import NotFinite
 
 SAMPLED = {"cppo/questions": 4, "cppo/completions_kept": 8, "cppo/completions_sampled": 16, "actor/grad_norm": 0.5}
 VALIDATION = {"val-core/toy/acc/mean@1": 0.5, "val-aux/toy/num_questions": 16}
@@ -58,7 +58,7 @@ class Verl:
         return VALIDATION
 
 
-class Trainer(WatchedRun, Verl):
+class Trainer(ReportsProgress, Verl):
     """The mixin over it."""
 
 

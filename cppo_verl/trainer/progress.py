@@ -9,19 +9,19 @@ from typing import Any
 from omegaconf import DictConfig
 
 from cppo_verl.algorithm.metrics import validation_accuracy
-from cppo_verl.runs.alarms import Alarms, check_finite, weights_not_finite
-from cppo_verl.runs.progress import ProgressLog, step_event
-from cppo_verl.trainer.run_folder import RunFolder
+from cppo_verl.trainer.part_validation import PartValidation
 from cppo_verl.trainer.weight_check import not_finite
+from cppo_verl.watch.alarms import Alarms, check_finite, weights_not_finite
+from cppo_verl.watch.progress import ProgressLog, step_event
 
 WAITS = {"critic_wg": "the weights", "actor_rollout_wg": "the weights", "reward_loop_manager": "the rollout engine"}
 """What verl's trainers make next, once they have set this attribute: of its start verl 0.9.1 has no other seam."""
 
 
-class WatchedRun(RunFolder):
-    """A mixin over verl's trainers, V0 and V1: a run's folder, with `progress.jsonl` (see `runs.progress`).
+class ReportsProgress(PartValidation):
+    """A mixin over verl's trainers, V0 and V1: a run's folder, with `progress.jsonl` (see `watch.progress`).
 
-    It needs of the trainer, besides what `RunFolder` does, `plan`, `timing_raw` and `total_training_steps`. A step is
+    It needs of the trainer, besides what `PartValidation` does, `timing_raw` and `total_training_steps`. A step is
     told as soon as its metrics are there: before its checkpoint and its validation, which say so themselves.
 
     Raises:
@@ -51,7 +51,7 @@ class WatchedRun(RunFolder):
     def _continue_log(self) -> None:
         super()._continue_log()
         if not self.is_training:
-            self.is_training, self.logger = True, Told(self.logger, self._tell_step)
+            self.is_training, self.logger = True, TellingTracking(self.logger, self._tell_step)
             steps = {"steps": self.total_training_steps, "questions": self.plan.questions}
             self.progress.tell("training", step=self.told_step, **steps)
 
@@ -93,7 +93,7 @@ class WatchedRun(RunFolder):
         return metrics
 
 
-class Told:
+class TellingTracking:
     """verl's `Tracking`, of which the trainer hears when it has logged a step."""
 
     def __init__(self, tracking: Any, then: Callable[[], None]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cppo_verl.runs.progress import Event
+from cppo_verl.watch.progress import Event
 
 
 def describe(event: Event) -> str | None:

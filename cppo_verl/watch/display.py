@@ -12,8 +12,8 @@ from typing import TextIO
 from rich.console import Console, ConsoleDimensions
 from rich.progress import BarColumn, Progress, TextColumn
 
-from cppo_verl.runs.lines import describe, started
-from cppo_verl.runs.progress import Event
+from cppo_verl.watch.event_text import describe, started
+from cppo_verl.watch.progress import Event
 
 TRAINING = "training"
 WIDTH = len("saving a checkpoint")
@@ -110,7 +110,7 @@ class Display:
         self._pace.reach(event["time"], self._step)
         self._bar.update(self._task, total=self._steps, completed=self._step)
         if self._step:
-            self.line(f"goes on after step {self._step} of {self._steps}")
+            self.line(f"resuming after step {self._step} of {self._steps}")
 
     def _count(self, event: Event) -> None:
         self._step = event["step"]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from cppo_verl.runs.alarms import (
+from cppo_verl.watch.alarms import (
     CLIPPED_STEPS,
     EQUAL_STEPS,
     Alarms,

@@ -5,10 +5,10 @@ import math
 
 import pytest
 
-from cppo_verl.runs.display import Display, Pace
 from cppo_verl.runs.folder import PROGRESS_FILE
-from cppo_verl.runs.lines import describe, started
-from cppo_verl.runs.progress import Follower, ProgressLog, read_event, step_event
+from cppo_verl.watch.display import Display, Pace
+from cppo_verl.watch.event_text import describe, started
+from cppo_verl.watch.progress import Follower, ProgressLog, read_event, step_event
 
 STEP = {
     "event": "step",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cppo_verl.runs.log_errors import LogErrors, without_process
+from cppo_verl.watch.log_errors import LogErrors, without_process
 
 TRACEBACK = """\
 (WorkerDict pid=7) Traceback (most recent call last):

@@ -16,8 +16,8 @@ PROGRAM = """
 import ctypes, os, signal, subprocess, sys
 from omegaconf import OmegaConf
 from cppo_verl.runs.endings import explained
-from cppo_verl.runs.progress import ProgressLog
-from cppo_verl.runs.screen import on_screen
+from cppo_verl.watch.progress import ProgressLog
+from cppo_verl.watch.screen import on_screen
 
 folder, logger, body = sys.argv[1:]
 config = OmegaConf.create({"trainer": {"default_local_dir": folder, "logger": logger.split(",")}})

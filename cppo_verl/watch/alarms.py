@@ -100,6 +100,6 @@ def _is_learning(name: Sequence[str]) -> bool:
 
 
 _ADVICE = (
-    "No checkpoint of it was saved. Unchanged, the run would end the same way again: lower the learning rate, or look "
+    "No checkpoint of it was saved. The same command would fail again: lower the learning rate, or look "
     "for rewards that are not finite"
 )
