@@ -135,6 +135,6 @@ def test_a_run_that_goes_on_says_from_where():
         "waiting for the trainer",
         "waiting for Ray",
         "started in 6 s: Ray 6 s",
-        "goes on after step 5 of 10",
+        "resuming after step 5 of 10",
         "warning: [all] rewards are equal",
     ]
