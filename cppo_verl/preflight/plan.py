@@ -50,8 +50,8 @@ def engine_devices(config: DictConfig) -> int:
 
 
 def cycle_from_config(config: DictConfig) -> StepPlan:
-    """The plan of a cycle: of a step, or in `cppo_separate_async` of the part of one that takes as many questions as
-    there are cycles in it: one optimiser update, or with `cppo.mini_batch=questions` 1/(1-P) of them.
+    """The plan of a cycle: of a step, or in `cppo_separate_async` of one of the equal parts that it is made in: one
+    mini-batch, or with `cppo.mini_batch=questions` 1/(1-P) of them.
 
     Raises:
         ConfigError: See `plan_step` and `StepPlan.share`.

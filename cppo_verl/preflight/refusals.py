@@ -171,7 +171,7 @@ def _separate_refusals(config: DictConfig) -> list[tuple[bool, str]]:
     return [
         (
             batch != updates * actor.ppo_mini_batch_size,
-            f"trainer.v1.separate_async.parameter_sync_step={updates} must be the mini-batches of a step: "
+            f"trainer.v1.separate_async.parameter_sync_step={updates} must be GRPO's mini-batches of a step: "
             f"data.train_batch_size={batch} over actor_rollout_ref.actor.ppo_mini_batch_size="
             f"{actor.ppo_mini_batch_size}",
         ),
