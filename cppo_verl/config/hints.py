@@ -35,17 +35,16 @@ def refusal(arguments: Sequence[str], folder: Path, name: str) -> list[str]:
         return [f"{' '.join(arguments)} has a flag that this command does not know; see --help"]
     if args.multirun or args.help or args.hydra_help or args.info:
         return []
-    own = [f"file://{Path(args.config_dir).absolute()}"] if args.config_dir else []
-    path = f"hydra.searchpath=[{','.join([*search_path(), *own])}]"
+    own = _with_folder(args.config_dir, folder / f"{name}.yaml") if args.config_dir else []
     try:
         with initialize_config_dir(str(folder), version_base=None):
-            compose(name, overrides=[path, *args.overrides])
+            compose(name, overrides=[*own, *args.overrides])
         return []
     except HydraException as error:
         values = [override.partition("=") for override in args.overrides if override[0] not in "+~-"]
         faults = [f"{key} is no option; give NAME=VALUE" for key, equals, _ in values if not equals]
         faults += [] if own else _unknown_choices({key: value for key, _, value in values})
-        return faults or _unknown_keys({key: value for key, _, value in values}, path, folder, name) or [str(error)]
+        return faults or _unknown_keys({key: value for key, _, value in values}, own, folder, name) or [str(error)]
 
 
 def _unknown_choices(values: Mapping[str, str]) -> list[str]:
@@ -58,12 +57,18 @@ def _unknown_choices(values: Mapping[str, str]) -> list[str]:
     return faults
 
 
-def _unknown_keys(values: Mapping[str, str], path: str, folder: Path, name: str) -> list[str]:
+def _with_folder(config_dir: str, primary: Path) -> list[str]:
+    """What makes Hydra search a folder of the user's too, after those that the primary config names."""
+    named = search_path() if "config_sources" in primary.read_text() else []
+    return [f"hydra.searchpath=[{','.join([*named, f'file://{Path(config_dir).absolute()}'])}]"]
+
+
+def _unknown_keys(values: Mapping[str, str], own: list[str], folder: Path, name: str) -> list[str]:
     """A line for each key that the config does not have, with the one that it has and that looks like it."""
     groups = [f"{key}={value}" for key, value in values.items() if key in GROUPS]
     try:
         with initialize_config_dir(str(folder), version_base=None):
-            config = compose(name, overrides=[path, *groups])
+            config = compose(name, overrides=[*own, *groups])
     except HydraException:  # a group of the user's own, say, that cannot be composed
         return []
     known = {*_keys(config), *GROUPS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from cppo_verl.watch.progress import Event
 
@@ -22,7 +23,9 @@ def started(waits: Sequence[tuple[str, float]], ready: float) -> str:
     """
     names, since = zip(*waits, strict=True)
     lasted = [after - before for before, after in zip(since, [*since[1:], ready], strict=True)]
-    each = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in zip(names, lasted, strict=True))
+    each = ", ".join(
+        f"{name.removeprefix('the ')} {seconds:.0f} s" for name, seconds in zip(names, lasted, strict=True)
+    )
     return f"started in {sum(lasted):.0f} s: {each}"
 
 
@@ -55,7 +58,7 @@ def _validation(event: Event) -> str:
 
 
 def _checkpoint(event: Event) -> str:
-    return f"checkpoint after step {event['step']}: {event['path']} ({_seconds(event['seconds'])})"
+    return f"checkpoint after step {event['step']}: {Path(event['path']).name} ({_seconds(event['seconds'])})"
 
 
 def _seconds(seconds: float) -> str:

@@ -8,6 +8,7 @@ from command import cppo_verl
 import cppo_verl.sft as sft_package
 from cppo_verl.config.hints import refusal
 from cppo_verl.config.sources import TRAINER
+from cppo_verl.evaluation.command import CONFIG as EVALUATION
 
 SFT = Path(sft_package.__file__).parent / "conf"
 
@@ -52,6 +53,12 @@ def test_what_hydra_takes_is_not_refused(argument):
 def test_a_slip_is_a_line(argument, says, capsys):
     assert refusal([argument], TRAINER, "cppo_trainer") == [says]
     assert capsys.readouterr() == ("", "")
+
+
+def test_an_evaluation_has_a_model_of_its_own():
+    """verl has a config group of this name, which is not searched here."""
+    assert refusal(["model=/some/where", "benchmarks=[toy]", "device=cpu"], EVALUATION, "evaluate") == []
+    assert refusal(["modl=/some/where"], EVALUATION, "evaluate") == ["unknown option modl; did you mean model?"]
 
 
 def test_the_warm_start_finds_its_recipes(capsys):

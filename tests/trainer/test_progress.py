@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from cppo_verl.runs.checkpoints import Checkpoints
 from cppo_verl.runs.folder import PROGRESS_FILE
-from cppo_verl.trainer.progress import ReportsProgress, Told
+from cppo_verl.trainer.progress import ReportsProgress, TellingTracking
 from cppo_verl.trainer.weight_check import not_finite
 from cppo_verl.watch.alarms import NotFinite
 
@@ -96,8 +96,8 @@ def test_a_start_tells_what_it_waits_for(trainer):
         ("waiting", "the rollout engine"),
         ("training", None),
     ]
-    assert told(trainer)[-1]["step"] == 0 and isinstance(trainer.logger, Told), "wrapped once"
-    assert not isinstance(trainer.logger._tracking, Told)
+    assert told(trainer)[-1]["step"] == 0 and isinstance(trainer.logger, TellingTracking), "wrapped once"
+    assert not isinstance(trainer.logger._tracking, TellingTracking)
 
 
 def test_a_step_is_told_before_its_checkpoint_and_validation_and_once(trainer):

@@ -101,12 +101,12 @@ def test_validations_and_checkpoints_have_a_line():
     assert describe(validation) == "validation after step 5: accuracy 31.2% of 256 questions, the best so far (3.2 s)"
     assert describe({"event": "validation", "step": 0, "seconds": 1}) == "validation before training: done (1.0 s)"
     checkpoint = {"event": "checkpoint", "step": 5, "seconds": 2, "path": "run/global_step_5"}
-    assert describe(checkpoint) == "checkpoint after step 5: run/global_step_5 (2.0 s)"
+    assert describe(checkpoint) == "checkpoint after step 5: global_step_5 (2.0 s)"
     assert describe({"event": "busy", "what": "validating"}) is None
 
 
 def test_a_start_in_words():
-    assert started([("Ray", 10.0), ("the weights", 15.0)], 27.0) == "started in 17 s: Ray 5 s, the weights 12 s"
+    assert started([("Ray", 10.0), ("the weights", 15.0)], 27.0) == "started in 17 s: Ray 5 s, weights 12 s"
 
 
 def test_time_left_is_that_of_the_last_steps():
@@ -135,6 +135,6 @@ def test_a_run_that_goes_on_says_from_where():
         "waiting for the trainer",
         "waiting for Ray",
         "started in 6 s: Ray 6 s",
-        "goes on after step 5 of 10",
+        "resuming after step 5 of 10",
         "warning: [all] rewards are equal",
     ]

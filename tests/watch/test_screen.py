@@ -75,7 +75,7 @@ def test_a_pipe_gets_lines(tmp_path):
     lines = piped(tmp_path, RUN).stdout.splitlines()
     assert lines[0] == "the plan" and lines[-1] == "afterwards"
     started = lines.pop(5)
-    assert re.fullmatch(r"started in \d+ s: Ray \d+ s, the trainer \d+ s, the weights \d+ s", started)
+    assert re.fullmatch(r"started in \d+ s: Ray \d+ s, trainer \d+ s, weights \d+ s", started)
     assert lines[1:-1] == [
         f"Log of all processes: {tmp_path}/log.txt",
         "waiting for Ray",

@@ -127,7 +127,7 @@ class CPPOColocateAsync(CPPOTrainer, PPOTrainerColocateAsync):
 
 @register_trainer("cppo_separate_async")
 class CPPOSeparateAsync(CPPOTrainer, PPOTrainerSeparateAsync):
-    """Engines on devices of their own, which go on sampling while a step trains; a step is made in cycles."""
+    """Engines on devices of their own go on sampling while a step trains, in cycles of a part of its questions."""
 
     def _setup(self) -> None:
         """verl 0.9.1 gives a log line an argument that only `print` takes, with `hybrid_engine=false`."""
