@@ -65,7 +65,7 @@ def bench(
         "overrides": list(overrides),
         "date": date.today().isoformat(),
         "machine": _machine(),
-        "versions": {name: version(distributions[name][0]) for name in PACKAGES},
+        "versions": {name: version(distributions.get(name, [name])[0]) for name in PACKAGES},
         "arms": json.loads(table.to_json(orient="records")),
     }
     (out / "bench.json").write_text(json.dumps(record, indent=2) + "\n")
