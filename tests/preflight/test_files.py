@@ -118,7 +118,7 @@ SEPARATE = ("mode=separate_async", "device=cpu")
         (["trainer.v1.separate_async.parameter_sync_step=0"], "parameter_sync_step=0 must be a whole number from 1"),
         (
             ["trainer.v1.separate_async.parameter_sync_step=3"],
-            "parameter_sync_step=3 must be the mini-batches",
+            "parameter_sync_step=3 must be GRPO.s mini-batches",
         ),
         (["trainer.v1.sampler.max_off_policy_threshold=0"], "max_off_policy_threshold=0 must be a whole number from 1"),
         (["trainer.v1.sampler.max_off_policy_strategy=dorp"], "'dorp' is not one of drop, wait"),
