@@ -174,7 +174,7 @@ class _Request:
         k = self.n * (1 - self.rate)
         given = f"P={decimal(self.rate)}, G={self.n}"
         if k.denominator != 1 or not 1 <= k <= self.n:
-            return f"{given}: k = G(1-P) = {decimal(k)} completions a question is not a whole number from 1 to G"
+            return f"{given}: k = G(1-P) = {decimal(k)} completions per question is not a whole number from 1 to G"
         if self.batch % self.mini:
             return f"train_batch_size={self.batch} is not a multiple of ppo_mini_batch_size={self.mini}"
         if self.allocation and (self.batch * self.n) % k:

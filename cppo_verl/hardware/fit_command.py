@@ -13,7 +13,7 @@ from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.console import open_console
 from cppo_verl.hardware.estimates import model_of, read_model
 from cppo_verl.hardware.fitting import OFFLOADS, RESERVE, SLACK, Fit, Job, fit
-from cppo_verl.hardware.memory import GIB, Model, engine_bytes
+from cppo_verl.hardware.memory import GIB, Model, engine_bytes, gib
 from cppo_verl.hardware.shapes import GEOMETRIES, find_geometry
 
 MOST = 10**6
@@ -130,24 +130,20 @@ def table(found: Fit) -> Table:
     share = int(job.memory * found.utilization / 100)
     rows = {
         "model": f"{job.model.parameters / 1e6:,.1f} million parameters" + ", and a critic as large" * job.critic,
-        "devices": f"{job.devices} of {_gib(job.memory)} GiB, of which {_gib(job.usable)} are reckoned with "
-        f"({SLACK:.0%} for fragmentation and {_gib(RESERVE)} GiB for CUDA, NCCL and a sleeping engine: assumed)",
+        "devices": f"{job.devices} of {gib(job.memory)} GiB, of which {gib(job.usable)} are reckoned with "
+        f"({SLACK:.0%} for fragmentation and {gib(RESERVE)} GiB for CUDA, NCCL and a sleeping engine: assumed)",
         "offload of weights and optimiser": found.offload,
         "token budget of a micro-batch": f"{found.tokens:,} (longest sequence: {job.longest:,})",
-        "update, GiB a device": ", ".join(f"{name} {_gib(size)}" for name, size in parts.items() if size)
-        + f": at most {_gib(update.total)} at a time",
-        "rollout engine": f"over {found.tensor_shards} device(s), {found.utilization} % of each = {_gib(share)} GiB: "
-        f"weights and forward {_gib(engine)}, cache {_gib(share - engine)} GiB = {found.cache_tokens:,} tokens, "
+        "update, GiB a device": ", ".join(f"{name} {gib(size)}" for name, size in parts.items() if size)
+        + f": at most {gib(update.total)} at a time",
+        "rollout engine": f"over {found.tensor_shards} device(s), {found.utilization} % of each = {gib(share)} GiB: "
+        f"weights and forward {gib(engine)}, cache {gib(share - engine)} GiB = {found.cache_tokens:,} tokens, "
         f"{found.cache_tokens // job.longest:,} of the longest sequences",
-        "training, while completions are sampled": f"{_gib(found.idle)} GiB a device",
+        "training, while completions are sampled": f"{gib(found.idle)} GiB a device",
     }
     if found.offload != OFFLOADS[0]:
-        rows["offloaded"] = f"{_gib(found.offloaded)} GiB of a node's own memory"
+        rows["offloaded"] = f"{gib(found.offloaded)} GiB of a node's own memory"
     shown = Table(show_header=False, title="what fits (estimated)")
     for name, value in rows.items():
         shown.add_row(name, value)
     return shown
-
-
-def _gib(size: int) -> str:
-    return f"{size / GIB:.1f}"

@@ -18,6 +18,11 @@ LOGIT_COPIES = {HALF: 2, FLOAT: 5}
 float32, in the backward of its gather and logsumexp, two gradients, the stacked rows of one, and their sum."""
 
 
+def gib(size: float) -> str:
+    """Bytes in GiB, to a tenth."""
+    return f"{size / GIB:.1f}"
+
+
 @dataclass(frozen=True)
 class Model:
     """What the estimate needs to know of a model."""

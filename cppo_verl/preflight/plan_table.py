@@ -9,7 +9,7 @@ from cppo_verl.algorithm.options import ConfigError, CPPOConfig
 from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.console import open_console
 from cppo_verl.hardware.estimates import checkpoint_bytes, checkpoints_at_most, estimate_memory, read_model
-from cppo_verl.hardware.memory import GIB, Model
+from cppo_verl.hardware.memory import Model, gib
 from cppo_verl.preflight.data import num_train_rows, planned_steps
 from cppo_verl.preflight.plan import plan_from_config, scaled_learning_rate
 
@@ -51,15 +51,15 @@ def plan_table(config: DictConfig, plan: StepPlan, model: Model) -> Table:
         "checkpoints": _checkpoints(config, steps, model),
         "model": f"{model.parameters / 1e6:,.1f} million parameters",
         "memory of an update, a device": " + ".join(
-            f"{name} {_gib(size)}" for name, size in vars(memory).items() if size
+            f"{name} {gib(size)}" for name, size in vars(memory).items() if size
         )
-        + f", not all at a time: about {_gib(memory.total)} GiB, the rollout engine asleep",
+        + f", not all at a time: about {gib(memory.total)} GiB, the rollout engine asleep",
         "run folder": config.trainer.default_local_dir,
     }
     if config.trainer.device == "cuda":
         weights = 2 * model.parameters // rollout.tensor_model_parallel_size
         share = f"{rollout.gpu_memory_utilization:.0%} of a GPU's memory"
-        rows["memory of the rollout"] = f"{share}, of which {_gib(weights)} GiB weights (bfloat16)"
+        rows["memory of the rollout"] = f"{share}, of which {gib(weights)} GiB weights (bfloat16)"
     table = Table(show_header=False, title="plan: nothing was started")
     for name, value in rows.items():
         table.add_row(name, value)
@@ -75,9 +75,5 @@ def _checkpoints(config: DictConfig, steps: int, model: Model) -> str:
     at_most = checkpoints_at_most(config, steps)
     if not at_most:
         return "none (trainer.save_freq=-1)"
-    disk = _gib(at_most * checkpoint_bytes(config, model))
+    disk = gib(at_most * checkpoint_bytes(config, model))
     return f"every {config.trainer.save_freq} steps, {at_most} at a time at the most: about {disk} GiB of disk"
-
-
-def _gib(size: int) -> str:
-    return f"{size / GIB:.1f}"

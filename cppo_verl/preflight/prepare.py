@@ -48,8 +48,8 @@ def describe(config: DictConfig, plan: StepPlan) -> str:
     rate = scaled_learning_rate(config)
     scaled = f", at a learning rate of {rate:g}" if cppo.lr_factor != 1 else ""
     return (
-        f"{method}: {plan.questions} questions x G={plan.rollout_n} = {plan.sampled} completions sampled a "
-        f"step, k={plan.keep} a question kept, {plan.rows} trained in {plan.mini_batches} mini-batch(es) of "
+        f"{method}: {plan.questions} questions x G={plan.rollout_n} = {plan.sampled} completions sampled per "
+        f"step, k={plan.keep} kept per question, {plan.rows} trained in {plan.mini_batches} mini-batch(es) of "
         f"{plan.mini_batch_rows} over {plan.dp_size} rank(s); {plan.steps_per_epoch(rows)} steps and "
         f"{plan.updates_per_epoch(rows, config.actor_rollout_ref.actor.ppo_epochs)} updates an epoch of {rows} "
         f"questions{scaled}. Run folder: {config.trainer.default_local_dir}"

@@ -31,7 +31,7 @@ def start_on_free_ports(start: Callable[[], None], run_folder: str | Path) -> No
         before = traces_of_training(run_folder)
         try:
             return start()
-        except Exception as error:
+        except Exception as error:  # only to look whether a port was taken: any other goes on
             if not left or not is_port_taken(error) or traces_of_training(run_folder) - before:
                 raise
             notice(f"The run is started again: {explain(error).removesuffix('. Start the run again')}")

@@ -20,7 +20,7 @@ def test_grpo_with_two_completions(runner, toy, tmp_path):
         *("trainer.total_training_steps=2", "trainer.test_freq=-1", f"trainer.default_local_dir={run}"),
     )
     trained = runner(["bash", "recipe/tuning/qwen05b_grpo.sh", *options], run)
-    assert "GRPO: 8 questions x G=2 = 16 completions sampled a step, k=2" in trained.output
+    assert "GRPO: 8 questions x G=2 = 16 completions sampled per step, k=2" in trained.output
     steps = read_metrics(run)
     assert list(steps) == [1, 2]
 

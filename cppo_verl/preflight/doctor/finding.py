@@ -19,8 +19,3 @@ class Finding:
     found: str
     remedy: str = ""
     """What to do; empty where there is nothing to do."""
-
-
-def gib(size: float) -> str:
-    """A number of bytes, to read."""
-    return f"{size / 2**30:.1f} GiB"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cppo_verl.hardware.memory import gib
 from cppo_verl.preflight.doctor.facts import Facts, Torch
-from cppo_verl.preflight.doctor.finding import Finding, gib
+from cppo_verl.preflight.doctor.finding import Finding
 from cppo_verl.preflight.doctor.packages import SETUP
 
 DRIVERS = {11: 450, 12: 525, 13: 580}
@@ -96,7 +97,7 @@ def _memory(facts: Facts) -> Iterator[Finding]:
     if not there:
         return
     least = min(there, key=lambda gpu: gpu.free / gpu.total)
-    found = f"{gib(least.free)} of {gib(least.total)} free" + (" on the fullest" if len(there) > 1 else "")
+    found = f"{gib(least.free)} GiB of {gib(least.total)} GiB free" + (" on the fullest" if len(there) > 1 else "")
     if least.free < FREE_SHARE * least.total:
         remedy = "nvidia-smi says who uses it; end that, or lower actor_rollout_ref.rollout.gpu_memory_utilization"
         yield Finding("GPU memory", "warning", found, remedy)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cppo_verl.hardware.memory import GIB, gib
 from cppo_verl.preflight.doctor.facts import Facts
-from cppo_verl.preflight.doctor.finding import Finding, gib
+from cppo_verl.preflight.doctor.finding import Finding
 
-GIB = 2**30
 MEMORY = 8 * GIB
 """Of the machine: the least that the smallest run, with Ray and vLLM, gets by with."""
 SHM, SHM_OF_NCCL = 2 * GIB, GIB
@@ -25,7 +25,7 @@ LONGEST = "/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"
 def memory(facts: Facts) -> Iterator[Finding]:
     """The machine's."""
     available, total = facts.machine.memory
-    found = f"{gib(available)} of {gib(total)} available"
+    found = f"{gib(available)} GiB of {gib(total)} GiB available"
     enough = available >= MEMORY
     yield Finding("memory", "ok" if enough else "warning", found, "" if enough else "end what uses it; see `top`")
 
@@ -37,11 +37,11 @@ def shm(facts: Facts) -> Iterator[Finding]:
     if there is None:
         yield Finding("/dev/shm", "not there", "Ray keeps its objects on the disk instead, which is slower", remedy)
     elif there.total < SHM_OF_NCCL and gpus > 1:
-        yield Finding("/dev/shm", "error", f"{gib(there.total)}, too small for NCCL between {gpus} GPUs", remedy)
+        yield Finding("/dev/shm", "error", f"{gib(there.total)} GiB, too small for NCCL between {gpus} GPUs", remedy)
     elif there.free < SHM:
-        yield Finding("/dev/shm", "warning", f"{gib(there.free)} of {gib(there.total)} free", remedy)
+        yield Finding("/dev/shm", "warning", f"{gib(there.free)} GiB of {gib(there.total)} GiB free", remedy)
     else:
-        yield Finding("/dev/shm", "ok", f"{gib(there.free)} of {gib(there.total)} free")
+        yield Finding("/dev/shm", "ok", f"{gib(there.free)} GiB of {gib(there.total)} GiB free")
 
 
 def open_files(facts: Facts) -> Iterator[Finding]:
@@ -58,7 +58,7 @@ def open_files(facts: Facts) -> Iterator[Finding]:
 def disks(facts: Facts) -> Iterator[Finding]:
     """Where checkpoints and models are written."""
     for what, place in facts.machine.disks.items():
-        found = f"{gib(place.free)} of {gib(place.total)} free at {place.path} ({what})"
+        found = f"{gib(place.free)} GiB of {gib(place.total)} GiB free at {place.path} ({what})"
         if not place.writable:
             remedy = "set HF_HOME to another folder" if "hub" in what else "give another folder"
             yield Finding("disk", "error", f"{place.path} ({what}) cannot be written to", remedy)
@@ -73,7 +73,7 @@ def disks(facts: Facts) -> Iterator[Finding]:
 def tmp(facts: Facts) -> Iterator[Finding]:
     """/tmp, where verl, vLLM and Ray put their sockets, and Ray what its memory does not hold."""
     place, ray = facts.machine.tmp, facts.machine.ray_folder
-    found = f"{gib(place.free)} of {gib(place.total)} free"
+    found = f"{gib(place.free)} GiB of {gib(place.total)} GiB free"
     if not place.writable:
         yield Finding("/tmp", "error", "cannot be written to; verl puts its sockets there", "make it writable")
     elif place.free < DISK_LEAST:
