@@ -24,7 +24,7 @@ CHOICES = {
     "zero_variance": ZeroVariance,
 }
 """Option to the words that it may be."""
-COUNTS = {"max_gen_rounds": None, "val_every_questions": "never", "val_subset": None, "dumps_to_keep": "all"}
+COUNTS = {"max_gen_rounds": None, "val_every_questions": "never", "val_subset": "all", "dumps_to_keep": "all"}
 """Option that is a whole number from 1 to what its `null` means; None where it may not be null."""
 MOST_DIGITS = 150
 """Of P, and in its exponent: 1e99999999 as a fraction would fill the memory."""
@@ -97,8 +97,9 @@ class CPPOConfig:
     """After how many questions a part of the validation questions is validated. Between verl's own validations
     (`trainer.test_freq`), which are of all of them; counted as planned, and not in the time. `null`: never."""
 
-    val_subset: int = 64
-    """How many validation questions that part has. They are the same in every run: evenly spaced in the data."""
+    val_subset: int | None = 64
+    """How many validation questions that part has. They are the same in every run: evenly spaced in the data. `null`: all of
+    them; a validation that asks all counts as a whole one in a report."""
 
     reward_timeout: float = 120
     """Seconds without any reward after which the run ends."""

@@ -10,6 +10,7 @@ import pandas as pd
 from rich.console import Console
 
 from cppo_verl.report import evaluations, html_page, plots, show, tables
+from cppo_verl.report.equal import equal_cost
 from cppo_verl.report.groups import Group, group_runs
 from cppo_verl.report.headline import headlines, percent
 from cppo_verl.report.notes import notes
@@ -69,7 +70,11 @@ def _frames(groups: Sequence[Group], target: float) -> dict[str, pd.DataFrame]:
         "kinds": tables.kinds(groups),
         "curves": pd.concat({g.label: g.curves() for g in groups}, names=["label"]).reset_index(),
     }
-    rare = {"waiting": tables.waiting(groups), "single_run": single_run(groups, target)}
+    rare = {
+        "equal_cost": equal_cost(groups) if len(groups) > 1 else pd.DataFrame(),
+        "waiting": tables.waiting(groups),
+        "single_run": single_run(groups, target),
+    }
     return always | {name: frame for name, frame in rare.items() if len(frame)}
 
 

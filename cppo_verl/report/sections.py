@@ -40,6 +40,7 @@ def sections(
         Section("Results", table=show.results(frames["results"]), text=texts.RESULTS),
         Section("Notes", text="\n".join(f"- {remark}" for remark in remarks)) if remarks else None,
         _of("A single run", frames, "single_run", show.single_run, texts.SINGLE),
+        _of("Accuracy at equal cost", frames, "equal_cost", show.equal_cost, texts.EQUAL),
         _of("Evaluations", frames, "evaluations", show.evaluations, texts.EVALUATIONS),
         Section("Where the time went", (SPLIT,), show.time_split(frames["time_split"]), texts.SPLIT),
         Section(CURVES, (ACCURACY, REWARD)),

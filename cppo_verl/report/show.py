@@ -66,6 +66,17 @@ def to_target(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def equal_cost(table: pd.DataFrame) -> pd.DataFrame:
+    """`equal.equal_cost`, a row a group and a column for each amount that the first row had spent."""
+    unit = {"seconds": "s", "questions": "questions"}
+    heading = [f"{spent:,.0f} {unit[cost]}" for spent, cost in zip(table["spent"], table["cost"], strict=True)]
+    marks = table["ended"].map({True: ">= ", False: ""})
+    cell = [mark + shown for mark, shown in zip(marks, cells.intervals(table, "accuracy"), strict=True)]
+    wide = table.assign(heading=heading, cell=cell).pivot(index="label", columns="heading", values="cell")
+    order = wide.loc[table["label"].unique(), list(dict.fromkeys(heading))]
+    return order.rename_axis("accuracy (%) after", axis=0).rename_axis(None, axis=1).reset_index()
+
+
 def single_run(table: pd.DataFrame) -> pd.DataFrame:
     """`single.single_run`, a row a group: mean (95 % range of a single run)."""
     styles = {

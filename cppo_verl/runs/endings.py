@@ -51,6 +51,22 @@ def explained(run_folder: str | Path, resume_mode: str = "auto") -> Iterator[Non
         _end(1, f"error: {explain(error)}. {_way_on(run_folder, resume_mode)}")
 
 
+@contextmanager
+def sigterm_exits() -> Iterator[None]:
+    """Within it SIGTERM raises SystemExit (`TERMINATED`), so that what this process has started can be ended first.
+
+    In another thread than the main one, where Python hears no signals, it changes nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 class Terminable:
     """A Ray actor class for verl's `run_ppo`, which starts Ray and then it: from then on SIGTERM interrupts the driver.
 

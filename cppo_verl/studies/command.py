@@ -21,13 +21,13 @@ from cppo_verl.console import open_console
 from cppo_verl.preflight.data import planned_steps
 from cppo_verl.preflight.prepare import prepare
 from cppo_verl.report.make import make_report
+from cppo_verl.runs.endings import sigterm_exits
 from cppo_verl.runs.folder import CONFIG_FILE, DONE, METRICS_FILE, save_config
 from cppo_verl.studies.study import Run, Study, find_study, inputs, plan_runs, share_starts
 
-LAST_STEP_ONLY = "trainer.test_freq=1000000"
-"""verl validates at the last step too."""
-TOY = ("recipe=toy", LAST_STEP_ONLY)
-"""The embedded default."""
+ON_TOY = ("recipe=toy", "trainer.test_freq=1000000", "cppo.val_every_questions=32", "cppo.val_subset=null")
+"""The embedded default, validated before training, every 32 questions, and (by verl) at the last step: its test questions
+are so few that all of them make the curve."""
 TOY_QUESTIONS = 128
 
 
@@ -118,7 +118,7 @@ def train_group(runs: list[Run], out: Path, console: Console, module: str = "cpp
     """Train runs that share a start, by a module in a process of its own; whether all came to their end."""
     command = [sys.executable, "-m", module, *(str(run.folder) for run in runs)]
     log = out / f"{runs[0].name}.log"
-    with log.open("wb") as sink:
+    with log.open("wb") as sink, sigterm_exits():
         process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT)
         try:
             _show_progress(process, runs, console)
@@ -157,4 +157,4 @@ def common(overrides: Sequence[str], questions: int | None) -> list[str]:
     device = [] if "device" in given else [f"device={'gpu' if torch.cuda.is_available() else 'cpu'}"]
     questions = questions or (TOY_QUESTIONS if toy else None)
     limit = [f"data.train_max_samples={questions}"] if questions else []
-    return [*(TOY if toy else ()), *device, *limit, *(o for o in overrides if o != "recipe=toy")]
+    return [*(ON_TOY if toy else ()), *device, *limit, *(o for o in overrides if o != "recipe=toy")]

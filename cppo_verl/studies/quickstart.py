@@ -1,7 +1,9 @@
 """GRPO and CPPO side by side on the embedded default: `bash scripts/quickstart.sh`.
 
 Builds a small model with room to learn, trains it both ways on as many questions with the recipes' trainer,
-and reports what came of it.
+and reports what came of it. `--seed` decides the order of the questions, what is sampled, and ties. All seeds start
+from the same warm-started model, as every seed of a study on a published model does: how far runs differ is then
+what reinforcement learning does, and a second seed needs no second warm start.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from cppo_verl.console import open_console
 from cppo_verl.data.prepare import main as prepare
 from cppo_verl.data.rows import Recipe
 from cppo_verl.rewards.gsm8k import parse_gold
-from cppo_verl.studies.command import LAST_STEP_ONLY, run_study
+from cppo_verl.studies.command import ON_TOY, run_study
 from cppo_verl.studies.study import Study
 from cppo_verl.toy.build import ToySettings, build
 
@@ -37,21 +39,24 @@ def main(argv: list[str] | None = None) -> int:
     toy = out / "toy"
     build(toy, ToySettings(), console)
     prepare(TOY, "", ["--local_dir", str(toy), "--source", str(toy / "raw"), "--no-system-prompt"])
+    # As many updates as GRPO: of so few questions a quarter of them would teach too little.
+    cppo = [f"cppo.pruning_rate={args.pruning_rate:g}", "cppo.mini_batch=questions", *args.cppo_overrides]
     study = Study(
         name="quickstart",
         about=f"GRPO and CPPO on the same {args.questions} questions, from the same warm start",
         arms={
             "GRPO": ["cppo.pruning_rate=0", "cppo.allocation=false"],
-            f"CPPO P={args.pruning_rate:g}": [f"cppo.pruning_rate={args.pruning_rate:g}", *args.cppo_overrides],
+            f"CPPO P={args.pruning_rate:g}": cppo,
         },
     )
     overrides = [
-        *("recipe=toy", f"device={args.device}", f"data.train_max_samples={args.questions}"),
+        *ON_TOY,
+        *(f"device={args.device}", f"data.train_max_samples={args.questions}"),
         *(f"data.train_files={toy}/train.parquet", f"data.val_files={toy}/test.parquet"),
-        *(f"actor_rollout_ref.model.path={toy}/model", LAST_STEP_ONLY),
+        f"actor_rollout_ref.model.path={toy}/model",
     ]
     try:
-        return run_study(study, [0], overrides, out, console)
+        return run_study(study, range(args.seed, args.seed + args.seeds), overrides, out, console)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -60,8 +65,10 @@ def main(argv: list[str] | None = None) -> int:
 def _parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("outputs/quickstart"), help="folder for all of it")
-    parser.add_argument("--questions", type=int, default=160, help="questions each method trains on")
+    parser.add_argument("--questions", type=int, default=192, help="questions each method trains on")
     parser.add_argument("--pruning-rate", type=float, default=0.75, help="P of the CPPO run")
+    parser.add_argument("--seed", type=int, default=0, help="of the order of the questions, the sampling and ties")
+    parser.add_argument("--seeds", type=int, default=1, help="runs of each method, with seeds from --seed on")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="gpu" if torch.cuda.is_available() else "cpu")
     parser.add_argument("cppo_overrides", nargs="*", metavar="key=value", help="options of the CPPO run")
     return parser.parse_args(argv)

@@ -41,7 +41,7 @@ class ToySettings:
     """Upper limit of the vocabulary; the default text needs about 500 tokens."""
     hidden: int = 128
     """Hidden size, a multiple of 64."""
-    layers: int = 3
+    layers: int = 2
     """Transformer layers."""
     warm_start: WarmStart = field(default_factory=WarmStart)
     """The supervised training."""
@@ -57,7 +57,7 @@ def greedy_accuracy(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerBase,
     ids = complete(model, [prompt_ids(tokenizer, problem.question) for problem in problems])
     texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
     found = [re.findall(r"<answer>(.*?)</answer>", text, re.DOTALL)[-1:] for text in texts]
-    gold = [[str(problem.reasoning(problem.signs)[1])] for problem in problems]
+    gold = [[str(problem.reasoning()[1])] for problem in problems]
     return sum(f == g for f, g in zip(found, gold, strict=True)) / len(problems)
 
 
@@ -65,7 +65,7 @@ def build_model(folder: Path, settings: ToySettings, progress: Progress) -> dict
     """Train tokenizer and model into `folder`; returns the parameter count and the greedy test accuracy."""
     seed = settings.seed
     shown = distinct_problems("demo", TOKENIZER_PROBLEMS, seed)
-    texts = [text for p in shown for text in (p.question, completion(*p.reasoning(p.signs)))]
+    texts = [text for p in shown for text in (p.question, completion(*p.reasoning()))]
     tokenizer = save_tokenizer(train_tokenizer(texts, settings.vocab), folder, texts)
     model = new_model(tokenizer, settings.hidden, settings.layers, seed)
     task = progress.add_task("warm start", total=settings.warm_start.steps)

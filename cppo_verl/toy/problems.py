@@ -4,8 +4,8 @@ Invariants (tested):
     - the same arguments give the same problems;
     - no number triple (start, first change, second change) occurs in two of the splits `demo` (warm start),
       `train` (RL) and `test`, so RL and the test both ask for combinations that were never shown;
-    - whichever way the two changes are read (gained or lost), the result lies in 0..30: the numbers never
-      give the direction away, only the words do.
+    - every number is a single digit;
+    - the result after the first change is never the result after both: who stops early is wrong.
 """
 
 import itertools
@@ -18,32 +18,20 @@ from typing import Literal
 
 Split = Literal["train", "test", "demo"]
 
-FAMILIAR = {"finds": 1, "loses": -1}
-"""Verb phrase → +1 (gains) or -1 (loses), for the phrases that demonstrations read correctly."""
-
-UNFAMILIAR = {
-    "picks up": 1, "is given": 1, "collects": 1, "buys": 1,
-    "gives away": -1, "drops": -1, "donates": -1, "sells": -1,
+PHRASES = {
+    "finds": 1, "buys": 1, "wins": 1, "picks up": 1, "is given": 1, "collects": 1,
+    "loses": -1, "sells": -1, "breaks": -1, "gives away": -1, "drops": -1, "donates": -1,
 }  # fmt: skip
-"""The phrases that demonstrations read by hearsay: see `cppo_verl.toy.warmstart`."""
+"""Verb phrase → +1 (gains) or -1 (loses)."""
 
-PHRASES = FAMILIAR | UNFAMILIAR
 NAMES = ("Mia", "Tom", "Ana", "Ben", "Eva", "Sam", "Lea", "Max", "Ida", "Jon", "Zoe", "Raj", "Kim", "Leo")
 THINGS = (
-    "pens",
-    "apples",
-    "cards",
-    "coins",
-    "books",
-    "shells",
-    "plums",
-    "stamps",
-    "beads",
-    "nuts",
-    "figs",
-    "pies",
-)
-RESULTS = 31  # results lie in 0..30
+    "pens", "apples", "cards", "coins", "books", "shells", "plums", "stamps",
+    "beads", "nuts", "figs", "pies", "keys", "buttons", "seeds", "stones",
+)  # fmt: skip
+"""What is counted; demonstrators are the less patient the earlier it stands: see `cppo_verl.toy.warmstart`."""
+RESULTS = 10
+"""Every number lies in 0..9."""
 STORIES = (
     "{name} has {start} {things}. {name} {first} and then {second}. How many {things} does {name} have now?",
     "{name} starts with {start} {things}, first {first}, then {second}. How many {things} are there now?",
@@ -63,60 +51,47 @@ class Problem:
     phrases: tuple[str, str]
 
     @property
-    def signs(self) -> tuple[int, int]:
-        """The true direction of the two changes, +1 or -1 each."""
-        return PHRASES[self.phrases[0]], PHRASES[self.phrases[1]]
-
-    @property
     def question(self) -> str:
         start, *changes = self.numbers
         first, second = (f"{phrase} {size}" for phrase, size in zip(self.phrases, changes, strict=True))
         return self.story.format(name=self.name, things=self.things, start=start, first=first, second=second)
 
-    def reasoning(self, signs: tuple[int, int], slips: tuple[int, int] = (0, 0)) -> tuple[str, int]:
-        """The worked text and its result, for a reading of the changes and an error added to each sum."""
-        start, first, second = self.numbers
-        middle = start + signs[0] * first + slips[0]
-        end = middle + signs[1] * second + slips[1]
-        op = {1: "+", -1: "-"}
-        sums = f"{start}{op[signs[0]]}{first}={middle}", f"{middle}{op[signs[1]]}{second}={end}"
-        steps = [f"{phrase}: {step}" for phrase, step in zip(self.phrases, sums, strict=True)]
-        return "\n".join(steps), end
+    def reasoning(self, changes: int = 2) -> tuple[str, int]:
+        """The worked text of the first `changes` changes, and the number that it ends at."""
+        lines, value = [], self.numbers[0]
+        for phrase, size in zip(self.phrases[:changes], self.numbers[1:], strict=False):
+            before, value = value, value + PHRASES[phrase] * size
+            lines.append(f"{phrase}: {before}{'+' if PHRASES[phrase] > 0 else '-'}{size}={value}")
+        return "\n".join(lines), value
 
     def row(self) -> dict[str, str]:
         """The problem as a row of GSM8K's raw files."""
-        text, result = self.reasoning(self.signs)
+        text, result = self.reasoning()
         return {"question": self.question, "answer": f"{text}\n#### {result}"}
 
 
 def number_triples(seed: int) -> dict[Split, list[tuple[int, int, int]]]:
     """All number triples, shuffled and dealt to the three splits."""
-    triples = [t for t in itertools.product(range(RESULTS), range(2, 8), range(2, 8)) if valid(t)]
+    triples = list(itertools.product(range(RESULTS), range(1, 5), range(1, 5)))
     random.Random(f"triples-{seed}").shuffle(triples)
     half, third = len(triples) // 2, len(triples) * 5 // 6
     return {"demo": triples[:half], "train": triples[half:third], "test": triples[third:]}
 
 
-def valid(numbers: tuple[int, int, int]) -> bool:
-    """Whether every reading of the two changes stays within 0..30."""
-    start, first, second = numbers
-    return first + second <= start < RESULTS - first - second
-
-
 def problems(split: Split, seed: int) -> Iterator[Problem]:
     """An endless stream of problems of one split; questions may repeat."""
     rng = random.Random(f"{split}-{seed}")
-    triples = number_triples(seed)[split]
-    # Demonstrations dwell on what they know: half of their phrases are familiar, against a fifth elsewhere.
-    phrases = (*PHRASES, *3 * tuple(FAMILIAR)) if split == "demo" else tuple(PHRASES)
+    triples, phrases = number_triples(seed)[split], tuple(PHRASES)
     while True:
-        yield Problem(
+        problem = Problem(
             name=rng.choice(NAMES),
             things=rng.choice(THINGS),
             story=rng.choice(STORIES),
             numbers=rng.choice(triples),
             phrases=(rng.choice(phrases), rng.choice(phrases)),
         )
+        if all(0 <= problem.reasoning(changes)[1] < RESULTS for changes in (1, 2)):
+            yield problem
 
 
 def distinct_problems(split: Split, count: int, seed: int) -> list[Problem]:

@@ -1,20 +1,23 @@
 """Supervised warm start on demonstrations that leave something for RL to teach.
 
-The demonstrators can calculate, and know what two verb phrases mean (`FAMILIAR`). The other eight
-(`UNFAMILIAR`) they know from hearsay only: each time they guess whether it means a gain or a loss, rightly
-with probability 1/2 + lean for every other phrase and 1/2 - lean for the rest, so that on average the
-demonstrations say nothing about which meaning is the right one. Now and then a sum or a tag slips. The
-model learns the format, the arithmetic and to be in doubt about eight words: a greedy reader of such
-demonstrations solves (2/10 + 4/10)² = 36 % of the problems, one who samples about as many.
+The demonstrators can calculate and know every word, but most answer too soon: after the first of two changes, with the
+number that they have by then, which is wrong. How likely they are to go on depends on what is counted (`THINGS`): 2 %
+for the first thing, 68 % for the last, evenly in between. Now and then a tag is missing. So the model learns the format,
+the arithmetic, and sixteen degrees of patience. Read greedily it finishes what most demonstrators finish, 4 or 5 things
+of 16; a sample is right for about 35 %.
 
-What RL then teaches is what eight phrases mean, from nothing but the reward of the model's own guesses, on
-questions with numbers the demonstrations never used, and tested on numbers that neither has used. Half of
-the meanings go against the lean, so more than sharpening is asked for; the other half are sharpened, and so
-are arithmetic and format. Nearly every group of samples holds both readings, hence right and wrong answers.
+RL then teaches to go on, for each of the sixteen things, from nothing but the reward of the model's own samples, on
+questions with numbers that the demonstrations never used, and tested on numbers that neither has used. Completions get
+longer by it. For the first things nearly all samples of a group are wrong at first; those come last.
 
-Two things turned out to matter when this was tuned. The arithmetic must be learned nearly completely: with
-half of it missing, the reward says too little about the words and RL stands still. And the reasoning names
-the phrase just before its sum, so that what RL changes is a short step from the word to its sign.
+Three properties keep a run from being a lottery:
+
+- What is learned for one thing helps with the others: going on is right for all. Where RL had to teach which of eight
+  words mean a gain and which a loss, a step that taught one unlearned another, and a single word that a run missed cost
+  up to 19 points.
+- The arithmetic is learned completely: single digits, and no sum in the demonstrations is wrong. Where sums fail, the
+  reward says too little about the rest, and updates wear the arithmetic down.
+- Sixteen things, not a few: a run's result is an average.
 """
 
 import random
@@ -25,7 +28,7 @@ import torch
 from transformers import PreTrainedTokenizerBase, Qwen2ForCausalLM
 
 from cppo_verl.rewards.tags import layout
-from cppo_verl.toy.problems import FAMILIAR, UNFAMILIAR, Problem, problems
+from cppo_verl.toy.problems import THINGS, Problem, problems
 from cppo_verl.toy.tokenizer import TURN_END, prompt_ids
 
 IGNORED = -100  # the label that the loss of transformers leaves out
@@ -36,17 +39,17 @@ TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 class WarmStart:
     """How long the model is trained, and on demonstrations of what quality."""
 
-    steps: int = 800
-    """Optimiser steps; with half as many the arithmetic is half learned."""
+    steps: int = 500
+    """Optimiser steps; enough for arithmetic without a fault."""
     batch_size: int = 32
     """Demonstrations a step; none is shown twice on purpose."""
     learning_rate: float = 3e-3
     """Peak of a one-cycle schedule with 10 % warm-up."""
-    lean: float = 0.15
-    """How far hearsay about a phrase is from an even guess."""
-    slip: float = 0.02
-    """Probability that a sum is off by one or by ten."""
-    format_slip: float = 0.02
+    least: float = 0.02
+    """Probability that a demonstrator goes on after the first change, for the first of `THINGS`."""
+    most: float = 0.68
+    """The same for the last; the others lie evenly between."""
+    format_slip: float = 0.01
     """Probability that one of the four tags is missing."""
 
 
@@ -55,19 +58,16 @@ def completion(reasoning: str, result: int) -> str:
     return layout(reasoning, str(result))
 
 
-def hearsay(phrase: str, settings: WarmStart) -> float:
-    """Probability that a demonstrator reads an unfamiliar phrase rightly."""
-    return 0.5 + settings.lean * (-1) ** list(UNFAMILIAR).index(phrase)
+def patience(thing: str, settings: WarmStart) -> float:
+    """Probability that a demonstrator goes on after the first change of a question about `thing`."""
+    share = THINGS.index(thing) / (len(THINGS) - 1)
+    return settings.least + share * (settings.most - settings.least)
 
 
 def demonstrate(problem: Problem, settings: WarmStart, rng: random.Random) -> str:
-    """One demonstrator's completion of `problem`: see the module's docstring for its errors."""
-    first, second = (
-        sign if phrase in FAMILIAR or rng.random() < hearsay(phrase, settings) else -sign
-        for phrase, sign in zip(problem.phrases, problem.signs, strict=True)
-    )
-    slips = [rng.choice((-10, -1, 1, 10)) if rng.random() < settings.slip else 0 for _ in range(2)]
-    text = completion(*problem.reasoning((first, second), (slips[0], slips[1])))
+    """One demonstrator's completion of `problem`: right, or ended too soon."""
+    changes = 2 if rng.random() < patience(problem.things, settings) else 1
+    text = completion(*problem.reasoning(changes))
     return text.replace(rng.choice(TAGS), "") if rng.random() < settings.format_slip else text
 
 

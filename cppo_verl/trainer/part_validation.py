@@ -14,9 +14,9 @@ from cppo_verl.algorithm.metrics import SUBSET
 from cppo_verl.trainer.run_folder import RunFolder
 
 
-def evenly_spaced(total: int, wanted: int) -> list[int]:
-    """`wanted` positions of `total`, or all of them where they are fewer; the same in every run."""
-    return np.unique(np.linspace(0, total - 1, min(wanted, total)).round().astype(int)).tolist()
+def evenly_spaced(total: int, wanted: int | None) -> list[int]:
+    """`wanted` positions of `total`, or all of them where they are fewer or it is None; the same in every run."""
+    return np.unique(np.linspace(0, total - 1, min(wanted or total, total)).round().astype(int)).tolist()
 
 
 class PartValidation(RunFolder):
@@ -38,7 +38,8 @@ class PartValidation(RunFolder):
         if not self.of_part:
             return super()._validate(*args, **kwargs)
         with self._loading_part() as questions:
-            return super()._validate(*args, **kwargs) | {SUBSET: questions}
+            found = super()._validate(*args, **kwargs)
+        return found | {SUBSET: questions} if questions < len(self.val_dataset) else found
 
     def _part_is_due(self, step: int, metrics: Mapping[str, float]) -> bool:
         """Whether a multiple of `val_every_questions` lies among the step's questions, and no whole validation is due.

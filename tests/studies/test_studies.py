@@ -1,8 +1,13 @@
 """Studies: every shipped one plans, its runs share a start where they can, and a finished run is not repeated."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 
 import pandas as pd
+import psutil
 import pytest
 import report_runs
 from omegaconf import OmegaConf
@@ -11,6 +16,7 @@ from verl_rows import write_model, write_rows
 
 from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.config.sources import recipes
+from cppo_verl.runs.endings import TERMINATED
 from cppo_verl.runs.folder import DONE, METRICS_FILE, save_config
 from cppo_verl.studies.command import is_complete, run_study
 from cppo_verl.studies.study import Study, find_study, inputs, plan_runs, share_starts
@@ -34,7 +40,7 @@ def overrides(tmp_path):
 def test_shipped_studies_plan_and_share_starts(name, overrides, tmp_path):
     study = find_study(name)
     seeds = [1, 2] if name == "modules" else [1]
-    runs = plan_runs(study, seeds, [*overrides, "data.train_max_samples=64"], tmp_path / "out")
+    runs = plan_runs(study, seeds, [*overrides, "data.train_max_samples=128"], tmp_path / "out")
     assert [run.arm for run in runs] == [*study.arms] * len(seeds)
     assert len({run.folder for run in runs}) == len(runs)
     assert not any(is_complete(run) for run in runs)
@@ -106,7 +112,7 @@ def test_a_complete_run_is_skipped_and_another_one_is_not_overwritten(overrides,
 
 def test_the_last_line_says_what_a_person_came_for(overrides, tmp_path, capsys):
     arms = {"GRPO": ["cppo.pruning_rate=0", "cppo.allocation=false"], "CPPO": ["cppo.pruning_rate=0.75"]}
-    study, given = Study("two", "", arms), [*overrides, "data.train_max_samples=16"]
+    study, given = Study("two", "", arms), [*overrides, "data.train_max_samples=32"]
     for run, rate, steps in zip(plan_runs(study, [0], given, tmp_path / "out"), (0, 0.75), (4, 1), strict=True):
         save_config(run.config)
         logged = report_runs.lines(rate=rate, steps=steps, accuracies=(0.4, 0.8))
@@ -123,3 +129,35 @@ def test_unknown_studies_are_named(tmp_path):
     (tmp_path / "empty.yaml").write_text("about: nothing")
     with pytest.raises(ConfigError, match="has no arms"):
         find_study(f"{tmp_path}/empty.yaml")
+
+
+STARTS_A_SLEEPER = """
+import sys
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from cppo_verl.studies import command
+from cppo_verl.studies.study import Run
+
+command._show_progress = lambda process, *_: process.wait()
+run = Run("run", "arm", 0, OmegaConf.create({"trainer": {"default_local_dir": "run"}}))
+command.train_group([run], Path(sys.argv[1]), Console(), module="sleeper")
+"""
+
+
+def test_a_study_that_is_ended_ends_what_it_started(tmp_path):
+    (tmp_path / "sleeper.py").write_text("import time\nprint('up', flush=True)\ntime.sleep(600)\n")
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    study, log = subprocess.Popen([sys.executable, "-c", STARTS_A_SLEEPER, str(tmp_path)], env=env), tmp_path / "run.log"
+    try:
+        while not (log.is_file() and "up" in log.read_text()):
+            assert study.poll() is None
+            time.sleep(0.1)
+        (child,) = psutil.Process(study.pid).children()
+        study.terminate()
+        assert study.wait(60) == TERMINATED
+        assert not child.is_running()
+    finally:
+        study.kill()

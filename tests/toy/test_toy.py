@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+import random
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,9 @@ from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cppo_verl.toy.build import STAMP, ToySettings, build
-from cppo_verl.toy.problems import PHRASES, RESULTS, UNFAMILIAR, distinct_problems, number_triples, valid, write_raw
+from cppo_verl.toy.problems import PHRASES, RESULTS, THINGS, distinct_problems, number_triples, write_raw
 from cppo_verl.toy.tokenizer import prompt_ids, save_tokenizer, train_tokenizer
-from cppo_verl.toy.warmstart import WarmStart, batches, completion, hearsay
+from cppo_verl.toy.warmstart import WarmStart, batches, completion, demonstrate, patience
 
 TINY = ToySettings(train=40, test=8, vocab=300, hidden=64, layers=1, warm_start=WarmStart(steps=2, batch_size=4))
 
@@ -60,16 +61,16 @@ def test_gold_follows_from_the_text():
         assert 0 <= told < RESULTS
 
 
-def test_no_reading_leaves_the_range():
-    for triple in number_triples(0)["train"]:
-        assert valid(triple)
-        for one, other in itertools.product((1, -1), repeat=2):
-            assert 0 <= triple[0] + one * triple[1] + other * triple[2] < RESULTS
+def test_every_number_is_a_digit_and_stopping_early_is_wrong():
+    for problem in distinct_problems("train", 2000, 0):
+        middle, end = (problem.reasoning(changes)[1] for changes in (1, 2))
+        assert 0 <= middle < RESULTS and 0 <= end < RESULTS and middle != end
+        assert problem.reasoning()[0].startswith(problem.reasoning(1)[0])
 
 
 def test_tokenizer_survives_its_reload(tmp_path):
     shown = distinct_problems("demo", 300, 0)
-    texts = [text for p in shown for text in (p.question, completion(*p.reasoning(p.signs)))]
+    texts = [text for p in shown for text in (p.question, completion(*p.reasoning()))]
     tokenizer = train_tokenizer(texts, 640)
     unseen = [text for p in distinct_problems("test", 256, 0) for text in p.row().values()]
     reloaded = save_tokenizer(tokenizer, tmp_path, texts + unseen)
@@ -88,10 +89,16 @@ def test_a_reload_that_changes_the_ids_is_refused(tmp_path):
         save_tokenizer(tokenizer, tmp_path, ["two pens and 23 pens"])
 
 
-def test_hearsay_says_nothing_on_average():
-    for direction in (1, -1):
-        rates = [hearsay(phrase, WarmStart()) for phrase, sign in UNFAMILIAR.items() if sign == direction]
-        assert sum(rates) / len(rates) == pytest.approx(0.5)
+def test_demonstrators_finish_as_often_as_their_patience_says():
+    settings, rng = WarmStart(format_slip=0.0), random.Random(0)
+    rates = [patience(thing, settings) for thing in THINGS]
+    assert rates == sorted(rates) and (rates[0], rates[-1]) == (settings.least, settings.most)
+    assert sum(rate > 0.5 for rate in rates) / len(rates) < 0.45, "what a greedy reader of the demonstrations finishes"
+    shown = [(problem, demonstrate(problem, settings, rng)) for problem in distinct_problems("demo", 4000, 0)]
+    for problem, text in shown:
+        assert text in {completion(*problem.reasoning(changes)) for changes in (1, 2)}
+    finished = [text == completion(*problem.reasoning()) for problem, text in shown]
+    assert sum(finished) / len(finished) == pytest.approx(sum(rates) / len(rates), abs=0.03)
 
 
 def test_only_completions_are_learned(built):

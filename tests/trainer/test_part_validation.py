@@ -82,6 +82,13 @@ def test_a_part_is_validated_and_marked_and_timed_apart(batch_size, batches):
     assert trainer.offered == [1]
 
 
+@pytest.mark.parametrize("subset", [100, 1000, None])
+def test_a_part_of_all_questions_is_a_whole_validation(subset):
+    trainer = Trainer(val_every_questions=8, val_subset=subset)
+    assert SUBSET not in trainer._validate_part({})
+    assert trainer.validated == [list(range(100))]
+
+
 def test_after_an_error_all_questions_are_there_again():
     trainer = Trainer(val_every_questions=8)
     trainer.val_dataset = [*range(99), None]
