@@ -23,7 +23,7 @@ from cppo_verl.preflight.prepare import prepare
 from cppo_verl.report.make import make_report
 from cppo_verl.runs.endings import sigterm_exits
 from cppo_verl.runs.folder import CONFIG_FILE, DONE, METRICS_FILE, save_config
-from cppo_verl.studies.study import Run, Study, find_study, inputs, plan_runs, share_starts
+from cppo_verl.studies.study import Run, Study, find_study, find_twin, inputs, plan_runs, share_starts
 
 ON_TOY = ("recipe=toy", "trainer.test_freq=1000000", "cppo.val_every_questions=32", "cppo.val_subset=null")
 """The embedded default, validated before training, every 32 questions, and (by verl) at the last step: its test questions
@@ -82,24 +82,34 @@ def run_study(
         ConfigError: As `is_complete`, of any run, before the first one starts.
     """
     runs = plan_runs(study, seeds, overrides, out)
-    missing = [run for run in runs if not is_complete(run)]
+    made = {run.name: found for run in runs if (found := find_made(run, out))}
+    missing = [run for run in runs if run.name not in made]
     console.print(f"{study.name}: {study.about}", markup=False, highlight=False, soft_wrap=True)
     if complete := len(runs) - len(missing):
-        console.print(f"{complete} of {len(runs)} runs are complete in {out}", highlight=False, soft_wrap=True)
+        console.print(f"{complete} of {len(runs)} runs are complete in {_places(made)}", highlight=False, soft_wrap=True)
     for run in missing:
         save_config(run.config)
     for group in share_starts(missing):
         if not train_group(group, out, console):
             return 1
-    by_arm = [run.folder for arm in study.arms for run in runs if run.arm == arm]
+    by_arm = [made.get(run.name, run.folder) for arm in study.arms for run in runs if run.arm == arm]
     report = make_report(by_arm, out / "report", console, target)
     for line in [*(f"note: {remark}" for remark in report.notes), *report.headlines]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
+def find_made(run: Run, out: Path) -> Path | None:
+    """The folder of a run that was trained to its end before: its own, or that of the same run in a study beside `out`.
+
+    Raises:
+        ConfigError: As `is_complete`.
+    """
+    return run.folder if is_complete(run) else find_twin(run, out)
+
+
 def is_complete(run: Run) -> bool:
-    """Check a run's config, and whether it was trained to its end before.
+    """Check a run's config, and whether it was trained to its end in its own folder before.
 
     Raises:
         ConfigError: The config cannot work, or the run's folder is of another, or of other data.
@@ -112,6 +122,10 @@ def is_complete(run: Run) -> bool:
     if done.is_file() and done.read_text() != inputs(run.config):
         raise ConfigError(f"{run.folder} holds a run on other data or model files; delete it to run it again")
     return done.is_file()
+
+
+def _places(made: dict[str, Path]) -> str:
+    return ", ".join(sorted({str(folder.parent) for folder in made.values()}))
 
 
 def train_group(runs: list[Run], out: Path, console: Console, module: str = "cppo_verl.studies.sequence") -> bool:

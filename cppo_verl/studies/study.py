@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from cppo_verl.algorithm.options import ConfigError, CPPOConfig
 from cppo_verl.config.compose import compose
 from cppo_verl.config.sources import meant, recipes
 from cppo_verl.preflight.data import SPLITS, paths, planned_steps
+from cppo_verl.runs.folder import CONFIG_FILE, DONE
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,27 @@ def share_starts(runs: Sequence[Run]) -> list[list[Run]]:
         alone = run.config.trainer.save_freq > 0 or run.config.trainer.use_v1
         groups.setdefault(run.name if alone else engine_side(run.config), []).append(run)
     return list(groups.values())
+
+
+def find_twin(run: Run, out: Path) -> Path | None:
+    """The folder of the same run in another study's folder beside `out`, if it came to its end there.
+
+    The same are all settings but the name and the folder, and the content of the files that were read.
+    """
+    wanted = _nameless(OmegaConf.to_yaml(run.config, resolve=True))
+    for config in sorted(out.parent.glob(f"*/*_seed{run.seed}/{CONFIG_FILE}")):
+        done = config.parent / DONE
+        if done.is_file() and _nameless(config.read_text()) == wanted and done.read_text() == inputs(run.config):
+            return config.parent
+    return None
+
+
+def _nameless(config: str) -> str:
+    """A resolved config's YAML without the name and the folder of its run. As text: parsing one takes half a second."""
+    for key in ("default_local_dir", "experiment_name"):
+        if found := re.search(rf"^ +{key}: (\S.*)$", config, re.MULTILINE):
+            config = config.replace(found[1].strip("'\""), key)
+    return config
 
 
 def inputs(config: DictConfig) -> str:

@@ -18,7 +18,7 @@ from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.config.sources import recipes
 from cppo_verl.runs.endings import TERMINATED
 from cppo_verl.runs.folder import DONE, METRICS_FILE, save_config
-from cppo_verl.studies.command import is_complete, run_study
+from cppo_verl.studies.command import find_made, is_complete, run_study
 from cppo_verl.studies.study import Study, find_study, inputs, plan_runs, share_starts
 
 SHIPPED = sorted(path.stem for path in recipes().glob("*/studies/*.yaml"))
@@ -108,6 +108,23 @@ def test_a_complete_run_is_skipped_and_another_one_is_not_overwritten(overrides,
     write_rows(tmp_path / "rows.parquet", ["other"] * 256)
     with pytest.raises(ConfigError, match="holds a run on other data or model files"):
         is_complete(first_run())
+
+
+def test_a_run_that_another_study_has_made_is_not_repeated(overrides, tmp_path):
+    given, shared = [*overrides, "data.train_max_samples=64"], ["cppo.pruning_rate=0.5"]
+
+    def planned(study: str, arm: str, *further: str):
+        return plan_runs(Study(study, "", {arm: shared}), [1], [*given, *further], tmp_path / study)[0]
+
+    one, other = planned("one", "P=0.5"), planned("other", "+ allocation")
+    save_config(one.config)
+    assert find_made(other, tmp_path / "other") is None, "begun, not finished"
+    (one.folder / DONE).write_text(inputs(one.config))
+    assert find_made(other, tmp_path / "other") == one.folder
+    assert find_made(planned("other", "+ allocation", "cppo.metric=random"), tmp_path / "other") is None
+    assert find_made(other, tmp_path / "elsewhere" / "other") is None
+    (one.folder / DONE).write_text("of other data")
+    assert find_made(other, tmp_path / "other") is None
 
 
 def test_the_last_line_says_what_a_person_came_for(overrides, tmp_path, capsys):
