@@ -98,8 +98,8 @@ class CPPOConfig:
     (`trainer.test_freq`), which are of all of them; counted as planned, and not in the time. `null`: never."""
 
     val_subset: int | None = 64
-    """How many validation questions that part has. They are the same in every run: evenly spaced in the data. `null`: all of
-    them; a validation that asks all counts as a whole one in a report."""
+    """How many validation questions that part has. They are the same in every run: evenly spaced in the data. `null`:
+    all of them; a validation that asks all counts as a whole one in a report."""
 
     reward_timeout: float = 120
     """Seconds without any reward after which the run ends."""

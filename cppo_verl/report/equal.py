@@ -1,4 +1,4 @@
-"""Accuracy at equal cost: where each method is when the first one has spent a share of its time, or of its questions."""
+"""Accuracy at equal cost: where each method is when the first has spent a share of its time, or of its questions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COSTS = ("seconds", "questions")
 
 
 def equal_cost(groups: Sequence[Group]) -> pd.DataFrame:
-    """A row for each cost, share of it and group: mean accuracy over the runs in per cent, with Student's 95 % interval.
+    """A row for each cost, share and group: mean accuracy over the runs in per cent, with Student's 95 % interval.
 
     Accuracies are on straight lines between the validations. `ended` says that the group's runs were over before in the
     mean: theirs is then the accuracy that they ended at. Empty where a run was validated less than twice: a curve has

@@ -57,9 +57,9 @@ of the runs do. Intervals over the seeds are of a bootstrap stratified by method
 the range of the runs, which holds the true median three times in four; with 5, 15 times in 16."""
 
 EQUAL = f"""\
-Where each row is when the first has spent a quarter, half and all of its time or of its questions (means of its runs), on
-straight lines between the validations; with Student's 95 % interval over {MIN_SEEDS} seeds or more. `>=` marks rows whose
-runs were over before: it is the accuracy that they ended at, and they could have trained on."""
+Where each row is when the first has spent a quarter, half and all of its time or of its questions (means of its runs),
+on straight lines between the validations; with Student's 95 % interval over {MIN_SEEDS} seeds or more. `>=` marks rows
+whose runs were over before: it is the accuracy that they ended at, and they could have trained on."""
 
 NO_ACCURACY = "The first row logged no validation accuracy: there is no target to reach."
 

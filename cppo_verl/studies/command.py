@@ -86,7 +86,9 @@ def run_study(
     missing = [run for run in runs if run.name not in made]
     console.print(f"{study.name}: {study.about}", markup=False, highlight=False, soft_wrap=True)
     if complete := len(runs) - len(missing):
-        console.print(f"{complete} of {len(runs)} runs are complete in {_places(made)}", highlight=False, soft_wrap=True)
+        console.print(
+            f"{complete} of {len(runs)} runs are complete in {_places(made)}", highlight=False, soft_wrap=True
+        )
     for run in missing:
         save_config(run.config)
     for group in share_starts(missing):

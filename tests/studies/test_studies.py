@@ -167,7 +167,10 @@ command.train_group([run], Path(sys.argv[1]), Console(), module="sleeper")
 def test_a_study_that_is_ended_ends_what_it_started(tmp_path):
     (tmp_path / "sleeper.py").write_text("import time\nprint('up', flush=True)\ntime.sleep(600)\n")
     env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
-    study, log = subprocess.Popen([sys.executable, "-c", STARTS_A_SLEEPER, str(tmp_path)], env=env), tmp_path / "run.log"
+    study, log = (
+        subprocess.Popen([sys.executable, "-c", STARTS_A_SLEEPER, str(tmp_path)], env=env),
+        tmp_path / "run.log",
+    )
     try:
         while not (log.is_file() and "up" in log.read_text()):
             assert study.poll() is None

@@ -1,0 +1,39 @@
+"""The docs show what the studies' CSV files hold."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def results(repo):
+    spec = importlib.util.spec_from_file_location("results_script", repo / "scripts/results.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_pages_show_the_csv_files(results):
+    for page in results.PAGES:
+        text = page.read_text()
+        assert results.with_tables(text) == text, f"{page}: run python scripts/results.py --tables"
+
+
+def test_a_table_is_made_from_its_file(results, tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/time_split.csv").write_text("label,generation,critic,other\nGRPO,2.04,0,1\n")
+    page = "before\n<!-- one/time_split -->\nold\n<!-- end -->\nafter"
+    made = results.with_tables(page, tmp_path)
+    assert made.splitlines()[0] == "before" and made.splitlines()[-1] == "after"
+    assert "| GRPO | 2.0 | 1.0 | 3.0 |" in made and "old" not in made
+    assert results.with_tables(made, tmp_path) == made
+
+
+def test_a_published_report_has_no_html_page(results, tmp_path):
+    (tmp_path / "report").mkdir()
+    for name in ("report.md", "report.html", "results.csv"):
+        (tmp_path / "report" / name).write_text("x")
+    results.publish(tmp_path / "report", tmp_path / "docs")
+    assert sorted(path.name for path in (tmp_path / "docs").iterdir()) == ["report.md", "results.csv"]
