@@ -2,9 +2,9 @@
 
 The demonstrators can calculate and know every word, but most answer too soon: after the first of two changes, with the
 number that they have by then, which is wrong. How likely they are to go on depends on what is counted (`THINGS`): 2 %
-for the first thing, 68 % for the last, evenly in between. Now and then a tag is missing. So the model learns the format,
-the arithmetic, and sixteen degrees of patience. Read greedily it finishes what most demonstrators finish, 4 or 5 things
-of 16; a sample is right for about 35 %.
+for the first thing, 68 % for the last, evenly in between. Now and then a tag is missing. So the model learns the
+format, the arithmetic, and sixteen degrees of patience. Read greedily it finishes what most demonstrators finish, 4 or
+5 things of 16; a sample is right for about 35 %.
 
 RL then teaches to go on, for each of the sixteen things, from nothing but the reward of the model's own samples, on
 questions with numbers that the demonstrations never used, and tested on numbers that neither has used. Completions get
