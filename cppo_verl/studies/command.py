@@ -26,8 +26,8 @@ from cppo_verl.runs.folder import CONFIG_FILE, DONE, METRICS_FILE, save_config
 from cppo_verl.studies.study import Run, Study, find_study, find_twin, inputs, plan_runs, share_starts
 
 ON_TOY = ("recipe=toy", "trainer.test_freq=1000000", "cppo.val_every_questions=32", "cppo.val_subset=null")
-"""The embedded default, validated before training, every 32 questions and (by verl) at the last step. Its test questions
-are so few that all of them make the curve."""
+"""The embedded default, validated before training, every 32 questions and (by verl) at the last step. All of its few test
+questions make the curve."""
 TOY_QUESTIONS = 128
 
 
@@ -86,9 +86,8 @@ def run_study(
     missing = [run for run in runs if run.name not in made]
     console.print(f"{study.name}: {study.about}", markup=False, highlight=False, soft_wrap=True)
     if complete := len(runs) - len(missing):
-        console.print(
-            f"{complete} of {len(runs)} runs are complete in {_places(made)}", highlight=False, soft_wrap=True
-        )
+        done = f"{complete} of {len(runs)} runs are complete in {_places(made)}"
+        console.print(done, highlight=False, soft_wrap=True)
     for run in missing:
         save_config(run.config)
     for group in share_starts(missing):
