@@ -29,6 +29,7 @@ SMALL = (
     "data.train_batch_size=4",
     "actor_rollout_ref.rollout.n=4",
     "actor_rollout_ref.actor.ppo_mini_batch_size=2",
+    "actor_rollout_ref.actor.ppo_epochs=2",
     "actor_rollout_ref.actor.optim.lr=1e-3",
     "trainer.total_training_steps=2",
     "trainer.val_before_train=false",
