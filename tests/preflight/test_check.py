@@ -96,7 +96,7 @@ def test_published_settings(config):
         ("trainer.del_local_ckpt_after_load=true", "the checkpoint that the next start would need"),
         ("++trainer.remove_previous_ckpt_in_save=true", "set trainer.max_actor_ckpt_to_keep=1"),
         (
-            "trainer.max_critic_ckpt_to_keep=1",
+            "trainer.max_actor_ckpt_to_keep=null trainer.max_critic_ckpt_to_keep=1",
             "is kept whole, as trainer.max_actor_ckpt_to_keep=null says; set both to 1",
         ),
         (
