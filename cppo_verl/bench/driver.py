@@ -1,13 +1,15 @@
-"""What CPPO costs the driver: everything that it does between the rewards of a step and its forwards.
+"""What a V0 step costs the driver: all that it does itself, which no worker does meanwhile.
 
-    python -m cppo_verl.bench.driver [--completions 2048] [--prompt 512] [--response 1024] [--repeat 5]
+    python -m cppo_verl.bench.driver [--completions 2048] [--ranks 8] [--prompt 512] [--response 1024] [--repeat 5]
 
-No cluster is started. A step's other phases are measured by `cppo-verl bench`.
+No cluster is started: the calls of workers are left out, but for what they are given and give back. A step's other
+phases are measured by `cppo-verl bench`.
 """
 
 from __future__ import annotations
 
 import argparse
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -15,28 +17,34 @@ from omegaconf import OmegaConf
 from ray import cloudpickle
 from rich.table import Table
 from verl import DataProto
-from verl.utils.seqlen_balancing import calculate_workload, get_seqlen_balanced_partitions
-from verl.workers.utils.padding import left_right_2_no_padding
+from verl.trainer.ppo.ray_trainer import RayPPOTrainer
+from verl.workers.utils.padding import left_right_2_no_padding, no_padding_2_padding
 
 from cppo_verl.algorithm.allocation import Allocation, Allocator
-from cppo_verl.algorithm.metrics import step_metrics
 from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.bench.core import median_ms
 from cppo_verl.bench.forced import drawn_length
 from cppo_verl.console import open_console
-from cppo_verl.trainer.rows import row_advantages, sampled_rows
-from cppo_verl.trainer.stages import outcome_advantages
+from cppo_verl.trainer.rollout_seed import SEED_KEY, request_seeds
+from cppo_verl.trainer.rows import name_completions, name_questions, row_advantages
+from cppo_verl.trainer.sampling import sampling_metrics
+from cppo_verl.trainer.stages import data_metrics, outcome_advantages, timing_metrics
+from cppo_verl.trainer.v0.step import CPPOStep
 
-GROUP, RANKS = 16, 2
-ADVANTAGE = OmegaConf.create(
+GROUP = 16
+ASKERS = 8
+"""verl's agent loop workers."""
+CONFIG = OmegaConf.create(
     {
         "algorithm": {"adv_estimator": "grpo", "norm_adv_by_std_in_grpo": True},
         "actor_rollout_ref": {"rollout": {"n": GROUP}},
+        "trainer": {"balance_batch": True},
     }
 )
-"""What of a run's config the advantage reads."""
+"""What of a run's config these stages read."""
 RATES = ("0", "0.5", "0.75", "0.875", "0.9375")
+SECONDS = {"step": 1.0, "gen": 0.5, "ref": 0.1, "update_actor": 0.3}
 
 
 def sampled_batch(completions: int, prompt: int, response: int) -> DataProto:
@@ -63,60 +71,96 @@ def sampled_batch(completions: int, prompt: int, response: int) -> DataProto:
     return DataProto.from_dict(tensors, non_tensors={"uid": uids, "row_id": names})
 
 
-def stages(rate: str, batch: DataProto, repeat: int) -> dict[str, float]:
+def stages(rate: str, batch: DataProto, ranks: int, repeat: int) -> dict[str, float]:
     """Milliseconds of each stage at P, median.
 
     Args:
         rate: P; with it, a step trains on (1 - P) times as many rows as it has sampled.
         batch: Of `sampled_batch`.
+        ranks: That the rows are balanced over.
         repeat: Measurements.
     """
     cppo = CPPOConfig(rate)
     keep = int(GROUP * (1 - cppo.rate))
     rows = len(batch) // GROUP * keep
-    plan = StepPlan(GROUP, keep, len(batch) // GROUP, rows, rows, RANKS)
-    scored = outcome_advantages(batch, ADVANTAGE)
+    plan = StepPlan(GROUP, keep, len(batch) // GROUP, rows, rows, ranks)
+    of_askers = [cloudpickle.dumps(part) for part in batch.chunk(min(ASKERS, plan.questions))]
+    scored = outcome_advantages(batch, CONFIG)
 
     def prune() -> Allocation:
         allocator, ids = Allocator(plan, cppo), scored.non_tensor_batch
         allocator.add(row_advantages(scored), ids["uid"], ids["row_id"])
-        allocation = allocator.take()
-        step_metrics(sampled_rows(scored), allocation.rows, rounds=1, surplus=0)
-        return allocation
+        return allocator.take()
 
     allocation = prune()
-
-    def gather() -> DataProto:
-        trained = scored.select_idxs(allocation.rows)
-        work = calculate_workload(trained.batch["attention_mask"].sum(dim=1)).tolist()
-        shares = get_seqlen_balanced_partitions(work, RANKS, equal_size=True)
-        trained.reorder(torch.tensor([row for share in shares for row in share]))
-        return trained
-
-    trained = gather()
+    trained = gather(scored, allocation, plan)
 
     def send() -> bytes:
         return cloudpickle.dumps(left_right_2_no_padding(trained.to_tensordict()))
 
+    answer = left_right_2_no_padding(trained.to_tensordict())
+    of_ranks = cloudpickle.dumps(answer["position_ids"].float())
+
+    def take_back() -> DataProto:
+        column = no_padding_2_padding(cloudpickle.loads(of_ranks), answer).float()
+        rows = DataProto(trained.batch.clone(recurse=False), trained.non_tensor_batch, trained.meta_info)
+        return rows.union(DataProto.from_dict({"old_log_probs": column}))
+
+    def describe() -> dict[str, float]:
+        metrics = sampling_metrics(scored, allocation, rounds=1) | data_metrics(scored, trained, None)
+        for _before_and_after_the_checkpoint in range(2):
+            metrics |= timing_metrics(scored, trained, SECONDS, ranks)
+        return metrics
+
     return {
-        "advantage": median_ms(lambda: outcome_advantages(batch, ADVANTAGE), repeat),
+        "ask": median_ms(lambda: requests(plan.questions), repeat),
+        "receive": median_ms(lambda: DataProto.concat([cloudpickle.loads(part) for part in of_askers]), repeat),
+        "advantage": median_ms(lambda: outcome_advantages(batch, CONFIG), repeat),
         "prune + allocate": median_ms(prune, repeat),
-        "select + balance": median_ms(gather, repeat),
+        "join rounds": median_ms(lambda: DataProto.concat([scored]), repeat),
+        "select + balance": median_ms(lambda: gather(scored, allocation, plan), repeat),
         "pack + serialise, 3 times": 3 * median_ms(send, repeat),
+        "take back, 2 times": 2 * median_ms(take_back, repeat),
+        "metrics": median_ms(describe, repeat),
     }
+
+
+def requests(questions: int) -> DataProto:
+    """What the agent loops of a step are given, and the rows that their completions are put beside."""
+    ids = np.empty(1, dtype=object)
+    ids[0] = [{"role": "user", "content": "How many?"}]
+    asked = DataProto.concat([DataProto.from_single_dict({"raw_prompt": ids}) for _ in range(questions)])
+    name_questions(asked, step=1, first=0)
+    batch = asked.repeat(repeat_times=GROUP, interleave=True)
+    name_completions(batch, GROUP)
+    given = asked.repeat(repeat_times=GROUP, interleave=True)
+    given.non_tensor_batch[SEED_KEY] = request_seeds(0, batch.non_tensor_batch["row_id"])
+    return given
+
+
+def gather(scored: DataProto, allocation: Allocation, plan: StepPlan) -> DataProto:
+    """The trainer's own stage, with verl's balancing, but for its workers."""
+    workers = {"actor_rollout_wg": None, "_get_dp_size": lambda *_: plan.dp_size}
+    trainer = SimpleNamespace(**workers, config=CONFIG, plan=plan, timing_raw={}, metrics={})
+    trainer._balance_batch = lambda rows, metrics: RayPPOTrainer._balance_batch(trainer, rows, metrics)
+    return CPPOStep._gather(trainer, scored, allocation)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--completions", type=int, default=2048, help="sampled a step")
+    parser.add_argument("--ranks", type=int, default=8)
     parser.add_argument("--prompt", type=int, default=512, help="longest prompt, tokens")
     parser.add_argument("--response", type=int, default=1024, help="longest response, tokens")
     parser.add_argument("--repeat", type=int, default=5)
     args = parser.parse_args()
     if args.completions < GROUP or args.completions % GROUP:
         parser.error(f"--completions={args.completions} must be a multiple of {GROUP}, a group")
+    fewest = args.completions // GROUP * int(GROUP * (1 - CPPOConfig(RATES[-1]).rate))
+    if args.ranks < 1 or fewest % args.ranks:
+        parser.error(f"--ranks={args.ranks} must divide the {fewest} rows that P={RATES[-1]} keeps")
     batch = sampled_batch(args.completions, args.prompt, args.response)
-    found = {rate: stages(rate, batch, args.repeat) for rate in RATES}
+    found = {rate: stages(rate, batch, args.ranks, args.repeat) for rate in RATES}
     table = Table(title=f"{args.completions:,} completions of {GROUP} a question: median of {args.repeat}, ms")
     table.add_column("P")
     for name in [*found[RATES[0]], "all"]:

@@ -100,6 +100,10 @@ def _quick_checks(wrong: Container[str]) -> dict[str, tuple]:
         "the model": (inputs.model_faults, *MODEL),
         "the reward function": (inputs.reward_faults, *REWARD),
         "trainer.resume_from_path": (outputs.resume_faults, "trainer.resume_from_path"),
+        "the checkpoint to go on from": (
+            outputs.foreign_faults,
+            *("trainer.resume_from_path", "trainer.default_local_dir", "critic.enable"),
+        ),
         "what an asynchronous run was sampling": (
             outputs.carried_faults,
             *("trainer.resume_from_path", "trainer.default_local_dir"),

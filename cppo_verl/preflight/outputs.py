@@ -13,7 +13,10 @@ from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.hardware.estimates import bytes_of_checkpoints, checkpoint_bytes, checkpoints_at_most, read_model
 from cppo_verl.hardware.memory import GIB
 from cppo_verl.preflight.data import planned_steps
-from cppo_verl.runs.checkpoints import Checkpoints, fault, step_of
+from cppo_verl.runs.checkpoints import COMPLETE, Checkpoints, fault, step_of
+
+STEP_FOLDER = r"(^|/)global_step_[0-9]+$"
+"""End of a checkpoint's path."""
 
 
 def resume_faults(config: DictConfig) -> Iterator[str]:
@@ -22,7 +25,7 @@ def resume_faults(config: DictConfig) -> Iterator[str]:
     if trainer.resume_mode != "resume_path":
         return
     folder = Path(given or "")
-    if not re.search(r"(^|/)global_step_[0-9]+$", given or ""):  # verl takes the step from the end of it
+    if not re.search(STEP_FOLDER, given or ""):  # verl takes the step from the end of it
         yield f"trainer.resume_from_path={given} is no checkpoint; give the path of a global_step_N, no / at its end"
     elif not folder.is_dir():
         yield f"trainer.resume_from_path={folder} is not there; trainer.resume_mode=auto takes the run's latest"
@@ -30,15 +33,37 @@ def resume_faults(config: DictConfig) -> Iterator[str]:
         yield f"trainer.resume_from_path={folder} is not complete ({why}); trainer.resume_mode=auto takes the last one"
 
 
+def foreign_faults(config: DictConfig) -> Iterator[str]:
+    """A checkpoint of another trainer than ours, or of another kind of run, where one is to be gone on from."""
+    last = _loaded(config)
+    if last is None or not last.is_dir():
+        return
+    if not (last / COMPLETE).is_file() and not fault(last, tracked=step_of(last)):
+        yield (
+            f"{last} is of verl's own trainer, which counts steps and its place in the data in batches of its own; "
+            f"start a new run from its weights: `cppo-verl export {last}`, and "
+            "actor_rollout_ref.model.path=the folder that it names, with trainer.resume_mode=disable or another "
+            "trainer.default_local_dir"
+        )
+    if config.critic.enable and not (last / "critic").is_dir():
+        yield f"{last} has no critic, with which this run trains (critic.enable=true); start a new run from its weights"
+
+
+def _loaded(config: DictConfig) -> Path | None:
+    """The checkpoint that a run goes on from."""
+    trainer = config.trainer
+    if trainer.resume_mode == "resume_path":
+        given = trainer.resume_from_path or ""
+        return Path(given) if re.search(STEP_FOLDER, given) else None
+    return Checkpoints(trainer.default_local_dir).last_complete() if trainer.resume_mode == "auto" else None
+
+
 def carried_faults(config: DictConfig) -> Iterator[str]:
     """A checkpoint with questions that an asynchronous trainer was sampling, where another would leave them out."""
     trainer = config.trainer
-    if trainer.resume_mode == "disable" or (trainer.use_v1 and trainer.v1.trainer_mode != "cppo_sync"):
+    if trainer.val_only or (trainer.use_v1 and trainer.v1.trainer_mode != "cppo_sync"):
         return
-    if trainer.resume_mode == "resume_path":
-        last = Path(trainer.resume_from_path or "")
-    else:
-        last = Checkpoints(trainer.default_local_dir).last_complete()
+    last = _loaded(config)
     if last and (last / "transfer_queue").is_dir():
         yield (
             f"{last} is of an asynchronous trainer (trainer.v1.trainer_mode) and holds questions that were being "
@@ -56,7 +81,7 @@ def folder_faults(config: DictConfig) -> Iterator[str]:
 
 def room_faults(config: DictConfig) -> Iterator[str]:
     """Too little room for the checkpoints of a run."""
-    if config.trainer.save_freq <= 0 or config.dry_run:
+    if config.trainer.save_freq <= 0 or config.dry_run or config.trainer.val_only:
         return
     model, folder = config.actor_rollout_ref.model, Path(config.trainer.default_local_dir)
     try:

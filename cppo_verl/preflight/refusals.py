@@ -73,6 +73,12 @@ def refusals(config: DictConfig) -> list[str]:
             "trainer.remove_previous_ckpt_in_save=true deletes the old checkpoint before the new one is complete; set "
             "trainer.max_actor_ckpt_to_keep=1",
         ),
+        _critics_limit(config.trainer),
+        (
+            on("trainer.val_only") and not on("trainer.val_before_train"),
+            "trainer.val_only=true with trainer.val_before_train=false: verl 0.9.1 would train; set "
+            "trainer.val_before_train=true",
+        ),
         (
             on("reward.reward_model.enable") and not on("reward.reward_model.enable_resource_pool"),
             "reward.reward_model.enable=true needs reward.reward_model.enable_resource_pool=true: completions are "
@@ -94,6 +100,17 @@ def refusals(config: DictConfig) -> list[str]:
     faults += engine_refusals(config)
     unconnected = sockets.fault(config)
     return [message for is_fault, message in [*faults, (unconnected, unconnected)] if is_fault]
+
+
+def _critics_limit(trainer: DictConfig) -> tuple[bool, str]:
+    """Of a number of checkpoints that is the critic's alone: one is kept or deleted as a whole."""
+    kept, of_critic = (trainer.get(f"max_{model}_ckpt_to_keep") for model in ("actor", "critic"))
+    return (
+        of_critic is not None and of_critic != kept,
+        f"trainer.max_critic_ckpt_to_keep={of_critic}, but a checkpoint is kept whole, as "
+        f"trainer.max_actor_ckpt_to_keep={'null' if kept is None else kept} says; set both to {of_critic}, or "
+        "trainer.max_critic_ckpt_to_keep=null",
+    )
 
 
 def _skipping_refusals(config: DictConfig) -> list[tuple[bool, str]]:

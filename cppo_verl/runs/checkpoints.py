@@ -73,15 +73,17 @@ class Checkpoints:
         """The checkpoint to go on from: the latest complete one, up to the step that the tracker names.
 
         The tracker is made to name it. Later folders that are not complete are moved to `incomplete/`, and said.
-        None where there is no checkpoint.
+        None where none is complete, which is said where there are some.
         """
-        tracked = self._tracked()
-        for folder in self._latest_first():
+        tracked, folders = self._tracked(), self._latest_first()
+        for folder in folders:
             if why := fault(folder, tracked):
                 self._set_aside(folder, INCOMPLETE, f"is not complete ({why})")
             elif tracked is None or step_of(folder) <= tracked:
                 write_whole(self.folder / LATEST, str(step_of(folder)))
                 return folder
+        if folders:
+            notice(f"{self.folder} has no complete checkpoint: the run starts from the beginning")
         (self.folder / LATEST).unlink(missing_ok=True)
         return None
 

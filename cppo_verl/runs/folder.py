@@ -19,7 +19,10 @@ DONE = "done"
 
 
 def save_config(config: DictConfig) -> None:
-    """Write the resolved config into the run folder."""
+    """Write the resolved config into the run folder; that of a validation alone (`trainer.val_only`) only where there
+    is none: the folder's is the run's."""
     folder = Path(config.trainer.default_local_dir)
     folder.mkdir(parents=True, exist_ok=True)
+    if OmegaConf.select(config, "trainer.val_only") and (folder / CONFIG_FILE).exists():
+        return
     OmegaConf.save(config, folder / CONFIG_FILE, resolve=True)

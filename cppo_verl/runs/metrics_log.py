@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from cppo_verl.runs.files import write_whole
@@ -14,6 +13,16 @@ from cppo_verl.runs.notices import notice
 
 BEFORE = "metrics.jsonl.before"
 """Copy of the lines of earlier starts, from before verl opens its file until they stand in it again."""
+
+
+def log_validation(run_folder: str) -> Path:
+    """Make verl's file logger of a run that only validates write to the first `validation_N.jsonl` that is not there:
+    what the run and other validations logged stays as it is."""
+    folder = Path(run_folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = _first_free(folder, "validation")
+    os.environ["VERL_FILE_LOGGER_PATH"] = str(path)
+    return path
 
 
 class MetricsLog:
@@ -50,13 +59,10 @@ class MetricsLog:
         kept = [(entry[0], line) for entry, line in entries if entry and entry[0] <= step]
         self._kept = b"".join(line for _, line in kept)
         if goes_back and self._copy.exists() and self._copy.read_bytes() != self._kept:
-            earlier = next(path for path in self._earlier() if not path.exists())
+            earlier = _first_free(self._copy.parent, "metrics.earlier")
             write_whole(earlier, self._copy.read_bytes())
             notice(f"the log of what this run did after step {step} is kept in {earlier}")
         return bool(kept) and kept[-1][0] == step
-
-    def _earlier(self) -> Iterator[Path]:
-        return (self._copy.with_name(f"metrics.earlier_{number}.jsonl") for number in itertools.count(1))
 
     def write_back(self, tracking) -> None:
         """Write the lines that stay to verl's file logger, when there is one."""
@@ -65,6 +71,11 @@ class MetricsLog:
             logger.fp.flush()
             self._kept = b""
             self._copy.unlink(missing_ok=True)
+
+
+def _first_free(folder: Path, name: str) -> Path:
+    paths = (folder / f"{name}_{number}.jsonl" for number in itertools.count(1))
+    return next(path for path in paths if not path.exists())
 
 
 def read_entry(line: bytes) -> tuple[int, dict] | None:

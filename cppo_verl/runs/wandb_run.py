@@ -18,7 +18,8 @@ LOGGERS = {"wandb", "tracking"}
 
 
 def wandb_environment(trainer: DictConfig, environment: Mapping[str, str]) -> dict[str, str]:
-    """What to give to the process that logs, so that a resumed run goes on in its wandb run; nothing without wandb.
+    """What to give to the process that logs, so that a resumed run goes on in its wandb run; nothing without wandb, nor
+    for a validation alone, which gets a wandb run of its own.
 
     A start that trains from the beginning, or from a step before the run's last checkpoint, gets a new id: wandb drops
     what is logged for steps that its run is past.
@@ -27,7 +28,8 @@ def wandb_environment(trainer: DictConfig, environment: Mapping[str, str]) -> di
         trainer: The config's `trainer`.
         environment: Whose `WANDB_RUN_ID` and `WANDB_RESUME` go first.
     """
-    if LOGGERS.isdisjoint([trainer.logger] if isinstance(trainer.logger, str) else trainer.logger):
+    loggers = [trainer.logger] if isinstance(trainer.logger, str) else trainer.logger
+    if LOGGERS.isdisjoint(loggers) or trainer.get("val_only"):
         return {}
     file = Path(trainer.default_local_dir) / RUN_ID_FILE
     known = file.read_text().strip() if file.is_file() and _goes_on(trainer) else ""

@@ -50,7 +50,7 @@ class ReportsProgress(PartValidation):
 
     def _continue_log(self) -> None:
         super()._continue_log()
-        if not self.is_training:
+        if not (self.is_training or self.config.trainer.val_only):
             self.is_training, self.logger = True, TellingTracking(self.logger, self._tell_step)
             steps = {"steps": self.total_training_steps, "questions": self.plan.questions}
             self.progress.tell("training", step=self.told_step, **steps)

@@ -8,6 +8,8 @@ from typing import Any
 
 from torchdata.stateful_dataloader import StatefulDataLoader
 
+from cppo_verl.algorithm.options import ConfigError
+
 
 class QuestionStream:
     """Stands where verl's trainer keeps its dataloader, and counts epochs in questions consumed.
@@ -75,7 +77,16 @@ class QuestionStream:
         return {"dataloader": self.dataloader.state_dict(), "epoch": self.epoch, "drawn": self.drawn}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken, in the same order of questions."""
+        """Go on where `state_dict` was taken, in the same order of questions.
+
+        Raises:
+            ConfigError: It is of another dataloader.
+        """
+        if missing := {"dataloader", "epoch", "drawn"} - state.keys():
+            raise ConfigError(
+                f"the checkpoint's data.pt has no {', '.join(sorted(missing))}: it is of verl's own trainer, whose "
+                "place in the data is counted in batches; start a new run from its weights (`cppo-verl export`)"
+            )
         self.dataloader.load_state_dict(state["dataloader"])
         self.epoch, self.drawn = state["epoch"], state["drawn"]
 

@@ -11,7 +11,8 @@ from omegaconf import DictConfig, open_dict
 from cppo_verl.runs.best import BestCheckpoint
 from cppo_verl.runs.checkpoints import Checkpoints
 from cppo_verl.runs.files import keep_latest, write_whole
-from cppo_verl.runs.metrics_log import MetricsLog
+from cppo_verl.runs.metrics_log import MetricsLog, log_validation
+from cppo_verl.runs.notices import notice
 from cppo_verl.trainer.rows import num_questions
 
 STEP_METRICS = "metrics.json"
@@ -31,13 +32,19 @@ class RunFolder:
 
     def _open_run_folder(self, config: DictConfig) -> None:
         trainer = config.trainer
-        self.metrics_log = MetricsLog(trainer.default_local_dir)
+        if trainer.val_only:
+            log = log_validation(trainer.default_local_dir)
+            notice(f"only validates; the metrics go to {log}")
+            if trainer.validation_data_dir:
+                trainer.validation_data_dir = f"{trainer.validation_data_dir}/{log.stem}"
+        else:
+            self.metrics_log = MetricsLog(trainer.default_local_dir)
         self.unlogged: dict[str, float] = {}
         """Metrics of the step that the run goes on from, where a kill came before they were logged."""
         self.best = BestCheckpoint(trainer.default_local_dir)
         self.checkpoints = Checkpoints(trainer.default_local_dir, trainer.max_actor_ckpt_to_keep)
-        with open_dict(config):
-            trainer.max_actor_ckpt_to_keep = None  # verl deletes the old weights before the new are complete
+        with open_dict(config):  # verl deletes the old weights of each model before the new checkpoint is complete
+            trainer.max_actor_ckpt_to_keep = trainer.max_critic_ckpt_to_keep = None
 
     def _save_checkpoint(self) -> None:
         with self.checkpoints.saving(self.global_steps) as folder:
@@ -47,16 +54,27 @@ class RunFolder:
     def _load_checkpoint(self) -> None:
         """As verl, but only what is complete; what the run did after a step it is told to go on from is kept apart."""
         trainer = self.config.trainer
+        if trainer.val_only:
+            self._choose_checkpoint()
+            return super()._load_checkpoint()
         if trainer.resume_mode == "auto":
             self.checkpoints.recover()
         super()._load_checkpoint()
-        goes_back = trainer.resume_mode != "auto" and not trainer.val_only
+        goes_back = trainer.resume_mode != "auto"
         if goes_back:
             self.checkpoints.go_back_to(self.global_steps)
         self.best.forget_after(self.global_steps)
         is_logged = self.metrics_log.keep_until(self.global_steps, goes_back) or "file" not in trainer.logger
-        if self.global_steps and not trainer.val_only:
+        if self.global_steps:
             self._find_unlogged(is_logged)
+
+    def _choose_checkpoint(self) -> None:
+        """For a validation alone, which changes nothing of a run: the checkpoint that a start would go on from, by its
+        path, without mending the folder or verl's tracker."""
+        trainer = self.config.trainer
+        if trainer.resume_mode == "auto":
+            last = self.checkpoints.last_complete()
+            trainer.resume_mode, trainer.resume_from_path = ("resume_path", str(last)) if last else ("disable", None)
 
     def _find_unlogged(self, is_logged: bool) -> None:
         """Where a kill came between a step's checkpoint and its line: the line, and the validation if one was due.
@@ -84,6 +102,8 @@ class RunFolder:
 
     def _continue_log(self) -> None:
         """Put the lines of earlier starts back into the log, and the one that is missing."""
+        if self.config.trainer.val_only:
+            return
         self.metrics_log.write_back(self.logger)
         if self.unlogged and not self.config.trainer.val_before_train:
             self.logger.log(data=self.unlogged, step=self.unlogged["training/global_step"])
@@ -99,7 +119,7 @@ class RunFolder:
     def _validate(self, *args, **kwargs) -> dict[str, float]:
         metrics = self.unlogged | super()._validate(*args, **kwargs)
         self.unlogged = {}
-        if self.of_part or not self.cppo.save_best:
+        if self.of_part or not self.cppo.save_best or self.config.trainer.val_only:
             return metrics
         return metrics | self.best.offer(self.global_steps, metrics)
 

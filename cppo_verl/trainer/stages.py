@@ -90,7 +90,7 @@ def timing_metrics(
     sampled: DataProto, trained: DataProto, timing_raw: dict[str, float], devices: int
 ) -> dict[str, float]:
     """Seconds of each stage so far, and time a token over the tokens that a stage really saw: generation the
-    sampled ones, the forwards and the update the kept ones.
+    sampled ones, the forwards and the update the kept ones. verl's throughput is of the sampled ones.
 
     Args:
         sampled: All completions of the step.
@@ -98,10 +98,9 @@ def timing_metrics(
         timing_raw: Seconds by stage, `step` among them.
         devices: By which verl divides its throughput.
     """
-    for rows in (sampled, trained):
-        rows.meta_info["global_token_num"] = rows.batch["attention_mask"].sum(dim=-1).tolist()
     timing = compute_timing_metrics(sampled, timing_raw)
     if len(trained):
         kept_timing = compute_timing_metrics(trained, timing_raw)
         timing |= {k: v for k, v in kept_timing.items() if k.rpartition("/")[2] in ("ref", "update_actor")}
-    return timing | compute_throughout_metrics(sampled, timing_raw, devices)
+    tokens = DataProto(meta_info={"global_token_num": [sampled.batch["attention_mask"].sum().item()]})
+    return timing | compute_throughout_metrics(tokens, timing_raw, devices)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from eq_9 import OVERRIDES, STEPS, B, assert_steps_follow_eq_9
+from eq_9 import CHECKED, EPOCHS, OVERRIDES, STEPS, B, assert_steps_follow_eq_9
 from omegaconf import OmegaConf
 from recorded import different, of_kind, read_calls, read_metrics, weights
 from runs import running, trainer
@@ -97,6 +97,33 @@ def test_both_generations_train_the_same(run):
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
+def test_throughput_is_of_all_that_is_sampled(generation, run):
+    steps = read_metrics(run(generation)).values()
+    assert any(step["cppo/tokens_trained"] < step["cppo/tokens_sampled"] for step in steps)
+    for step in steps:
+        assert step["perf/total_num_tokens"] == step["cppo/tokens_sampled"]
+        rate = step["cppo/tokens_sampled"] / step["perf/time_per_step"]
+        assert step["perf/throughput"] == pytest.approx(rate), "on one device"
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_padding_and_fill_are_those_of_the_rows_that_workers_were_given(generation, run):
+    """Each mini-batch is one micro-batch here: its token budget is larger."""
+    folder = run(generation)
+    budget = OmegaConf.load(folder / "config.yaml").actor_rollout_ref.actor.ppo_max_token_len_per_gpu
+    updates, steps = of_kind(read_calls(folder / "calls/rank_0"), "update"), read_metrics(folder)
+    for step, checked in enumerate(CHECKED, 2):
+        lengths = torch.tensor([len(row) for row in updates[step - 1]["data"]["input_ids"]])
+        padding = sum(int(rows.max() * len(rows) - rows.sum()) for rows in lengths.split(checked.mini_rows))
+        found, tokens = steps[step], int(lengths.sum())
+        assert found["cppo/padding/update"] == EPOCHS * padding
+        assert found["cppo/fill/update"] == pytest.approx(tokens / (budget * len(lengths) / checked.mini_rows))
+        for forward in ("old", "ref"):
+            assert found[f"cppo/padding/{forward}"] == len(lengths) * int(lengths.max()) - tokens
+            assert found[f"cppo/fill/{forward}"] == pytest.approx(tokens / budget)
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
 def test_a_part_of_the_questions_is_validated_in_between(generation, run):
     """Where a step's questions, 8 in every second step, reach a multiple of 16; at the end all are validated."""
     steps = read_metrics(run(generation))
@@ -112,7 +139,8 @@ def test_a_resume_goes_on_as_if_undisturbed(generation, run, start):
     whole = run(generation)
     folder = whole.parent / "resumed"
     shutil.copytree(whole, folder)
-    (folder / f"global_step_{LAST}/complete.json").unlink()
+    last = folder / f"global_step_{LAST}"
+    (last / "complete.json").rename(last / "unfinished")  # without either it would be taken for one of verl's own
     start("resumed", GENERATIONS[generation], BY_STEP)
     assert_same_steps(read_metrics(whole), read_metrics(folder))
     assert not different(weights(whole, LAST), weights(folder, LAST))
@@ -166,7 +194,7 @@ def assert_same_steps(expected: dict[int, dict], found: dict[int, dict]) -> None
 
 def described(step: dict) -> dict:
     """What both generations of trainers log of the data and of the update."""
-    kinds = ("cppo/", "actor/", "critic/", "response_length/", "prompt_length/", "val-core/")
+    kinds = ("perf/total_num_tokens", "cppo/", "actor/", "critic/", "response_length/", "prompt_length/", "val-core/")
     of_v1 = ("replaced_questions", "in_flight_questions", "unused_questions", "idle/")
     own = ("cppo/rounds", "actor/perf/", *(f"cppo/{name}" for name in of_v1))
     return {name: value for name, value in step.items() if name.startswith(kinds) and not name.startswith(own)}

@@ -95,6 +95,15 @@ def test_published_settings(config):
         ("actor_rollout_ref.actor.checkpoint.async_save=true", "taken for complete while it is written"),
         ("trainer.del_local_ckpt_after_load=true", "the checkpoint that the next start would need"),
         ("++trainer.remove_previous_ckpt_in_save=true", "set trainer.max_actor_ckpt_to_keep=1"),
+        (
+            "trainer.max_actor_ckpt_to_keep=null trainer.max_critic_ckpt_to_keep=1",
+            "is kept whole, as trainer.max_actor_ckpt_to_keep=null says; set both to 1",
+        ),
+        (
+            "trainer.max_actor_ckpt_to_keep=2 trainer.max_critic_ckpt_to_keep=1",
+            "trainer.max_actor_ckpt_to_keep=2 says; set both to 1, or trainer.max_critic_ckpt_to_keep=null",
+        ),
+        ("trainer.val_only=true trainer.val_before_train=false", "would train; set trainer.val_before_train=true"),
         ("distillation.enabled=true", "distillation.enabled=true is not supported"),
         ("reward.reward_model.enable=true", "needs reward.reward_model.enable_resource_pool=true"),
         ("cppo.skip_old_log_prob=true", "actor_rollout_ref.actor.ppo_epochs=2 must be 1"),

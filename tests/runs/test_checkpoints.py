@@ -56,10 +56,13 @@ def test_a_checkpoint_that_a_kill_left_half_written_is_passed_over_and_not_delet
         assert (tmp_path / "incomplete/global_step_4" / FILES[0]).exists()
 
 
-def test_a_run_whose_first_checkpoint_is_not_complete_starts_from_scratch(tmp_path):
+def test_a_run_whose_first_checkpoint_is_not_complete_starts_from_scratch_and_says_so(tmp_path, capsys):
+    assert Checkpoints(tmp_path).recover() is None
+    assert not capsys.readouterr().out, "a new run"
     save(tmp_path, 2, until=1)
     (tmp_path / LATEST).write_text("2")
     assert Checkpoints(tmp_path).recover() is None
+    assert "has no complete checkpoint: the run starts from the beginning" in capsys.readouterr().out
     assert not (tmp_path / LATEST).exists(), "verl reads it"
     save(tmp_path, 2, until=1)
     assert Checkpoints(tmp_path).recover() is None

@@ -73,6 +73,13 @@ def test_a_run_that_goes_back_gets_a_new_one(tmp_path):
     assert run_id(tmp_path, resume_mode="resume_path", resume_from_path=earlier) != first
 
 
+def test_a_validation_alone_is_no_part_of_the_runs(tmp_path):
+    first = run_id(tmp_path)
+    save(tmp_path, 2)
+    assert wandb_environment(trainer_config(tmp_path, val_only=True), {}) == {}
+    assert run_id(tmp_path) == first
+
+
 def test_the_users_own_goes_first_and_is_kept(tmp_path):
     own = {"WANDB_RUN_ID": "mine", "WANDB_RESUME": "must"}
     assert wandb_environment(trainer_config(tmp_path), own) == own

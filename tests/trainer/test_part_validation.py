@@ -23,7 +23,7 @@ class VerlsTrainer:
     """As much of it as validates: the questions, numbers, are noted."""
 
     def __init__(self, batch_size: int | None = None, test_freq: int = -1, **options):
-        trainer = {"test_freq": test_freq, "resume_mode": "auto", "val_before_train": True}
+        trainer = {"test_freq": test_freq, "resume_mode": "auto", "val_only": False, "val_before_train": True}
         data = SimpleNamespace(val_batch_size=batch_size)
         self.config = SimpleNamespace(trainer=SimpleNamespace(**trainer), data=data)
         self.cppo, self.plan = CPPOConfig(pruning_rate=0.5, **options), plan_step(0.5, 4, 4, 4)

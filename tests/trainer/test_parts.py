@@ -232,6 +232,7 @@ def test_a_step_that_was_saved_and_not_logged_is_made_up_for(tmp_path, is_logged
     options = {
         "default_local_dir": str(tmp_path),
         "resume_mode": "auto",
+        "val_only": False,
         "test_freq": test_freq,
         "val_before_train": True,
     }

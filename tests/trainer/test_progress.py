@@ -68,6 +68,7 @@ def trainer(tmp_path) -> Trainer:
         "trainer": {
             "default_local_dir": str(tmp_path),
             "max_actor_ckpt_to_keep": 1,
+            "max_critic_ckpt_to_keep": 1,
             "resume_mode": "auto",
             "val_only": False,
             "val_before_train": False,
@@ -126,6 +127,13 @@ def test_a_step_that_is_lost_is_not_saved(trainer, metric, tmp_path):
     with pytest.raises(NotFinite, match=f"step 1: {metric} is nan"):
         trainer._save_checkpoint()
     assert Checkpoints(tmp_path).last_complete() is None and not list(tmp_path.glob("global_step_*"))
+
+
+def test_verl_deletes_no_checkpoint(trainer):
+    """Neither of its two: a kill between them would leave a critic without its actor, or none that is complete."""
+    options = trainer.config.trainer
+    assert (options.max_actor_ckpt_to_keep, options.max_critic_ckpt_to_keep) == (None, None)
+    assert trainer.checkpoints.keep == 1
 
 
 def test_where_nothing_is_saved_it_is_logged_and_ends(trainer):

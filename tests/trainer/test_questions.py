@@ -7,6 +7,7 @@ import torch
 from torchdata.stateful_dataloader import StatefulDataLoader
 from torchdata.stateful_dataloader.sampler import RandomSampler
 
+from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.trainer.questions import QuestionStream
 
 QUESTIONS, PER_STEP, EPOCHS = 11, 3, 3
@@ -91,3 +92,8 @@ def test_resume_draws_the_same_questions(questions, done, extra_every):
         extra = 2 if extra_every and number % extra_every == 0 else 0
         rest.append((step.epoch, [int(q) for q in step.take(PER_STEP) + step.take(extra)]))
     assert rest == undisturbed[done:]
+
+
+def test_the_place_of_verls_own_dataloader_is_refused():
+    with pytest.raises(ConfigError, match=r"has no dataloader, drawn, epoch: it is of verl's own trainer"):
+        new_stream().load_state_dict(new_stream().dataloader.state_dict())

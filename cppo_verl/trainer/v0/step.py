@@ -14,9 +14,9 @@ from cppo_verl.algorithm.allocation import Allocation
 from cppo_verl.algorithm.metrics import clipping_by_place
 from cppo_verl.runs.notices import notice
 from cppo_verl.trainer.old_policy import corrects_rollout, unread_log_probs
-from cppo_verl.trainer.padding import padding_metrics
+from cppo_verl.trainer.padding import forward_metrics
 from cppo_verl.trainer.questions import QuestionStream
-from cppo_verl.trainer.rows import weigh_advantages
+from cppo_verl.trainer.rows import select_rows, weigh_advantages
 from cppo_verl.trainer.stages import (
     actor_metrics,
     clip_fractions,
@@ -99,13 +99,11 @@ class CPPOStep(PrunedSampling):
     def _gather(self, sampled: DataProto, allocation: Allocation) -> DataProto:
         """The rows to train on, balanced over the ranks."""
         with marked_timer("gather", self.timing_raw):
-            batch = sampled.select_idxs(allocation.rows)
+            batch = select_rows(sampled, allocation.rows)
             weigh_advantages(batch, allocation.weights)
             batch.meta_info["mini_batch_rows"] = allocation.mini_batch_rows
             if len(batch) and self.config.trainer.balance_batch:
                 self._balance_batch(batch, metrics=self.metrics)
-            lengths = batch.batch["attention_mask"].sum(dim=1)
-            self.metrics |= padding_metrics(lengths, allocation.mini_batch_rows, self.plan.dp_size, self.config)
             for rows in (sampled, batch):
                 rows.meta_info["global_token_num"] = rows.batch["attention_mask"].sum(dim=-1).tolist()
                 rows.meta_info["images_seqlens"] = [
@@ -119,7 +117,9 @@ class CPPOStep(PrunedSampling):
     def _fit_compute_log_prob(self, batch: DataProto) -> DataProto:
         """verl's, or places for the old log-probs that the loss does not read (see `first_pass`)."""
         if not self.cppo.skip_old_log_prob:
-            return super()._fit_compute_log_prob(batch)
+            batch = super()._fit_compute_log_prob(batch)
+            self.metrics |= forward_metrics("old", self.actor_rollout_wg, tokens_of(batch), self.config)
+            return batch
         batch.batch["old_log_probs"] = unread_log_probs(batch.batch["token_level_scores"])
         return batch
 
@@ -129,6 +129,12 @@ class CPPOStep(PrunedSampling):
             correction = self.config.algorithm.rollout_correction
             batch, metrics = compute_rollout_correction_and_add_to_batch(batch, correction)
             self.metrics |= metrics
+        return batch
+
+    def _fit_compute_ref_log_prob(self, batch: DataProto) -> DataProto:
+        batch = super()._fit_compute_ref_log_prob(batch)
+        if self.use_reference_policy:
+            self.metrics |= forward_metrics("ref", self.ref_policy_wg, tokens_of(batch), self.config)
         return batch
 
     def _compute_token_advantage(self, batch: DataProto) -> DataProto:
@@ -148,11 +154,17 @@ class CPPOStep(PrunedSampling):
         reported = tu.get(self.actor_rollout_wg.update_actor(data), "metrics")
         metrics = actor_metrics(reported, self.config)
         metrics |= clipping_by_place(clip_fractions(metrics))
+        self.metrics |= forward_metrics("update", self.actor_rollout_wg, tokens_of(batch), self.config)
         return DataProto.from_single_dict(data={}, meta_info={"metrics": metrics})
 
     def _fit_dump_data(self, batch: DataProto) -> None:
         self.reward_extra_infos_dict = extract_reward(batch)[1]
         super()._fit_dump_data(batch)
+
+
+def tokens_of(batch: DataProto) -> int:
+    """Prompt and response tokens of a gathered batch."""
+    return sum(batch.meta_info["global_token_num"])
 
     def _timing_metrics(self, sampled: DataProto, trained: DataProto) -> dict[str, float]:
         return timing_metrics(sampled, trained, self.timing_raw, self.resource_pool_manager.get_n_gpus())

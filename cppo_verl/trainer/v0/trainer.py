@@ -9,6 +9,7 @@ from verl.utils.skip.skip_manager import SkipManager
 
 from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.preflight.plan import plan_from_config
+from cppo_verl.trainer.padding import count_forwards
 from cppo_verl.trainer.progress import ReportsProgress
 from cppo_verl.trainer.questions import QuestionStream
 from cppo_verl.trainer.v0.step import CPPOStep
@@ -34,6 +35,7 @@ class RayCPPOTrainer(ReportsProgress, CPPOStep):
     def fit(self) -> None:
         """Train until the data, or `trainer.total_training_steps`, are used up."""
         SkipManager.init(self.config)
+        count_forwards(self.config, self.actor_rollout_wg, *([self.ref_policy_wg] if self.use_reference_policy else []))
         try:
             super().fit()
         finally:

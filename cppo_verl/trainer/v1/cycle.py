@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -25,8 +26,8 @@ class Cycle(NamedTuple):
     allocation: Allocation
     replaced: int
     """Questions that were asked in place of others."""
-    padding: dict[str, int]
-    """See `padding_metrics`."""
+    padding: dict[str, float]
+    """See `forward_metrics`; of the forwards so far."""
 
     @staticmethod
     def together(cycles: list[Cycle]) -> Cycle:
@@ -37,7 +38,7 @@ class Cycle(NamedTuple):
         surplus = sum(taken.surplus for taken in allocations)
         weights = torch.cat([taken.weights for taken in allocations])
         taken = Allocation(rows, allocations[-1].mini_batch_rows, surplus, weights)
-        by_name = {name: [of[name] for of in padding if name in of] for name in {**padding[0], **padding[-1]}}
+        by_name = {name: [of[name] for of in padding if name in of] for name in dict.fromkeys(chain(*padding))}
         padding = {name: np.mean(of) if "/fill/" in name else sum(of) for name, of in by_name.items()}
         return Cycle(DataProto.concat(sampled), DataProto.concat(trained), taken, sum(replaced), padding)
 

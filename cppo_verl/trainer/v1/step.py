@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 import transfer_queue as tq
 from transfer_queue import KVBatchMeta
 from verl import DataProto
+from verl.single_controller.base import WorkerGroup
 from verl.trainer.ppo.rollout_corr_helper import compute_rollout_correction_and_add_to_batch
 from verl.utils.debug import marked_timer
 from verl.utils.metric import reduce_metrics
@@ -13,8 +13,8 @@ from verl.utils.metric import reduce_metrics
 from cppo_verl.algorithm.allocation import Allocation
 from cppo_verl.algorithm.metrics import clipping_by_place
 from cppo_verl.trainer.old_policy import corrects_rollout, has_old_forward, unread_log_probs
-from cppo_verl.trainer.padding import padding_metrics
-from cppo_verl.trainer.rows import weigh_advantages
+from cppo_verl.trainer.padding import forward_metrics
+from cppo_verl.trainer.rows import select_rows, weigh_advantages
 from cppo_verl.trainer.stages import actor_metrics, clip_fractions, update_settings
 from cppo_verl.trainer.v1.cycle import Cycle, RunningStep
 from cppo_verl.trainer.v1.metrics import StepMetrics
@@ -64,7 +64,7 @@ class CPPOStep(PrunedSampling, StepMetrics):
     def _gather(self, sampled: DataProto, allocation: Allocation, metrics: dict) -> KVBatchMeta:
         """The rows to train on, balanced over the ranks; the cycle is noted with them."""
         rows = in_order(sampled, allocation.rows)
-        trained = sampled.select_idxs(rows)
+        trained = select_rows(sampled, rows)
         weigh_advantages(trained, allocation.weights_of(rows))
         ids = trained.non_tensor_batch
         batch = KVBatchMeta(partition_id=TRAIN, keys=ids["key"].tolist(), tags=ids["tag"].tolist())
@@ -73,9 +73,7 @@ class CPPOStep(PrunedSampling, StepMetrics):
             if self.config.trainer.balance_batch:
                 batch = self._balance_batch(batch, metrics)
         batch.extra_info["temperature"] = self.config.actor_rollout_ref.rollout.temperature
-        lengths = torch.tensor([tag["seq_len"] for tag in batch.tags])
-        padding = padding_metrics(lengths, allocation.mini_batch_rows, self.plan.dp_size, self.config)
-        self.this_step.cycles.append(Cycle(sampled, trained, allocation, self.this_step.replaced, padding))
+        self.this_step.cycles.append(Cycle(sampled, trained, allocation, self.this_step.replaced, padding={}))
         return batch
 
     def _get_required_batch_multiple(self, dp_size: int) -> int:
@@ -85,7 +83,9 @@ class CPPOStep(PrunedSampling, StepMetrics):
     def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """verl's, or places for the old log-probs that the loss does not read (see `first_pass`)."""
         if not self.cppo.skip_old_log_prob:
-            return super()._compute_old_log_prob(batch, metrics)
+            computed = super()._compute_old_log_prob(batch, metrics)
+            self._count("old", self.actor_rollout_wg)
+            return computed
         places = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["advantages"])
         places["old_log_probs"] = unread_log_probs(places.pop("advantages"))
         tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=places)
@@ -106,6 +106,11 @@ class CPPOStep(PrunedSampling, StepMetrics):
             write_columns(batch, rows, *written)
         return batch
 
+    def _compute_ref_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
+        computed = super()._compute_ref_log_prob(batch, metrics)
+        self._count("ref", self.ref_policy_wg)
+        return computed
+
     def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """verl 0.9.1's with the planned mini-batch, of which it has no seam (see V0's `_update_actor`)."""
         batch.fields = None  # all there are: verl's list is of before the reference's were put
@@ -114,4 +119,11 @@ class CPPOStep(PrunedSampling, StepMetrics):
         of_update = actor_metrics(reported, self.config)
         self.this_step.clip_fractions += clip_fractions(of_update)
         metrics |= reduce_metrics(of_update) | clipping_by_place(self.this_step.clip_fractions)
+        self._count("update", self.actor_rollout_wg)
         return batch
+
+    def _count(self, name: str, workers: WorkerGroup) -> None:
+        """Note the padding of the cycle's forwards of this name, which are over."""
+        cycle = self.this_step.cycles[-1]
+        tokens = cycle.trained.batch["attention_mask"].sum().item()
+        cycle.padding.update(forward_metrics(name, workers, tokens, self.config))

@@ -25,6 +25,7 @@ from cppo_verl.algorithm.options import ConfigError, CPPOConfig
 from cppo_verl.cpu.roles import use_cpu_workers
 from cppo_verl.preflight.plan import cycle_from_config, is_separate, micro_batch_faults, plan_from_config
 from cppo_verl.preflight.refusals import refusals, resume_refusals
+from cppo_verl.trainer.padding import count_forwards
 from cppo_verl.trainer.progress import ReportsProgress
 from cppo_verl.trainer.v1.cycle import RunningStep
 from cppo_verl.trainer.v1.idle import MeteredAsyncClient, MeteredClient
@@ -112,6 +113,8 @@ class CPPOTrainer(ReportsProgress, CPPOStep):
     def on_train_begin(self) -> None:
         """verl's first call after its logger is there, where it does not."""
         self._continue_log()
+        groups = self.actor_rollout_wg, *([self.ref_policy_wg] if self.use_reference_policy else [])
+        count_forwards(self.config, *groups)
         super().on_train_begin()
 
 
