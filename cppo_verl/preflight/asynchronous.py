@@ -14,7 +14,7 @@ def correction_refusals(config: DictConfig) -> list[tuple[bool, str]]:
     values = {
         key: OmegaConf.select(config, f"{CORRECTION}.{key}") for key in ("bypass_mode", "rollout_is", "rollout_rs")
     }
-    asked = {key: f"{CORRECTION}.{key}={value}" for key, value in values.items() if value}
+    asked = {key: f"{CORRECTION}.{key}={str(value).lower()}" for key, value in values.items() if value}
     weighed = [text for key, text in asked.items() if key != "bypass_mode"]
     loss = config.actor_rollout_ref.actor.policy_loss.loss_mode
     return [

@@ -9,6 +9,7 @@ import pytest
 from verl.checkpoint_engine import CheckpointEngineRegistry
 from verl_rows import write_model, write_rows
 
+import cppo_verl.weight_sync.file_transport  # noqa: F401  (registers itself, once, in the table that is there)
 from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.preflight.check import check
 from cppo_verl.weight_sync.transports import transport_fault

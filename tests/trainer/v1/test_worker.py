@@ -28,6 +28,7 @@ def mesh(tmp_path_factory):
 def test_what_is_put_aside_is_not_changed_by_updates(strategy, mesh):
     """Three cycles as verl makes them: each computes its old log-probs with the first weights, and none is undone."""
     module = torch.nn.Linear(3, 2)
+    torch.nn.init.zeros_(module.weight)  # whole numbers: nothing is rounded
     if strategy == "fsdp2":
         fully_shard(module, mesh=mesh)
     worker = object.__new__(KeepingWorker)
@@ -56,6 +57,7 @@ def whole(module: torch.nn.Linear) -> torch.Tensor:
 def test_weights_are_put_aside_only_for_further_cycles(cycles, skips, copies, monkeypatch):
     made, forwards = [], []
     trainer = object.__new__(CPPOSeparateAsync)
+    trainer.progress = SimpleNamespace(tell=lambda *_, **__: None)
     trainer.parameter_sync_step, trainer.local_trigger_step = cycles, 0
     trainer.cppo = SimpleNamespace(skip_old_log_prob=skips)
     trainer.config = SimpleNamespace(algorithm={"rollout_correction": None})
