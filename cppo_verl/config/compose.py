@@ -19,6 +19,7 @@ RESOLVERS: dict[str, Callable] = {
     "config_sources": search_path,
     "sum": lambda *values: sum(values),
     "times": lambda *values: math.prod(values),
+    "stale": lambda use_v1, mode, bypass=False: bool(use_v1) and mode != "cppo_sync" and not bypass,
     "either": lambda choice, yes, no: yes if choice else no,
     "beside": lambda paths, name: os.path.join(os.path.dirname(paths if isinstance(paths, str) else paths[0]), name),
 }

@@ -10,16 +10,15 @@ from verl.trainer.ppo.utils import Role
 from cppo_verl.cpu.platform import chosen
 
 
-def use_cpu_workers(role_worker_mapping: dict[Role, Any], *, keeps_weights: bool = False) -> None:
+def use_cpu_workers(role_worker_mapping: dict[Role, Any]) -> None:
     """Where verl runs on the CPU, give actor, rollout and reference our workers in place of verl's.
 
     Args:
         role_worker_mapping: A trainer's, changed in place; a critic's worker stays.
-        keeps_weights: Whether the trainer puts weights aside and takes them back, as in `separate_async`.
     """
     if not chosen():
         return
-    from cppo_verl.cpu.worker import CPUActorRolloutRefWorker, CPUDetachActorWorker  # registers the CPU's engine
+    from cppo_verl.cpu.worker import CPUActorRolloutRefWorker  # registers the CPU's engine
 
-    worker = ray.remote(CPUDetachActorWorker if keeps_weights else CPUActorRolloutRefWorker)
+    worker = ray.remote(CPUActorRolloutRefWorker)
     role_worker_mapping.update(dict.fromkeys(role_worker_mapping.keys() - {Role.Critic}, worker))

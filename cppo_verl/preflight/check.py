@@ -14,6 +14,7 @@ from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.config.cluster import joins_cluster
 from cppo_verl.preflight import data, inputs, outputs
 from cppo_verl.preflight.choices import word_faults
+from cppo_verl.preflight.cpus import cpu_faults
 from cppo_verl.preflight.critic import critic_batch_faults
 from cppo_verl.preflight.loggers import logger_faults
 from cppo_verl.preflight.plan import (
@@ -32,6 +33,7 @@ from cppo_verl.preflight.sequence_length import (
     position_faults,
 )
 from cppo_verl.preflight.values import block_faults, value_faults
+from cppo_verl.weight_sync.transports import transport_fault
 
 FREQUENCIES = "trainer.save_freq", "trainer.test_freq"
 REWARD = tuple(f"reward.custom_reward_function.{option}" for option in ("path", "name"))
@@ -57,7 +59,7 @@ Faults = Iterable[str]
 
 def check(config: DictConfig) -> StepPlan:
     """Check a run's config: first by itself and its files, then, where that finds nothing, with what takes seconds to
-    import or to answer (torch, transformers, a hub).
+    import or to answer (torch, transformers, verl, a hub).
 
     Returns:
         The plan of its steps.
@@ -155,6 +157,11 @@ def _device_faults(config: DictConfig) -> Iterator[str]:
         )
 
 
+def _transport_faults(config: DictConfig) -> Iterator[str]:
+    if not config.dry_run and (why := transport_fault(config)):
+        yield why
+
+
 def _engine_faults(config: DictConfig) -> Iterator[str]:
     name = config.actor_rollout_ref.rollout.name
     package = ROLLOUT_PACKAGES.get(name) if isinstance(name, str) else None
@@ -186,11 +193,13 @@ def _best_faults(config: DictConfig) -> Iterator[str]:
 EPOCH = {"the steps of an epoch": data.epoch_faults}
 SLOW = {
     "the devices": _device_faults,
+    "the CPUs": cpu_faults,
+    "the way of weights to the engines": _transport_faults,
     "the model": inputs.loaded_model_faults,
     "the prompts": data.prompt_faults,
     "the positions of the model": position_faults,
     "the heads of the model": head_faults,
 }
-"""What imports torch or transformers, or asks a hub."""
+"""What imports torch, transformers or verl, or asks a hub."""
 ROOM = {"the room for checkpoints": outputs.room_faults}
 """Which lays the model out."""

@@ -15,6 +15,8 @@ from cppo_verl.hardware.model_files import code_fault, model_fault
 from cppo_verl.preflight.plan import plan_from_config
 
 SPLITS = "train", "val"
+COUNT = "__rollout_n__"
+"""A column that verl's V1 agent loop takes for G."""
 
 
 def paths(files: str | Sequence[str]) -> list[Path]:
@@ -58,6 +60,11 @@ def data_faults(config: DictConfig, split: str) -> Iterator[str]:
     for path in paths(config.data[key]):
         try:
             read_rows(path, config.data.prompt_key)
+            if split == "train" and COUNT in pq.read_schema(path).names:
+                yield (
+                    f"data.{key}: {path} has a column {COUNT}, by which verl samples a question another number of "
+                    "times than actor_rollout_ref.rollout.n, or does not read it; remove it"
+                )
         except MissingFile as error:
             hold_out = " --validation 500" if path.name == "validation.parquet" else ""
             yield f"data.{key}: {error}; {config.data_hint}{hold_out}"

@@ -13,6 +13,7 @@ from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.hardware.estimates import bytes_of_checkpoints, checkpoint_bytes, checkpoints_at_most, read_model
 from cppo_verl.hardware.memory import GIB
 from cppo_verl.preflight.data import planned_steps
+from cppo_verl.preflight.plan import queue_bytes
 from cppo_verl.runs.checkpoints import COMPLETE, Checkpoints, fault, step_of
 
 STEP_FOLDER = r"(^|/)global_step_[0-9]+$"
@@ -85,11 +86,12 @@ def room_faults(config: DictConfig) -> Iterator[str]:
         return
     model, folder = config.actor_rollout_ref.model, Path(config.trainer.default_local_dir)
     try:
-        each = checkpoint_bytes(config, read_model(model.path, trust_remote_code=model.trust_remote_code))
+        weights = checkpoint_bytes(config, read_model(model.path, trust_remote_code=model.trust_remote_code))
     except ConfigError:
         raise
     except ValueError:  # a model of a kind that transformers cannot lay out without its weights
         return
+    each = weights + queue_bytes(config)
     there, at_most = _nearest_there(folder), checkpoints_at_most(config, planned_steps(config))
     needed, free = at_most * each - bytes_of_checkpoints(folder), shutil.disk_usage(there).free
     if free < needed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from omegaconf import DictConfig, OmegaConf
@@ -10,6 +11,8 @@ from cppo_verl.algorithm.options import ConfigError, CPPOConfig
 from cppo_verl.algorithm.step_plan import StepPlan, largest_divisor, plan_step
 
 LOG_PROB = "log_prob_"
+QUEUED = 72
+"""Bytes a token in verl's queue: five columns of 8 bytes (ids, masks, positions), eight of 4 (log-probs, rewards)."""
 SEPARATE = "cppo_separate_async"
 """The `trainer.v1.trainer_mode` in which engines have devices of their own."""
 
@@ -75,6 +78,17 @@ def data_parallel_size(config: DictConfig) -> int:
             raise ConfigError(f"{ranks} devices do not split into shards of {size} (actor_rollout_ref.actor.{key})")
         ranks //= size
     return ranks
+
+
+def queue_bytes(config: DictConfig) -> int:
+    """Bytes, at the most, of the completions in a checkpoint of an asynchronous trainer: those of its own step, which
+    verl deletes later, and those that are sampled ahead."""
+    v1 = config.trainer.v1
+    if not config.trainer.use_v1 or v1.trainer_mode == "cppo_sync":
+        return 0
+    plan, longest = plan_from_config(config), config.data.max_prompt_length + config.data.max_response_length
+    ahead = v1[v1.trainer_mode.removeprefix("cppo_")].num_warmup_batches
+    return math.ceil((plan.rows + ahead * plan.sampled) * longest * QUEUED)
 
 
 def micro_batch_faults(config: DictConfig, plan: StepPlan) -> Iterator[str]:

@@ -11,7 +11,7 @@ from cppo_verl.console import open_console
 from cppo_verl.hardware.estimates import checkpoint_bytes, checkpoints_at_most, estimate_memory, read_model
 from cppo_verl.hardware.memory import Model, gib
 from cppo_verl.preflight.data import num_train_rows, planned_steps
-from cppo_verl.preflight.plan import plan_from_config, scaled_learning_rate
+from cppo_verl.preflight.plan import plan_from_config, queue_bytes, scaled_learning_rate
 
 
 def show_plan(config: DictConfig) -> None:
@@ -75,5 +75,5 @@ def _checkpoints(config: DictConfig, steps: int, model: Model) -> str:
     at_most = checkpoints_at_most(config, steps)
     if not at_most:
         return "none (trainer.save_freq=-1)"
-    disk = gib(at_most * checkpoint_bytes(config, model))
+    disk = gib(at_most * (checkpoint_bytes(config, model) + queue_bytes(config)))
     return f"every {config.trainer.save_freq} steps, {at_most} at a time at the most: about {disk} GiB of disk"

@@ -8,6 +8,7 @@ from itertools import product
 from omegaconf import DictConfig, OmegaConf
 
 from cppo_verl.algorithm.options import CPPOConfig
+from cppo_verl.preflight.asynchronous import correction_refusals, separate_refusals
 from cppo_verl.preflight.choices import CHOICES
 from cppo_verl.preflight.critic import GAE, critic_refusals
 from cppo_verl.preflight.other_engines import engine_refusals
@@ -48,7 +49,8 @@ def refusals(config: DictConfig) -> list[str]:
         ),
         *(critic_refusals(config) if estimator == GAE or on("critic.enable") else ()),
         *_v1_refusals(config),
-        *(_separate_refusals(config) if is_separate(config) else ()),
+        *correction_refusals(config),
+        *(separate_refusals(config) if is_separate(config) else ()),
         _engine_refusal(config),
         (
             on("trainer.critic_warmup"),
@@ -177,36 +179,6 @@ def _v1_refusals(config: DictConfig) -> list[tuple[bool, str]]:
             "algorithm.filter_groups.enable=true: use cppo.zero_variance=drop",
         ),
         (v1 and on("skip.rollout_tq.enable"), "skip.rollout_tq.enable=true is not supported: it replays whole batches"),
-    ]
-
-
-def _separate_refusals(config: DictConfig) -> list[tuple[bool, str]]:
-    """Of the mode `cppo_separate_async`: whether each is a fault, and the message."""
-    actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
-    batch, updates = config.data.train_batch_size, config.trainer.v1.separate_async.parameter_sync_step
-    transport = OmegaConf.select(config, "weight_transport", default="nccl")  # verl's own config has none
-    return [
-        (
-            batch != updates * actor.ppo_mini_batch_size,
-            f"trainer.v1.separate_async.parameter_sync_step={updates} must be GRPO's mini-batches of a step: "
-            f"data.train_batch_size={batch} over actor_rollout_ref.actor.ppo_mini_batch_size="
-            f"{actor.ppo_mini_batch_size}",
-        ),
-        (
-            not (rollout.nnodes and rollout.n_gpus_per_node),
-            f"actor_rollout_ref.rollout.nnodes={rollout.nnodes} of {rollout.n_gpus_per_node} devices "
-            "(actor_rollout_ref.rollout.n_gpus_per_node): the engines need devices of their own, at least 1 of 1",
-        ),
-        (
-            rollout.checkpoint_engine.backend == "naive",
-            "actor_rollout_ref.rollout.checkpoint_engine.backend=naive moves no weights between devices; set it to "
-            f"{transport}",
-        ),
-        (
-            config.trainer.v1.separate_async.hybrid_rollout.enable_switch,
-            "trainer.v1.separate_async.hybrid_rollout.enable_switch=true is not supported: verl decides by "
-            "data.train_batch_size, not by the questions that a step takes; set it to false",
-        ),
     ]
 
 

@@ -179,7 +179,7 @@ def _is_port(error: BaseException) -> bool:
     return getattr(error, "errno", None) == errno.EADDRINUSE or _says("EADDRINUSE|[Aa]ddress already in use")(error)
 
 
-_PROCESS = "ActorDiedError", "ActorUnavailableError", "WorkerCrashedError", "LocalRayletDiedError"
+_PROCESS = "ActorDiedError", "ActorUnavailableError", "WorkerCrashedError", "LocalRayletDiedError", "PartDied"
 
 CAUSES: list[tuple[Callable[[BaseException], bool], str]] = [
     (_is_disk, "the disk is full: {}. Make room, or keep fewer checkpoints (trainer.max_actor_ckpt_to_keep)"),

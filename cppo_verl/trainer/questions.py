@@ -41,18 +41,16 @@ class QuestionStream:
         return len(self.dataloader) // self.questions_per_step
 
     def draw(self, count: int) -> list[dict[str, Any]]:
-        """The next `count` questions, from the next epoch where fewer are left in this one.
+        """The next `count` questions, one by one over the epochs, whole ones: however many are asked for at a time,
+        they are the same.
 
         For a trainer that asks while it trains and whose epochs end by its count of steps.
         """
         questions: list[dict[str, Any]] = []
-        while missing := count - len(questions):
-            # A step's questions are of one epoch; others are drawn one by one, so that it does not matter how many at
-            # a time are asked for.
-            part = self.questions_per_step if missing >= self.questions_per_step else 1
-            if self._left() < part:
+        for _ in range(count):
+            if not self._left():
                 self._end_epoch()
-            questions += self.take(part)
+            questions += self.take(1)
         return questions
 
     def __iter__(self) -> Iterator[QuestionStream]:

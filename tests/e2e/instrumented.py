@@ -33,12 +33,13 @@ from verl.workers.engine_workers import TrainingWorker
 import cppo_verl.train
 from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.config.compose import run_with_config
-from cppo_verl.cpu.worker import CPUActorRolloutRefWorker, CPUDetachActorWorker
+from cppo_verl.cpu.worker import CPUActorRolloutRefWorker
 from cppo_verl.preflight.plan import cycle_from_config, is_separate, plan_from_config
 from cppo_verl.studies.sequence import hand_over, save_initial, start_workers
 from cppo_verl.trainer.v0.critic import CriticWorker
 from cppo_verl.trainer.v0.task_runner import CPPOTaskRunner
 from cppo_verl.trainer.v0.trainer import RayCPPOTrainer
+from cppo_verl.trainer.v1.worker import CPUKeepingWorker
 
 FOLDER = "CPPO_TEST_CALLS"
 LOST_AT = "CPPO_TEST_LOST_AT"
@@ -124,7 +125,7 @@ class RecordingCritic(CriticWorker):
         return result
 
 
-class RecordingDetachWorker(CPUDetachActorWorker):
+class RecordingDetachWorker(CPUKeepingWorker):
     actor_worker_cls = ref_worker_cls = Recorder
 
 

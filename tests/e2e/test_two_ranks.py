@@ -68,12 +68,13 @@ def test_best_is_the_first_checkpoint_of_the_highest_accuracy(whole):
 
 
 def test_resumed_from_the_best_checkpoint_it_goes_on_as_if_undisturbed(whole, train, runner, tmp_path, request):
-    """A run that lost all but its best checkpoint, of step 2, trains the others again: the same to the bit.
+    """A run that lost all but its best checkpoint, of step 2, trains the others again: the same weights to the bit,
+    and the same metrics (V1 sums some of them in the order in which questions are finished).
 
     Then it loses a rollout engine, and ends by itself.
     """
-    if "v1" in request.node.callspec.id:
-        pytest.skip("V1's resume is shown by test_step.py; here its steps with dropped questions differed, unexplained")
+    is_v1 = "v1" in request.node.callspec.id
+    rounding, use_v1 = 1e-6 if is_v1 else 0, f"trainer.use_v1={is_v1}"
     folder = tmp_path / "resumed"
     shutil.copytree(whole, folder)
     keep_best_of_step_2(folder)
@@ -83,13 +84,14 @@ def test_resumed_from_the_best_checkpoint_it_goes_on_as_if_undisturbed(whole, tr
     further = (f"+cppo_by_step=[{','.join((*STEPS, DROP, *[GRPO] * 95))}]", "trainer.total_epochs=100")
     longer = (*ALL_STEPS[1:], *further, "trainer.total_training_steps=100")
     killed = kill_engine_after(LAST, runner, folder)
-    resumed = train("resumed", *longer, *resume, meanwhile=killed, ok=False)
+    resumed = train("resumed", use_v1, *longer, *resume, meanwhile=killed, ok=False)
 
-    assert "Setting global step to 2" in resumed.output
+    assert "setting global step to 2\n" in resumed.output.lower()
     expected, found = read_metrics(whole), read_metrics(folder)
     assert list(found)[:LAST] == list(expected) == [*range(1, LAST + 1)]
     for step in expected:
-        assert comparable(found[step]) == comparable(expected[step]), f"step {step}"
+        as_expected = pytest.approx(comparable(expected[step]), rel=rounding, abs=rounding)
+        assert comparable(found[step]) == as_expected, f"step {step}"
     assert not different(weights(whole, LAST), weights(folder, LAST))
     assert best(folder) == best(whole)
     assert len(list((folder / "best").glob("global_step_*"))) == 1
@@ -131,5 +133,5 @@ def keep_best_of_step_2(folder: Path) -> None:
 
 def comparable(step: dict) -> dict:
     """What does not depend on the clock, on the machine's memory or on how long the run is meant to be."""
-    length = "cppo/planned_steps", "cppo/last_step"
-    return {k: v for k, v in step.items() if "timing" not in k and "perf/" not in k and k not in length}
+    length, of_the_clock = ("cppo/planned_steps", "cppo/last_step"), ("timing", "perf/", "cppo/idle/")
+    return {k: v for k, v in step.items() if not any(part in k for part in of_the_clock) and k not in length}

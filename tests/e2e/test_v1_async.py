@@ -31,7 +31,8 @@ def test_a_run_and_its_resume(mode, train, toy, tmp_path):
     options = (
         *(MODES[mode] + OVERRIDES),
         *("cppo.pruning_rate=0.5", f"+cppo_by_step=[{','.join((*STEPS[:2], DROP, DROP, STEPS[0]))}]"),
-        "actor_rollout_ref.rollout.calculate_log_probs=true",  # as in the recipes: the correction's metrics are taken
+        # Weights would be beside Eq. 9; the correction's metrics are taken.
+        *("algorithm.rollout_correction.rollout_is=null", "actor_rollout_ref.rollout.calculate_log_probs=true"),
         *("trainer.save_freq=3", "trainer.v1.sampler.max_off_policy_threshold=4"),
         *("trainer.total_training_steps=5", f"trainer.rollout_data_dir={tmp_path}/run/rollouts"),
     )
@@ -61,6 +62,19 @@ def test_a_run_and_its_resume(mode, train, toy, tmp_path):
     assert min(step["cppo/idle/engine"] for step in steps.values()) < 1, "but not in all of them, as in the last step"
     stale = [step["training/off_policy/trajectory_staleness_worst/max"] for step in steps.values()]
     assert max(stale) > 0, "the prefetch was trained on, by newer weights than sampled it"
+
+
+@pytest.mark.slow
+def test_stale_completions_are_corrected_and_adapters_reach_the_engine(train):
+    """LoRA with an engine on a device of its own: what it samples by is what trains, as far as bfloat16 shows it."""
+    lora = (f"actor_rollout_ref.model.{option}" for option in ("lora_rank=8", "lora_alpha=16"))
+    options = *MODES["separate_async"], *lora, "actor_rollout_ref.actor.optim.lr=1e-2", "cppo.pruning_rate=0.5"
+    ahead = "trainer.v1.separate_async.num_warmup_batches=0", "actor_rollout_ref.rollout.load_format=safetensors"
+    steps = read_metrics(train("run", *options, *ahead, "trainer.total_training_steps=4").folder)
+    for number, step in steps.items():
+        assert step["rollout_corr/rollout_is_mean"] > 0, f"step {number}: the weights are taken"
+    # After three updates at this rate the base model alone would be far off.
+    assert abs(steps[4]["rollout_corr/kl"]) < 0.05
 
 
 def kill_after_step_3(run: Popen) -> None:

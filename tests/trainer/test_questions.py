@@ -46,15 +46,24 @@ def test_further_rounds_shorten_an_epoch():
     assert epochs == [0, 0, 1, 1, 2, 2]
 
 
-@pytest.mark.parametrize("parts", [[2], [1, 1]])
+@pytest.mark.parametrize("parts", [[2], [1, 1], [1, 1, 3], [2, 3], [5], [1, 4], [11], [3, 11, 5]])
 def test_what_is_drawn_does_not_depend_on_how_many_at_a_time(parts):
-    stream = new_stream()
-    first = [int(q) for count in (PER_STEP, PER_STEP, PER_STEP, *parts) for q in stream.draw(count)]
-    assert len(set(first)) == QUESTIONS, "single ones are drawn to the epoch's end"
-    following = [int(q) for q in stream.draw(PER_STEP)]
-    assert stream.epoch == 1
-    whole = new_stream()
-    assert [int(q) for q in whole.draw(QUESTIONS)] + [int(q) for q in whole.draw(PER_STEP)] == first + following
+    """Over the end of an epoch, too: the steps' own, and some in place of others."""
+    stream, one_by_one = new_stream(), new_stream()
+    counts = PER_STEP, PER_STEP, PER_STEP, *parts, PER_STEP
+    found = [int(question) for count in counts for question in stream.draw(count)]
+    assert found == [int(question) for _ in range(sum(counts)) for question in one_by_one.draw(1)]
+    assert (stream.epoch, stream.drawn) == (one_by_one.epoch, one_by_one.drawn)
+    assert len(set(found[:QUESTIONS])) == QUESTIONS, "an epoch is drawn to its end"
+
+
+def test_a_resume_draws_what_follows():
+    stream, whole = new_stream(), [int(q) for q in new_stream().draw(3 * QUESTIONS)]
+    for done in range(1, 2 * QUESTIONS):
+        assert int(stream.draw(1)[0]) == whole[done - 1]
+        resumed = new_stream()
+        resumed.load_state_dict(stream.state_dict())
+        assert [int(q) for q in resumed.draw(QUESTIONS)] == whole[done : done + QUESTIONS], f"after {done}"
 
 
 def test_take_ends_with_the_epoch():

@@ -6,6 +6,7 @@ from typing import Any
 
 import ray
 import transfer_queue as tq
+from tensordict import TensorDict
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
 
 from cppo_verl.trainer.reward_limit import LimitedRewards
@@ -47,3 +48,11 @@ class CPPOAgentLoopManagerTQ(AgentLoopManagerTQ):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.agent_loop_workers_class = ray.remote(CPPOAgentLoopWorkerTQ)
+
+    def generate_sequences(self, prompts: TensorDict) -> None:
+        """verl's, which begins with the first worker each time: single questions would all be that one's. The next
+        begin with the worker after those that these go to."""
+        workers = self.agent_loop_workers
+        busy = len(prompts.chunk(len(workers)))
+        super().generate_sequences(prompts)
+        self.agent_loop_workers = workers[busy:] + workers[:busy]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import ray
 from omegaconf import open_dict
 from tensordict import TensorDict
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
@@ -14,7 +13,6 @@ from verl.utils import tensordict_utils as tu
 from cppo_verl.trainer.questions import QuestionStream
 from cppo_verl.trainer.reward_limit import RewardHung
 from cppo_verl.trainer.v1.cycle import RunningStep
-from cppo_verl.trainer.v1.idle import agent_loops
 from cppo_verl.trainer.v1.queue import QuestionQueue
 
 
@@ -38,7 +36,6 @@ class AskedQuestions(PPOTrainer):
             self.trainer_mode,
             replace=self._add_prompts_to_generate,
             on_failure=self._count_failures,
-            check=self._check_samplers,
         )
 
     def _init_dataloader(self) -> None:
@@ -108,14 +105,3 @@ class AskedQuestions(PPOTrainer):
                 f"the sampling of {failed} questions failed in step {self.global_steps}, which takes {most}; the last "
                 f"one: {last}"
             ) from cause
-
-    def _check_samplers(self) -> None:
-        """
-        Raises:
-            ActorDiedError: An agent loop's process is gone: what it was asked for will not come.
-        """
-        if workers := agent_loops(self.agent_loop_manager):
-            answers, _ = ray.wait(
-                [worker.__ray_ready__.remote() for worker in workers], num_returns=len(workers), timeout=1
-            )
-            ray.get(answers)

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import ray
-from verl.workers.rollout.llm_server import FullyAsyncLLMServerClient, LLMServerClient
 
 Span = tuple[float, float]
 """From when to when, seconds since the epoch."""
@@ -84,28 +83,3 @@ def sampling_spans(workers: list) -> list[Span] | None:
     if not workers or not all(hasattr(worker, "sampling_spans") for worker in workers):
         return None
     return [span for spans in ray.get([worker.sampling_spans.remote() for worker in workers]) for span in spans]
-
-
-class _Metered:
-    """A mixin over verl's clients, which every request passes through; each agent loop's process has one of its own."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.sampling = Sampling()
-
-    async def _acquire_server(self, *args, **kwargs):
-        acquired = await super()._acquire_server(*args, **kwargs)
-        self.sampling.begin()
-        return acquired
-
-    def _release_server(self, *args, **kwargs) -> None:
-        self.sampling.end()
-        super()._release_server(*args, **kwargs)
-
-
-class MeteredClient(_Metered, LLMServerClient):
-    """verl's client of the synchronous trainer."""
-
-
-class MeteredAsyncClient(_Metered, FullyAsyncLLMServerClient):
-    """verl's client of the asynchronous ones, which sends an aborted request again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import transfer_queue as tq
@@ -15,8 +16,6 @@ VALIDATION = "val"
 """verl's names for the parts of the queue that hold training and validation questions."""
 ERROR = "error"
 """Tag of a question: why one of its completions could not be made, where our agent loop is used."""
-
-CHECK_SECONDS = 5.0
 
 
 class QuestionQueue(ReplayBufferAsync):
@@ -31,7 +30,6 @@ class QuestionQueue(ReplayBufferAsync):
         replace: Asks for as many further questions.
         on_failure: Called with what went wrong in the sampling of each failed question, and whether they are for
             training.
-        check: Called while questions are waited for, every `CHECK_SECONDS`.
     """
 
     def __init__(
@@ -40,7 +38,6 @@ class QuestionQueue(ReplayBufferAsync):
         trainer_mode: str,
         replace: Callable[[int], None],
         on_failure: Callable[[list[str], bool], None],
-        check: Callable[[], None],
     ):
         sampler = config.trainer.v1.sampler
         super().__init__(
@@ -52,7 +49,7 @@ class QuestionQueue(ReplayBufferAsync):
             poll_interval=sampler.sampler_kwargs.get("poll_interval", 0.5),
             refill_fn=replace,
         )
-        self.on_failure, self.check, self.checked = on_failure, check, time.monotonic()
+        self.on_failure, self.rollout_n = on_failure, config.actor_rollout_ref.rollout.n
 
     def take(self, step: int, wanted: int, at_least: int, metrics: dict[str, float]) -> KVBatchMeta | None:
         """Wait until `at_least` questions are finished, or all that are asked, and take up to `wanted`, oldest first.
@@ -65,6 +62,9 @@ class QuestionQueue(ReplayBufferAsync):
 
         Returns:
             Their completions; None where no question is asked.
+
+        Raises:
+            ValueError: A question has another number of completions than G.
         """
         said = time.time()
         while True:
@@ -82,19 +82,25 @@ class QuestionQueue(ReplayBufferAsync):
                 break
             said = self._wait_for_next_poll(TRAIN, said)
         questions, completions, _ = self._select_prompt_uids(TRAIN, finished, wanted)
-        return self._materialize_batch(TRAIN, questions, completions)
+        batch = self._materialize_batch(TRAIN, questions, completions)
+        self._check_groups(questions, batch.keys)
+        return batch
+
+    def _check_groups(self, questions: list[str], keys: list[str]) -> None:
+        completions = Counter(key.split("_")[0] for key in {key.rpartition("_")[0] for key in keys})
+        if wrong := {uid: completions[uid] for uid in questions if completions[uid] != self.rollout_n}:
+            uid, found = next(iter(wrong.items()))
+            raise ValueError(
+                f"question {uid} has {found} completions, not G = {self.rollout_n} (actor_rollout_ref.rollout.n)"
+                + (f", and so have {len(wrong) - 1} more" if len(wrong) > 1 else "")
+                + ": the agent loop returned nothing for some, or the data have a column __rollout_n__"
+            )
 
     def outstanding(self) -> tuple[int, int]:
         """Questions that are being sampled, or were in vain and will be replaced, and finished ones not yet taken."""
         self._sync_metadata_from_transfer_queue()
         in_flight = self.pending_keys[TRAIN] | self.running_keys[TRAIN] | self.failure_keys[TRAIN]
         return len(in_flight), len(self.finished_keys[TRAIN])
-
-    def _wait_for_next_poll(self, partition_id: str, last_debug_time: float) -> float:
-        if time.monotonic() - self.checked > CHECK_SECONDS:
-            self.check()
-            self.checked = time.monotonic()
-        return super()._wait_for_next_poll(partition_id, last_debug_time)
 
     def _select_prompt_uids(self, partition_id: str, sampleable_keys: set[str], batch_size: int) -> tuple:
         """verl's choice, the oldest, with questions of one step in the order in which they were asked."""

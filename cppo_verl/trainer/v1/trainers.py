@@ -9,10 +9,12 @@ import logging
 from dataclasses import asdict
 
 import numpy as np
+import ray
 import transfer_queue as tq
 from omegaconf import DictConfig, open_dict
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1 import (
+    PPOTrainer,
     PPOTrainerColocateAsync,
     PPOTrainerSeparateAsync,
     PPOTrainerSync,
@@ -22,15 +24,19 @@ from verl.trainer.ppo.v1 import (
 from verl.workers.rollout.llm_server import LLMServerClient
 
 from cppo_verl.algorithm.options import ConfigError, CPPOConfig
+from cppo_verl.cpu.platform import chosen
 from cppo_verl.cpu.roles import use_cpu_workers
-from cppo_verl.preflight.plan import cycle_from_config, is_separate, micro_batch_faults, plan_from_config
+from cppo_verl.preflight.plan import cycle_from_config, micro_batch_faults, plan_from_config
 from cppo_verl.preflight.refusals import refusals, resume_refusals
+from cppo_verl.trainer.actor_watch import run_beside
 from cppo_verl.trainer.padding import count_forwards
 from cppo_verl.trainer.progress import ReportsProgress
+from cppo_verl.trainer.v1.clients import MeteredAsyncClient, MeteredClient, places_each
 from cppo_verl.trainer.v1.cycle import RunningStep
-from cppo_verl.trainer.v1.idle import MeteredAsyncClient, MeteredClient
+from cppo_verl.trainer.v1.parts import parts_of
 from cppo_verl.trainer.v1.queue import TRAIN
 from cppo_verl.trainer.v1.step import CPPOStep
+from cppo_verl.trainer.v1.worker import CPUKeepingWorker, KeepingWorker
 from cppo_verl.trainer.watchdog import run_watched
 from cppo_verl.trainer.worker_options import set_worker_options
 
@@ -67,18 +73,24 @@ class CPPOTrainer(ReportsProgress, CPPOStep):
         self._trainer_mode = name.removeprefix("cppo_")
 
     def get_llm_client(self) -> LLMServerClient:
-        """verl's, with a meter of when the engines have something to sample."""
+        """verl's, with a meter of when the engines have something to sample; the asynchronous modes', which abort what
+        is at the engines, with no more requests there than have a place."""
         engines = self._rollout_server_managers()[-1]  # those of their own, where there are
-        return engines.get_client(client_cls=MeteredClient if self.trainer_mode == "sync" else MeteredAsyncClient)
+        if self.trainer_mode == "sync":
+            return engines.get_client(client_cls=MeteredClient)
+        places = places_each(self.config.actor_rollout_ref.rollout, len(engines.get_replicas()))
+        return engines.get_client(client_cls=MeteredAsyncClient, places=places)
 
     def fit(self, agent_loop_manager) -> None:
-        """Train, watching over the rollout engines.
+        """Train, watching over the rollout engines and over what stands between them and the trainer.
 
         Raises:
             RolloutEngineDied: An engine died; without the watch verl waits for it for ever.
+            PartDied: The queue, a load balancer, an agent loop or a reward worker died; the same.
         """
         replicas = [replica for manager in self._rollout_server_managers() for replica in manager.get_replicas()]
-        run_watched(lambda: super(CPPOTrainer, self).fit(agent_loop_manager), replicas)
+        parts = parts_of(self, agent_loop_manager)
+        run_watched(lambda: run_beside(lambda: super(CPPOTrainer, self).fit(agent_loop_manager), parts), replicas)
 
     def _load_checkpoint(self) -> None:
         """As verl, without the completions that the step of the checkpoint had trained on."""
@@ -89,7 +101,7 @@ class CPPOTrainer(ReportsProgress, CPPOStep):
 
     def _init_resource_pool_mgr(self) -> None:
         super()._init_resource_pool_mgr()
-        use_cpu_workers(self.role_worker_mapping, keeps_weights=is_separate(self.config))
+        use_cpu_workers(self.role_worker_mapping)
 
     def _validate_part(self, timing_raw: dict[str, float]) -> dict[str, float]:
         """Between verl's own calls around a validation, which wake and pause engines as the mode needs."""
@@ -139,3 +151,14 @@ class CPPOSeparateAsync(CPPOTrainer, PPOTrainerSeparateAsync):
         logger.setLevel(logging.WARNING)
         super()._setup()
         logger.setLevel(level)
+
+    def _init_resource_pool_mgr(self) -> None:
+        super()._init_resource_pool_mgr()
+        worker = ray.remote(CPUKeepingWorker if chosen() else KeepingWorker)
+        self.role_worker_mapping = dict.fromkeys(self.role_worker_mapping, worker)  # actor, and reference
+
+    def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
+        """verl's puts the weights aside for a step's further cycles, also where there are none."""
+        if self.parameter_sync_step > 1 or self.cppo.skip_old_log_prob:
+            return super()._compute_old_log_prob(batch, metrics)
+        return PPOTrainer._compute_old_log_prob(self, batch, metrics)

@@ -312,6 +312,12 @@ def test_several_outputs_for_a_completion_are_refused(config):
         trainer._advantages(tq.KVBatchMeta(partition_id=TRAIN, keys=["1:0_0_0", "1:0_0_1"], tags=[{}, {}]))
 
 
+def test_another_number_of_completions_than_g_is_refused(config):
+    """As from a loop that returns nothing for one of them."""
+    with pytest.raises(ValueError, match=r"has 3 completions, not G = 4"):
+        sampled_step(config("cppo.pruning_rate=0.5"), [[0.0, 1.0, 0.5]] * MANY, 0)
+
+
 def test_advantages_do_not_depend_on_padding(config):
     c = config("cppo.pruning_rate=0.5")
     _, rows, _, _, _ = sampled_step(c, [[0.0, 1.0, 0.0, 1.0]] * MANY, 0)

@@ -1,0 +1,83 @@
+"""Completions that are not of the weights that train on them: what is refused of verl's correction for that, and of
+engines on devices of their own."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig, OmegaConf
+
+CORRECTION = "algorithm.rollout_correction"
+
+
+def correction_refusals(config: DictConfig) -> list[tuple[bool, str]]:
+    """Of the rollout correction, which verl 0.9.1 skips without a word where it lacks what it compares with: whether
+    each is a fault, and the message."""
+    values = {
+        key: OmegaConf.select(config, f"{CORRECTION}.{key}") for key in ("bypass_mode", "rollout_is", "rollout_rs")
+    }
+    asked = {key: f"{CORRECTION}.{key}={str(value).lower()}" for key, value in values.items() if value}
+    weighed = [text for key, text in asked.items() if key != "bypass_mode"]
+    loss = config.actor_rollout_ref.actor.policy_loss.loss_mode
+    return [
+        (
+            bool(asked) and not config.actor_rollout_ref.rollout.calculate_log_probs,
+            f"{' and '.join(asked.values())}: the rollout's log-probs, which this reads, are not kept; set "
+            "actor_rollout_ref.rollout.calculate_log_probs=true",
+        ),
+        (
+            bool(config.trainer.use_v1 and "bypass_mode" in asked and weighed) and loss != "bypass_mode",
+            f"{' and '.join(weighed)} with {CORRECTION}.bypass_mode=true: verl's V1 trainers do not read it "
+            "there, where the ratio is to the rollout's log-probs already; give one of them",
+        ),
+    ]
+
+
+def separate_refusals(config: DictConfig) -> list[tuple[bool, str]]:
+    """Of the mode `cppo_separate_async`: whether each is a fault, and the message."""
+    actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
+    batch, updates = config.data.train_batch_size, config.trainer.v1.separate_async.parameter_sync_step
+    transport = OmegaConf.select(config, "weight_transport", default="nccl")  # verl's own config has none
+    return [
+        (
+            batch != updates * actor.ppo_mini_batch_size,
+            f"trainer.v1.separate_async.parameter_sync_step={updates} must be GRPO's mini-batches of a step: "
+            f"data.train_batch_size={batch} over actor_rollout_ref.actor.ppo_mini_batch_size="
+            f"{actor.ppo_mini_batch_size}",
+        ),
+        (
+            not (rollout.nnodes and rollout.n_gpus_per_node),
+            f"actor_rollout_ref.rollout.nnodes={rollout.nnodes} of {rollout.n_gpus_per_node} devices "
+            "(actor_rollout_ref.rollout.n_gpus_per_node): the engines need devices of their own, at least 1 of 1",
+        ),
+        (
+            rollout.checkpoint_engine.backend == "naive",
+            "actor_rollout_ref.rollout.checkpoint_engine.backend=naive moves no weights between devices; set it to "
+            f"{transport}",
+        ),
+        (
+            _is_lora(config) and not OmegaConf.select(config, "actor_rollout_ref.model.lora.merge"),
+            "actor_rollout_ref.model.lora.merge=false: verl sends an engine on other devices the weights without "
+            "LoRA's adapters, and it would sample from the base model for ever; set it to true",
+        ),
+        (
+            _is_lora(config) and rollout.checkpoint_engine.backend == "delta_sharded",
+            "actor_rollout_ref.rollout.checkpoint_engine.backend=delta_sharded sends what changed of the base model, "
+            f"without LoRA's adapters; set it to {transport}",
+        ),
+        (
+            config.cppo.get("scope") == "batch" and updates > 1,
+            f"cppo.scope=batch with trainer.v1.separate_async.parameter_sync_step={updates}: each of the {updates} "
+            "cycles of a step would pool its own questions alone; make steps of one cycle "
+            "(trainer.v1.separate_async.parameter_sync_step=1 and "
+            f"actor_rollout_ref.actor.ppo_mini_batch_size={batch}), or set cppo.scope=question",
+        ),
+        (
+            config.trainer.v1.separate_async.hybrid_rollout.enable_switch,
+            "trainer.v1.separate_async.hybrid_rollout.enable_switch=true is not supported: verl decides by "
+            "data.train_batch_size, not by the questions that a step takes; set it to false",
+        ),
+    ]
+
+
+def _is_lora(config: DictConfig) -> bool:
+    model = config.actor_rollout_ref.model
+    return bool(model.lora_rank or OmegaConf.select(model, "lora.rank") or model.get("lora_adapter_path"))

@@ -1,0 +1,51 @@
+"""CPUs that Ray counts: a run that would wait for them for ever is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from cppo_verl.preflight import cpus
+from cppo_verl.preflight.cpus import CPUS, UNITS, cpu_faults, cpus_needed
+
+GPU = ("recipe=gsm8k", "trainer.n_gpus_per_node=1")
+V1 = (*GPU, "trainer.use_v1=true")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "needed"),
+    [
+        (GPU, 1 + 3 + 1),
+        (("recipe=gsm8k",), 1 + 2 * 3 + 1),
+        (V1, 1 + 3 + 1 + 8),
+        ((*GPU, "mode=separate_async"), 1 + 3 + 2 + 1 + 8),
+        ((*V1, f"{UNITS}=2"), 1 + 3 + 1 + 2),
+        ((*V1, "device=cpu"), 1 + 3 + 1 + 1),
+    ],
+)
+def test_what_is_needed(config, overrides, needed):
+    assert sum(cpus_needed(config(*overrides)).values()) == needed
+
+
+def test_too_few_are_refused_with_what_works(config, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(cpus.os, "cpu_count", lambda: 8)
+    (message,) = cpu_faults(config(*V1))
+    assert "for 13 CPUs" in message and "of its 8" in message
+    for remedy in (f"{UNITS}=3", f"{CPUS}=13"):
+        assert remedy in message
+        assert list(cpu_faults(config(*V1, remedy))) == []
+    assert list(cpu_faults(config(*GPU))) == []
+
+
+def test_those_of_another_machine_are_not_counted(config, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(cpus.os, "cpu_count", lambda: 2)
+    assert list(cpu_faults(config(*V1)))
+    assert list(cpu_faults(config(*V1, "dry_run=true"))) == []
+    assert list(cpu_faults(config(*V1, "trainer.nnodes=2"))) == []
+    assert list(cpu_faults(config(*V1, "+ray_kwargs.ray_init.address=auto"))) == []
+
+
+def test_the_cpu_stack_has_enough(config):
+    for mode in ("trainer.use_v1=false", "trainer.use_v1=true", "mode=separate_async"):
+        assert list(cpu_faults(config("recipe=toy", "device=cpu", mode, "trainer.n_gpus_per_node=4"))) == []

@@ -1,0 +1,72 @@
+"""A run ends when one of its actors dies, and not before."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+from ray.exceptions import ActorDiedError, ActorUnavailableError
+
+from cppo_verl.runs.endings import explain
+from cppo_verl.trainer import actor_watch
+from cppo_verl.trainer.actor_watch import PartDied, run_beside
+
+
+class Actor:
+    """Stands for a handle: its calls are answered, fail or wait, one after the other; the last for ever."""
+
+    def __init__(self, *answers):
+        self.answers, self.asked = list(answers), 0
+        self.__ray_ready__ = SimpleNamespace(remote=self._remote)
+
+    def _remote(self) -> tuple:
+        self.asked += 1
+        return self, self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+@pytest.fixture
+def ray(monkeypatch):
+    """Stands for Ray: a call is a pair of actor and answer."""
+
+    def get(call):
+        if isinstance(call[1], Exception):
+            raise call[1]
+
+    def wait(calls, num_returns, timeout):
+        return [call for call in calls if call[1] != "waits"], []
+
+    monkeypatch.setattr(actor_watch, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(actor_watch, "ray", SimpleNamespace(get=get, wait=wait, ObjectRef=tuple))
+
+
+DIED = ActorDiedError()
+
+
+def test_a_dead_part_ends_a_run_that_waits_for_ever(ray):
+    waits = threading.Event()
+    with pytest.raises(PartDied, match="the queue's controller: The actor died") as ended:
+        run_beside(waits.wait, {"agent loop 0": Actor("well"), "the queue's controller": Actor("well", "well", DIED)})
+    waits.set()
+    assert explain(ended.value).startswith("a process of the run has died, killed from outside")
+
+
+def test_a_busy_or_unreachable_part_does_not(ray):
+    busy, lost, well = Actor("waits"), Actor(ActorUnavailableError("no answer", None), "well"), Actor("well")
+    ends = threading.Event()
+
+    def work() -> str:
+        ends.wait()
+        return "trained"
+
+    threading.Timer(0.1, ends.set).start()
+    assert run_beside(work, {"busy": busy, "lost": lost, "well": well}) == "trained"
+    assert busy.asked == 1 and well.asked > 1, "a part is asked again once it has answered"
+
+
+def test_what_the_work_raises_is_raised(ray):
+    def work():
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        run_beside(work, {})
