@@ -13,6 +13,7 @@ from cppo_verl.preflight.choices import CHOICES
 from cppo_verl.preflight.critic import GAE, critic_refusals
 from cppo_verl.preflight.other_engines import engine_refusals
 from cppo_verl.preflight.plan import SEPARATE, is_separate
+from cppo_verl.preflight.unread import unread_faults
 from cppo_verl.weight_sync import sockets
 
 LOSS = "actor_rollout_ref.actor.policy_loss.loss_mode"
@@ -101,7 +102,8 @@ def refusals(config: DictConfig) -> list[str]:
         faults += _skipping_refusals(config)
     faults += engine_refusals(config)
     unconnected = sockets.fault(config)
-    return [message for is_fault, message in [*faults, (unconnected, unconnected)] if is_fault]
+    found = [message for is_fault, message in [*faults, (unconnected, unconnected)] if is_fault]
+    return [*found, *unread_faults(config)]
 
 
 def _critics_limit(trainer: DictConfig) -> tuple[bool, str]:

@@ -144,7 +144,7 @@ LIMITS = {
     "actor_rollout_ref.actor.clip_ratio_c": Number(1, math.inf, whole=False, above_low=True),
     "actor_rollout_ref.actor.entropy_coeff": NOT_NEGATIVE,
     "actor_rollout_ref.actor.kl_loss_coef": NOT_NEGATIVE,
-    "actor_rollout_ref.actor.grad_clip": POSITIVE,
+    "actor_rollout_ref.actor.optim.clip_grad": POSITIVE,
     "actor_rollout_ref.actor.optim.lr": POSITIVE,
     "actor_rollout_ref.actor.optim.lr_warmup_steps": Number(0, also=(-1, None)),
     "actor_rollout_ref.actor.optim.lr_warmup_steps_ratio": Number(0, 1, whole=False),

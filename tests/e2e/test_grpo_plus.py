@@ -20,7 +20,7 @@ SMALL = (
     "reward.custom_reward_function.path=pkg://cppo_verl.rewards.gsm8k",
     *("data.max_prompt_length=64", "data.max_response_length=64", "data.filter_overlong_prompts=false"),
     *("data.train_batch_size=4", "actor_rollout_ref.actor.ppo_mini_batch_size=2"),
-    *(f"actor_rollout_ref.actor.optim.lr={LR}", "actor_rollout_ref.actor.grad_clip=1e9"),
+    *(f"actor_rollout_ref.actor.optim.lr={LR}", "actor_rollout_ref.actor.optim.clip_grad=1e9"),
     *("trainer.total_training_steps=2", "trainer.val_before_train=false", "trainer.test_freq=-1"),
 )
 """What the embedded default needs, rates far enough that ratios are clipped, and gradients as they are."""

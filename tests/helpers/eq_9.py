@@ -38,7 +38,7 @@ CHECKED = (
 STEPS = tuple(step.options for step in CHECKED)
 OVERRIDES = (
     f"actor_rollout_ref.actor.kl_loss_coef={BETA}",
-    "actor_rollout_ref.actor.grad_clip=1e9",
+    "actor_rollout_ref.actor.optim.clip_grad=1e9",
     "actor_rollout_ref.actor.optim.lr=1e-4",  # far enough that ratios are clipped
     f"actor_rollout_ref.actor.ppo_epochs={EPOCHS}",
 )
