@@ -161,10 +161,10 @@ class CPPOStep(PrunedSampling):
         self.reward_extra_infos_dict = extract_reward(batch)[1]
         super()._fit_dump_data(batch)
 
+    def _timing_metrics(self, sampled: DataProto, trained: DataProto) -> dict[str, float]:
+        return timing_metrics(sampled, trained, self.timing_raw, self.resource_pool_manager.get_n_gpus())
+
 
 def tokens_of(batch: DataProto) -> int:
     """Prompt and response tokens of a gathered batch."""
     return sum(batch.meta_info["global_token_num"])
-
-    def _timing_metrics(self, sampled: DataProto, trained: DataProto) -> dict[str, float]:
-        return timing_metrics(sampled, trained, self.timing_raw, self.resource_pool_manager.get_n_gpus())
