@@ -25,7 +25,7 @@ from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.bench.core import median_ms
 from cppo_verl.bench.forced import drawn_length
 from cppo_verl.console import open_console
-from cppo_verl.trainer.rows import row_advantages, sampled_rows
+from cppo_verl.trainer.rows import row_advantages, sampled_rows, without_scores
 from cppo_verl.trainer.stages import outcome_advantages
 
 GROUP, RANKS = 16, 2
@@ -96,7 +96,7 @@ def stages(rate: str, batch: DataProto, repeat: int) -> dict[str, float]:
     trained = gather()
 
     def send() -> bytes:
-        return cloudpickle.dumps(left_right_2_no_padding(trained.to_tensordict()))
+        return cloudpickle.dumps(left_right_2_no_padding(without_scores(trained).to_tensordict()))
 
     return {
         "advantage": median_ms(lambda: outcome_advantages(batch, ADVANTAGE), repeat),
