@@ -6,7 +6,11 @@ from omegaconf import OmegaConf
 from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.trainer.verl_checks import check_by_verl
 
-FIXED = ("actor_rollout_ref.actor.use_dynamic_bsz=false", "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=1")
+FIXED = (
+    "actor_rollout_ref.actor.use_dynamic_bsz=false",
+    "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=1",
+    *(f"actor_rollout_ref.{part}.log_prob_micro_batch_size_per_gpu=1" for part in ("rollout", "ref")),
+)
 
 
 @pytest.mark.parametrize(
