@@ -1,9 +1,9 @@
 """Dynamic completion allocation (paper §3.3): fill a step's rows with kept completions.
 
-One `Allocator` lives for one step. Invariants: it never asks for more questions than the rows it still
-has room for; `take` hands out exactly the planned rows when they were reached, else what ranks and
-mini-batches divide; every row it hands out was kept by the pruning rule; nothing outlives the step,
-because a completion carried to a later one would be off-policy.
+One `Allocator` lives for one step. Invariants: it never keeps more rows than the step has room for; a question's
+kept completions are those of the pruning rule, whichever round it comes in; `take` hands out exactly the planned rows
+when they were reached, else what ranks and mini-batches divide; nothing outlives the step, because a completion
+carried to a later one would be off-policy.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 import torch
 
-from cppo_verl.algorithm.lots import tie_keys
+from cppo_verl.algorithm.lots import as_array
 from cppo_verl.algorithm.options import CPPOConfig
-from cppo_verl.algorithm.pruning import select_completions
+from cppo_verl.algorithm.pruning import select_completions, select_pooled, zero_variance_rows
 from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.algorithm.unbiased import importance_weights
 
@@ -32,7 +33,8 @@ class Allocation:
     """Rows an optimiser update, and the divisor of the loss; 0 when there is nothing to train on."""
 
     surplus: int
-    """Kept completions left over because they fill no whole mini-batch on every rank."""
+    """Kept completions left over because they fill no whole mini-batch on every rank, or k for each question that was
+    sampled when the step had no room left for it."""
 
     weights: torch.Tensor
     """What the advantages of `rows` are multiplied by: 1, but for `metric=unbiased`; `(len(rows),)`, float64."""
@@ -54,9 +56,12 @@ class Allocator:
     """Rows sampled so far, over all rounds."""
     kept: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     """Kept positions among the sampled rows."""
-    _strength: list[np.ndarray] = field(default_factory=list)
-    _keys: list[np.ndarray] = field(default_factory=list)
-    _weights: list[torch.Tensor] = field(default_factory=list)
+    spare: int = 0
+    """Completions that would have been kept, of questions for which the step had no room left."""
+    used: int = 0
+    """Questions of the last round, up to the one that filled the step where one did: what comes after is not used."""
+    _noted: list[tuple[np.ndarray, ...]] = field(default_factory=list)
+    """Of the kept rows of each round: advantages, questions, ids and weights."""
 
     @property
     def room(self) -> int:
@@ -73,8 +78,16 @@ class Allocator:
         return -(-self.room // self.plan.keep)
 
     def questions_needed(self) -> int:
-        """Questions to sample in the next round; 0 when the step is full or its rounds are used up."""
-        return self.questions_missing() if self.rounds < self._max_rounds else 0
+        """Questions to sample in the next round; 0 when the step is full or its rounds are used up.
+
+        As many as will fill the step if as large a share of them is kept as of those before, and never more than the
+        first round's.
+        """
+        if self.rounds >= self._max_rounds:
+            return 0
+        missing, kept = self.questions_missing(), len(self.kept) // self.plan.keep
+        expected = -(-missing * self.questions // kept) if kept else missing
+        return min(expected, self.plan.questions)
 
     def questions_to_take(self) -> int:
         """The same where questions are taken as they are finished: in all, as many as the rounds could sample."""
@@ -84,6 +97,8 @@ class Allocator:
     def add(self, advantages: torch.Tensor, groups: Sequence[Hashable], row_ids: Sequence[Hashable]) -> torch.Tensor:
         """Prune one round and collect what is kept.
 
+        Where more questions are to be kept than there is room for, those that come first are.
+
         Args:
             advantages: `(num_rows,)`, over all G completions of each of the round's questions.
             groups: Question id of each row.
@@ -92,43 +107,57 @@ class Allocator:
         Returns:
             Kept rows of this round, ascending, LongTensor.
         """
-        kept = select_completions(
-            advantages,
-            groups,
+        codes, row_ids = pd.factorize(as_array(groups), use_na_sentinel=False)[0], as_array(row_ids)
+        fits = self._with_room(advantages, codes)
+        chosen = select_completions(
+            advantages[fits],
+            codes[fits],
             self.plan.keep,
             metric=self.config.metric,
             scope=self.config.scope,
             zero_variance=self.config.zero_variance,
             seed=self.config.seed,
-            row_ids=row_ids,
+            row_ids=row_ids[fits],
         )
+        kept = torch.from_numpy(fits)[chosen]
+        self._note(advantages.detach().double().cpu(), codes, row_ids, kept)
         self.kept = torch.cat([self.kept, kept + self.sampled])
-        self._note(advantages.detach().double().cpu(), groups, row_ids, kept)
         self.sampled += len(advantages)
         self.rounds += 1
         return kept
 
     def take(self) -> Allocation:
-        """Close the step: the rows to train on, without the surplus: that of smallest |A|, or with `metric=unbiased`,
-        which no |A| may decide, by lot."""
+        """Close the step: the rows to train on, without the surplus, which is what the metric prunes first."""
         rows, mini_batch_rows = self.plan.trim(len(self.kept))
         if not self.rounds:
             return Allocation(self.kept, 0, 0, torch.ones(0, dtype=torch.double))
-        strongest = np.lexsort((np.concatenate(self._keys), -np.concatenate(self._strength)))[:rows]
-        taken = torch.from_numpy(np.sort(strongest))
-        return Allocation(self.kept[taken], mini_batch_rows, len(self.kept) - rows, torch.cat(self._weights)[taken])
+        advantages, questions, row_ids, weights = (np.concatenate(column) for column in zip(*self._noted, strict=True))
+        config = self.config
+        taken = select_pooled(
+            torch.from_numpy(advantages), questions, rows, row_ids, metric=config.metric, seed=config.seed
+        )
+        surplus = len(self.kept) - rows + self.spare
+        return Allocation(self.kept[taken], mini_batch_rows, surplus, torch.from_numpy(weights)[taken])
 
-    def _note(
-        self, advantages: torch.Tensor, groups: Sequence[Hashable], row_ids: Sequence[Hashable], kept: torch.Tensor
-    ) -> None:
+    def _with_room(self, advantages: torch.Tensor, codes: np.ndarray) -> np.ndarray:
+        """Rows of the round without those of its last questions, where more are to be kept than there is room for."""
+        useful = np.unique(codes)
+        if self.config.zero_variance == "drop":
+            flat = zero_variance_rows(advantages.detach().double().cpu().numpy(), codes)
+            useful = np.unique(codes[~flat])
+        room, questions = self.questions_missing(), int(codes.max(initial=-1)) + 1
+        self.used = int(useful[room - 1]) + 1 if 0 < room <= len(useful) else questions
+        self.spare += max(len(useful) - room, 0) * self.plan.keep
+        return np.flatnonzero(codes < self.used)
+
+    def _note(self, advantages: torch.Tensor, codes: np.ndarray, row_ids: np.ndarray, kept: torch.Tensor) -> None:
         """Of the kept rows, what decides which are surplus, and their weights."""
         is_drawn = self.config.metric == "unbiased"
-        weights = importance_weights(advantages, groups, self.plan.keep) if is_drawn else torch.ones_like(advantages)
-        strength = torch.zeros_like(advantages) if is_drawn else advantages.abs()
-        lots = tie_keys(row_ids, self.config.seed + is_drawn)  # other lots than the draw's
-        self._weights.append(weights[kept])
-        self._strength.append(strength[kept].numpy())
-        self._keys.append(lots[kept.numpy()])
+        weights = importance_weights(advantages, codes, self.plan.keep) if is_drawn else torch.ones_like(advantages)
+        rows = kept.numpy()
+        self._noted.append(
+            (advantages.numpy()[rows], codes[rows] + self.questions, row_ids[rows], weights.numpy()[rows])
+        )
 
     @property
     def _max_rounds(self) -> int:

@@ -20,6 +20,9 @@ KINDS = {
 """The four kinds of completion (paper Table 3): name to whether format and answer are right."""
 SUBSET = "cppo/validation/subset"
 """Of how many questions a validation was, where it was of a part of them; not logged with one of all."""
+MOST_OUTCOMES = 16
+"""Different words that are counted, each by itself, of what became of the comparisons with the gold."""
+OTHER = "other"
 PLACES = 8
 """Into how many parts a step's updates are divided at the most."""
 
@@ -101,8 +104,15 @@ def step_metrics(sampled: SampledRows, kept: torch.Tensor, *, rounds: int, surpl
         metrics[f"cppo/kinds/{kind}/sampled"] = rows.sum().item()
         metrics[f"cppo/kinds/{kind}/kept"] = (rows & is_kept).sum().item()
     if sampled.outcome is not None:
-        metrics |= {f"cppo/outcomes/{name}": count for name, count in Counter(sampled.outcome.tolist()).items()}
+        metrics |= {f"cppo/outcomes/{name}": count for name, count in outcome_counts(sampled.outcome).items()}
     return metrics
+
+
+def outcome_counts(outcomes: np.ndarray) -> Counter[str]:
+    """How many rows have each outcome, `(num_rows,)`; `other` counts what is no single word, and all of them where
+    there are more than `MOST_OUTCOMES`: a free text, of which each value would be a curve of its own."""
+    words = Counter(name if isinstance(name, str) and name.isidentifier() else OTHER for name in outcomes.tolist())
+    return words if len(words) <= MOST_OUTCOMES else Counter({OTHER: len(outcomes)})
 
 
 def clipping_by_place(fractions: Sequence[float]) -> dict[str, float]:

@@ -75,6 +75,42 @@ def select_completions(
     return torch.from_numpy(np.sort(rows[kept]))
 
 
+def select_pooled(
+    advantages: torch.Tensor,
+    groups: Sequence[Hashable] | np.ndarray | torch.Tensor,
+    number: int,
+    row_ids: Sequence[Hashable] | np.ndarray | torch.Tensor,
+    *,
+    metric: Metric = "smallest",
+    seed: int = 0,
+) -> torch.Tensor:
+    """Choose among rows that were kept already where not all of them can be trained on: by the same rule, whatever
+    their question.
+
+    Args:
+        advantages: `(num_rows,)`, as they were pruned by.
+        groups: Question id of each row.
+        number: Rows wanted; at most as many as there are.
+        row_ids: Id of each row, for breaking ties.
+        metric: What is left out first; with `unbiased`, which no |A| may decide, by lot.
+        seed: Seeds the breaking of ties.
+
+    Returns:
+        Row indices, ascending, LongTensor `(number,)`.
+    """
+    if number in (0, len(advantages)):
+        return torch.arange(number)
+    if metric == "max_variance":
+        pool = np.zeros(len(advantages), dtype=int)
+        return select_completions(advantages, pool, number, metric=metric, seed=seed, row_ids=row_ids)
+    if metric == "unbiased":
+        metric, seed = "random", seed + 1  # other lots than the draw's
+    values, keys = advantages.detach().double().cpu().numpy(), tie_keys(row_ids, seed)
+    codes = pd.factorize(as_array(groups), use_na_sentinel=False)[0]
+    order = np.lexsort((keys, _badness(_rounded(values), metric, codes, keys)))
+    return torch.from_numpy(np.sort(order[:number]))
+
+
 def _rounded(values: np.ndarray) -> np.ndarray:
     """To 18 significant bits, so that float32 rounding of equal |A| does not decide what is a tie."""
     mantissa, exponent = np.frexp(values)

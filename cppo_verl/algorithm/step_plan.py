@@ -107,14 +107,19 @@ class StepPlan:
     def trim(self, available: int) -> tuple[int, int]:
         """Rows and mini-batch rows that `available` kept completions allow.
 
-        A full step, or as many whole mini-batches as there are, or one smaller mini-batch that still
-        splits over the ranks; (0, 0) where not even one row a rank is left.
+        A full step, or as many rows as equal mini-batches of at most the planned size can have: the planned size
+        as often as it goes, or, where that leaves more over, once more and smaller. A mini-batch splits over the
+        ranks; (0, 0) where not even one row a rank is left.
         """
-        rows = min(available, self.rows) // self.mini_batch_rows * self.mini_batch_rows
-        if rows:
-            return rows, self.mini_batch_rows
-        rows = available // self.dp_size * self.dp_size
-        return rows, rows
+        available = min(available, self.rows)
+        whole = available // self.mini_batch_rows
+        fits = [(number * self._largest_mini_batch(available, number), -number) for number in (whole, whole + 1)]
+        rows, fewest = max(fits)
+        return rows, rows // -fewest if rows else 0
+
+    def _largest_mini_batch(self, available: int, number: int) -> int:
+        """Rows of each of `number` equal mini-batches, at most as planned, that split over the ranks."""
+        return min(self.mini_batch_rows, available // max(number, 1) // self.dp_size * self.dp_size)
 
 
 def plan_step(

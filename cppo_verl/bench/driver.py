@@ -27,7 +27,7 @@ from cppo_verl.bench.core import median_ms
 from cppo_verl.bench.forced import drawn_length
 from cppo_verl.console import open_console
 from cppo_verl.trainer.rollout_seed import SEED_KEY, request_seeds
-from cppo_verl.trainer.rows import name_completions, name_questions, row_advantages
+from cppo_verl.trainer.rows import name_completions, name_questions, row_advantages, without_scores
 from cppo_verl.trainer.sampling import sampling_metrics
 from cppo_verl.trainer.stages import data_metrics, outcome_advantages, timing_metrics
 from cppo_verl.trainer.v0.step import CPPOStep
@@ -96,7 +96,7 @@ def stages(rate: str, batch: DataProto, ranks: int, repeat: int) -> dict[str, fl
     trained = gather(scored, allocation, plan)
 
     def send() -> bytes:
-        return cloudpickle.dumps(left_right_2_no_padding(trained.to_tensordict()))
+        return cloudpickle.dumps(left_right_2_no_padding(without_scores(trained).to_tensordict()))
 
     answer = left_right_2_no_padding(trained.to_tensordict())
     of_ranks = cloudpickle.dumps(answer["position_ids"].float())

@@ -14,11 +14,10 @@ from cppo_verl.preflight.critic import GAE, critic_refusals
 from cppo_verl.preflight.other_engines import engine_refusals
 from cppo_verl.preflight.plan import SEPARATE, is_separate
 from cppo_verl.preflight.unread import unread_faults
+from cppo_verl.preflight.verl_options import advantage_refusals, unread_refusals
 from cppo_verl.weight_sync import sockets
 
 LOSS = "actor_rollout_ref.actor.policy_loss.loss_mode"
-OUTCOME_ESTIMATORS = ("grpo", "grpo_vectorized", "rloo")
-"""Advantage estimators that give a completion one advantage, from rewards alone."""
 ENGINES = {
     **dict.fromkeys(("fsdp", "fsdp2", "fsdp_turbo"), ("dp", "fsdp_config")),
     **{engine: (engine, engine) for engine in ("megatron", "veomni", "torchtitan")},
@@ -39,15 +38,12 @@ def refusals(config: DictConfig) -> list[str]:
 
     faults = [
         (
-            estimator not in (*OUTCOME_ESTIMATORS, GAE),
-            f"algorithm.adv_estimator={estimator}: CPPO prunes by an advantage that is known before any forward, "
-            f"from rewards alone; use one of {', '.join(OUTCOME_ESTIMATORS)}, or {GAE} without pruning",
-        ),
-        (
             on("algorithm.use_kl_in_reward"),
             "algorithm.use_kl_in_reward=true: a reward that needs the reference log-probs is not known before the "
             "pruning; use actor_rollout_ref.actor.use_kl_loss=true",
         ),
+        *advantage_refusals(config),
+        *unread_refusals(config),
         *(critic_refusals(config) if estimator == GAE or on("critic.enable") else ()),
         *_v1_refusals(config),
         *correction_refusals(config),
@@ -175,10 +171,6 @@ def _v1_refusals(config: DictConfig) -> list[tuple[bool, str]]:
             v1 and on("trainer.v1.sampler.custom_sampler.path"),
             f"trainer.v1.sampler.custom_sampler.path={sampler.custom_sampler.path}: CPPO takes questions from a queue "
             "of its own; set it to null",
-        ),
-        (
-            v1 and on("algorithm.filter_groups.enable"),
-            "algorithm.filter_groups.enable=true: use cppo.zero_variance=drop",
         ),
         (v1 and on("skip.rollout_tq.enable"), "skip.rollout_tq.enable=true is not supported: it replays whole batches"),
     ]

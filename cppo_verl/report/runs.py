@@ -119,9 +119,9 @@ class Run:
         return self.steps.filter(regex=PEAK_MEMORY).max().max()
 
     def updates(self) -> pd.Series:
-        """Optimiser updates by training step: whole mini-batches, or one smaller one, times the PPO epochs."""
+        """Optimiser updates by training step: the mini-batches that `StepPlan.trim` makes, times the PPO epochs."""
         kept = self.steps["cppo/completions_kept"]
-        mini_batches = (kept // self.plan.mini_batch_rows).clip(lower=1).where(kept > 0, 0)
+        mini_batches = -(-kept // self.plan.mini_batch_rows)
         return mini_batches * self.config.actor_rollout_ref.actor.ppo_epochs
 
     def curves(self) -> pd.DataFrame:

@@ -128,16 +128,25 @@ def inputs(config: DictConfig) -> str:
 def engine_side(config: DictConfig) -> str:
     """All of a config that workers and engine read when they start, as YAML.
 
-    What is left out is decided by the driver, step by step: CPPO's options, the seeds, how many questions and
-    steps. The number of steps that comes of it counts where the learning rate depends on it.
+    What is left out is decided by the driver, step by step: the seeds, how many questions and steps, and CPPO's
+    options but for those that workers read. The number of steps that comes of it counts where the learning rate
+    depends on it.
     """
     left_out = {"cppo", "bench", "data.seed", "data.train_max_samples"}
     schedule = {"trainer.total_training_steps", "actor_rollout_ref.actor.optim.total_training_steps"}
     read = OmegaConf.create(_without(OmegaConf.to_container(config), left_out | schedule))
     steps = planned_steps(config) if _rate_depends_on_steps(config.actor_rollout_ref.actor.optim) else None
-    cppo = CPPOConfig.from_mapping(config.cppo)  # of whose options workers read two
-    ours = {"first_pass_loss": cppo.skip_old_log_prob, "learning_rate_factor": cppo.lr_factor}
-    return OmegaConf.to_yaml(OmegaConf.create({"steps": steps, "read": read, **ours}))
+    return OmegaConf.to_yaml(OmegaConf.create({"steps": steps, "read": read, **_read_by_workers(config)}))
+
+
+def _read_by_workers(config: DictConfig) -> dict[str, object]:
+    """Of CPPO's options, what the workers of V0 read: the update's, and the agent loops'."""
+    cppo = CPPOConfig.from_mapping(config.cppo)
+    return {
+        "first_pass_loss": cppo.skip_old_log_prob,
+        "learning_rate_factor": cppo.lr_factor,
+        "reward_timeout": cppo.reward_timeout,
+    }
 
 
 def _rate_depends_on_steps(optim: DictConfig) -> bool:

@@ -19,6 +19,7 @@ from cppo_verl.runs.endings import Terminable, explained
 from cppo_verl.runs.port_retry import start_on_free_ports
 from cppo_verl.runs.wandb_run import wandb_environment
 from cppo_verl.trainer.v0.task_runner import CPPOTaskRunner
+from cppo_verl.trainer.verl_checks import check_by_verl
 from cppo_verl.weight_sync import sockets
 
 
@@ -33,8 +34,10 @@ def launch(
         waits_for: Told what the start waits for from now on.
 
     Raises:
+        ConfigError: verl refuses the config.
         SystemExit: The run ended before its end; the message says why, and where the next start goes on.
     """
+    check_by_verl(config)
     leave_counts_to_cluster(config.ray_kwargs.ray_init)
     if not config.reward.reward_model.enable:  # whose clients bring no key
         os.environ.setdefault("VLLM_API_KEY", secrets.token_hex(16))  # the engine's server listens on the network

@@ -9,15 +9,27 @@ from typing import Any
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.trainer.ahead import Ahead
+
+
+def one_by_one(dataloader: StatefulDataLoader) -> StatefulDataLoader:
+    """The same questions in the same order, one at a time."""
+    return StatefulDataLoader(
+        dataset=dataloader.dataset,
+        sampler=dataloader.sampler,
+        batch_size=1,
+        num_workers=dataloader.num_workers,
+        collate_fn=dataloader.collate_fn,
+        drop_last=True,
+    )
 
 
 class QuestionStream:
     """Stands where verl's trainer keeps its dataloader, and counts epochs in questions consumed.
 
-    A step may need any number of questions (further rounds of `zero_variance=drop`), so the dataloader
-    below yields single ones. Iterating yields the stream itself once a step, while a whole step of questions
-    is left in the epoch; the remainder of an epoch is dropped, as verl does. One iteration runs over all
-    epochs: verl's outer loop over epochs, which counts steps, then finds nothing left.
+    A step may need any number of questions (further rounds of `zero_variance=drop`), so the dataloader below yields
+    single ones. A step begins while its questions are left in the epoch; the remainder of an epoch is dropped, as verl
+    does.
 
     Args:
         dataloader: Yields one collated question at a time.
@@ -35,10 +47,19 @@ class QuestionStream:
         """Questions drawn in this epoch."""
         self._questions: Iterator[dict[str, Any]] | None = None
         """What is left of the running epoch; None between two epochs."""
+        self._ahead = Ahead()
 
     def __len__(self) -> int:
         """Steps an epoch (at the most, where steps need further rounds)."""
         return len(self.dataloader) // self.questions_per_step
+
+    def begin_step(self) -> bool:
+        """Go on to the next epoch where fewer questions than a step takes are left; False after the last epoch."""
+        if self._left() < self.questions_per_step:
+            if self.epoch + 1 >= self.epochs:
+                return False
+            self._end_epoch()
+        return True
 
     def draw(self, count: int) -> list[dict[str, Any]]:
         """The next `count` questions, one by one over the epochs, whole ones: however many are asked for at a time,
@@ -53,26 +74,34 @@ class QuestionStream:
             questions += self.take(1)
         return questions
 
-    def __iter__(self) -> Iterator[QuestionStream]:
-        while self.epoch < self.epochs:
-            while self._left() >= self.questions_per_step:
-                yield self
-            self._end_epoch()
+    def peek(self, count: int) -> list[dict[str, Any]]:
+        """The next `count` questions, which are still to be taken; fewer at the end of an epoch."""
+        count = min(count, self._left())
+        self._fetch(count)
+        return self._ahead.wait()[:count]
 
     def take(self, count: int) -> list[dict[str, Any]]:
         """The next `count` questions; fewer at the end of an epoch."""
         # Not past the end: a dataloader that has raised StopIteration saves its state as that of the next epoch.
-        questions = list(itertools.islice(self._rest(), min(count, self._left())))
+        count = min(count, self._left())
+        questions = self._ahead.take(count)
+        questions += itertools.islice(self._rest(), count - len(questions))
         self.drawn += len(questions)
         return questions
+
+    def prefetch(self) -> None:
+        """Begin to fetch the next step's questions, as far as they are in this epoch, while the running one trains."""
+        self._fetch(min(self.questions_per_step, self._left()))
 
     def has_next_step(self) -> bool:
         """Whether a further step will follow."""
         return self._left() >= self.questions_per_step or self.epoch + 1 < self.epochs
 
     def state_dict(self) -> dict[str, Any]:
-        """Saved by verl in the checkpoint's `data.pt`."""
-        return {"dataloader": self.dataloader.state_dict(), "epoch": self.epoch, "drawn": self.drawn}
+        """Saved by verl in the checkpoint's `data.pt`. Questions that were fetched and not taken are still to come."""
+        if before := self._ahead.before:  # the dataloader's is that of a later question
+            return {**before, "drawn": self.drawn, "taken_since": self.drawn - before["drawn"]}
+        return {"dataloader": self.dataloader.state_dict(), "epoch": self.epoch, "drawn": self.drawn, "taken_since": 0}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken, in the same order of questions.
@@ -87,6 +116,14 @@ class QuestionStream:
             )
         self.dataloader.load_state_dict(state["dataloader"])
         self.epoch, self.drawn = state["epoch"], state["drawn"]
+        if taken := state.get("taken_since"):
+            list(itertools.islice(self._rest(), taken))
+
+    def _fetch(self, count: int) -> None:
+        """Have as many of the next questions ahead."""
+        if missing := max(count - self._ahead.number, 0):
+            before = self._ahead.before or self.state_dict()
+            self._ahead.fetch(self._rest(), missing, before)
 
     def _left(self) -> int:
         return len(self.dataloader) - self.drawn
@@ -97,6 +134,7 @@ class QuestionStream:
         return self._questions
 
     def _end_epoch(self) -> None:
+        self._ahead.take(self._left())
         for _ in self._rest():
             pass  # to its end, so that the next epoch's order is the same with and without a resume
         self.epoch, self.drawn, self._questions = self.epoch + 1, 0, None

@@ -3,13 +3,54 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
 
 import numpy as np
 
 SEED_KEY = "rollout_seed"
+_turns: ContextVar[Iterator[int]] = ContextVar("turns")
+"""Of the completion whose task this is: numbers of the turns that are still to be sampled."""
 
 
 def request_seeds(run_seed: int, row_ids: np.ndarray) -> np.ndarray:
     """Seeds `(num_rows,)`: 32 bits of a hash of the run's seed and the row's id (step, question, sample)."""
     digests = (hashlib.blake2b(f"{run_seed}:{row}".encode(), digest_size=4).digest() for row in row_ids)
     return np.array([int.from_bytes(digest, "little") for digest in digests], dtype=np.int64)
+
+
+class SeededTurns:
+    """A mixin over verl's agent-loop workers: of a completion of several turns, each is sampled with its own seed.
+
+    verl 0.9.1 samples all turns of a completion by the same parameters, the seed among them.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.llm_client = ClientByTurns(self.llm_client)
+
+    async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs):
+        _turns.set(itertools.count())  # verl runs each completion in a task, and so a context, of its own
+        return await super()._run_agent_loop(sampling_params, trajectory, **kwargs)
+
+
+class ClientByTurns:
+    """verl's client of the rollout engines, which is asked turn by turn; a first turn has the completion's seed."""
+
+    def __init__(self, client: Any):
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._client, name)
+
+    async def generate(self, request_id: str, *, sampling_params: dict[str, Any], **kwargs) -> Any:
+        """As verl's."""
+        turn = next(_turns.get(itertools.count()))
+        if turn and "seed" in sampling_params:
+            seed = int(request_seeds(sampling_params["seed"], [f"turn {turn}"])[0])
+            sampling_params = {**sampling_params, "seed": seed}
+        return await self._client.generate(request_id, sampling_params=sampling_params, **kwargs)

@@ -10,6 +10,20 @@ import torch
 from verl import DataProto
 
 from cppo_verl.algorithm.metrics import SampledRows
+from cppo_verl.trainer.reported import numbers
+
+SCORES = ("token_level_scores", "token_level_rewards", "rm_scores")
+"""Columns of a batch that no forward and no update reads: an advantage is made of them, and metrics."""
+
+
+def together(batches: Sequence[DataProto]) -> DataProto:
+    """One batch of several; the one itself, which verl would copy, where there is one."""
+    return batches[0] if len(batches) == 1 else DataProto.concat(batches)
+
+
+def without_scores(batch: DataProto) -> DataProto:
+    """What workers are sent of a batch: all but its `SCORES`; what is left is the batch's own, not copied."""
+    return DataProto(batch.batch.exclude(*SCORES), batch.non_tensor_batch, batch.meta_info)
 
 
 def name_questions(batch: DataProto, step: int, first: int) -> None:
@@ -61,14 +75,10 @@ def sampled_rows(batch: DataProto) -> SampledRows:
         reward=batch.batch["token_level_scores"].sum(dim=1),
         prompt_tokens=attention[:, :-width].sum(dim=1),
         response_tokens=attention[:, -width:].sum(dim=1),
-        accuracy=_column(reported.get("acc")),
-        layout=_column(reported.get("format")),
+        accuracy=numbers("acc", reported),
+        layout=numbers("format", reported),
         outcome=reported.get("outcome"),
     )
-
-
-def _column(reported: np.ndarray | None) -> torch.Tensor | None:
-    return None if reported is None else torch.as_tensor(reported.astype(float))
 
 
 def num_questions(data_sources: Sequence[str], uids: Sequence[str]) -> dict[str, int]:

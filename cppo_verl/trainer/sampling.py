@@ -10,7 +10,7 @@ from verl import DataProto
 
 from cppo_verl.algorithm.allocation import Allocation, Allocator
 from cppo_verl.algorithm.metrics import step_metrics
-from cppo_verl.trainer.rows import row_advantages, sampled_rows
+from cppo_verl.trainer.rows import row_advantages, sampled_rows, together
 
 
 def sample_and_prune(
@@ -44,7 +44,7 @@ def sample_and_prune(
         settle(rows, kept)
         rounds.append(rows)
     with timed():
-        return DataProto.concat(rounds), allocator.take()
+        return together(rounds), allocator.take()
 
 
 def sampling_metrics(sampled: DataProto, allocation: Allocation, rounds: int) -> dict[str, float]:

@@ -12,11 +12,14 @@ from verl.trainer.ppo.metric_utils import (
     compute_timing_metrics,
     compute_variance_proxy_metrics,
 )
-from verl.trainer.ppo.ray_trainer import compute_advantage
+from verl.trainer.ppo.ray_trainer import compute_advantage, compute_spec_decode_metrics
 from verl.utils.py_functional import rename_dict
 
 from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.watch.alarms import share_clipped
+
+SPECULATED = tuple(f"spec_num_{what}" for what in ("draft_tokens", "accepted_tokens", "verify_steps"))
+"""What an engine that decodes speculatively tells of a completion, in the order in which verl takes it."""
 
 
 def outcome_advantages(batch: DataProto, config: DictConfig) -> DataProto:
@@ -83,6 +86,7 @@ def epoch_metrics(plan: StepPlan, num_questions: int, config: DictConfig) -> dic
 def data_metrics(sampled: DataProto, trained: DataProto, gradient_norm: float | None) -> dict[str, float]:
     """verl's curves describe what was sampled, so that GRPO's and CPPO's can be compared."""
     metrics = compute_data_metrics(sampled, use_critic="values" in sampled.batch)
+    metrics |= compute_spec_decode_metrics(*(sampled.non_tensor_batch.get(name) for name in SPECULATED))
     return metrics | compute_variance_proxy_metrics(trained, gradient_norm) if len(trained) else metrics
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,12 +27,16 @@ def plans(draw) -> StepPlan:
 def configs(zero_variance: str) -> st.SearchStrategy[CPPOConfig]:
     return st.builds(
         CPPOConfig,
-        metric=st.sampled_from(["smallest", "largest_raw", "random", "max_variance"]),
+        metric=st.sampled_from(["smallest", "largest", "largest_raw", "random", "max_variance"]),
         scope=st.sampled_from(["question", "batch"]),
         zero_variance=st.just(zero_variance),
         max_gen_rounds=st.integers(1, 5),
         seed=st.integers(0, 9),
     )
+
+
+BADNESS = {"smallest": lambda a: -a.abs(), "largest": lambda a: a.abs(), "largest_raw": lambda a: a}
+"""Metric to what it prunes by, the largest first."""
 
 
 @dataclass
@@ -77,20 +82,22 @@ def assert_invariants(allocator: Allocator) -> None:
     assert (kept.diff() > 0).all() and (kept < allocator.sampled).all()
     assert allocator.room == plan.rows - len(kept)
     assert allocator.rounds <= (allocator.config.max_gen_rounds if allocator.config.zero_variance == "drop" else 1)
-    assert allocator.questions_needed() * plan.keep in (0, allocator.room)
+    wanted = allocator.questions_needed()
+    assert not wanted or allocator.room <= wanted * plan.keep <= plan.rows
 
 
 def assert_conserved(step: Step, taken: Allocation) -> None:
     allocator, plan = step.allocator, step.allocator.plan
     assert (taken.rows.diff() > 0).all()
     assert torch.isin(taken.rows, allocator.kept).all()
-    assert len(taken.rows) + taken.surplus == len(allocator.kept)
+    assert len(taken.rows) + taken.surplus == len(allocator.kept) + allocator.spare
+    assert not allocator.spare or len(allocator.kept) == plan.rows
     assert (len(taken.rows), taken.mini_batch_rows) == plan.trim(len(allocator.kept))
     assert len(taken.rows) % plan.dp_size == taken.mini_batch_rows % plan.dp_size == 0
     assert len(taken.rows) % max(taken.mini_batch_rows, 1) == 0
     left_over = allocator.kept[~torch.isin(allocator.kept, taken.rows)]
-    if taken.surplus and len(taken.rows):
-        assert step.advantages[left_over].abs().max() <= step.advantages[taken.rows].abs().min()
+    if len(left_over) and len(taken.rows) and (badness := BADNESS.get(allocator.config.metric)):
+        assert badness(step.advantages[left_over]).min() >= badness(step.advantages[taken.rows]).max()
 
 
 @given(plans(), configs("keep"), st.floats(0, 1), st.integers(0, 99))
@@ -147,20 +154,59 @@ def test_positions_count_all_rows_of_all_rounds():
     allocator = Allocator(plan_step(0.5, 4, 1, 1), CPPOConfig(pruning_rate=0.5, zero_variance="drop"))
     assert allocator.questions_needed() == 2
     assert allocator.add(torch.tensor(FLAT + FIRST), [0] * 4 + [1] * 4, ids(0) + ids(4)).tolist() == [4, 7]
-    assert allocator.questions_needed() == 1
+    assert (allocator.questions_missing(), allocator.questions_needed()) == (1, 2)
     assert allocator.add(torch.tensor(SECOND), [0] * 4, ids(8)).tolist() == [1, 3]
     assert allocator.questions_needed() == 0
     assert allocator.take().rows.tolist() == [4, 7, 9, 11]
 
 
-def test_the_surplus_is_of_smallest_advantage():
-    """Three questions keep 2 of 4 each: 6 rows, where 4 fill the only whole mini-batch."""
+SPREAD = [9.0, -8.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("metric", "left_over"),
+    [("smallest", {2.0, -2.0}), ("largest", {1.0, -1.0}), ("smallest_raw", {0.0, 0.5}), ("largest_raw", {0.0, -0.25})],
+)
+def test_the_surplus_is_what_the_metric_prunes(metric, left_over):
+    """Three questions keep 2 of 4 each: 6 rows, of which two mini-batches of 4 over four ranks have no use for 2."""
     plan = plan_step(0.5, 4, 3, 1, dp_size=4)
-    allocator = Allocator(plan, CPPOConfig(pruning_rate=0.5, zero_variance="drop", max_gen_rounds=1))
-    advantages = torch.tensor([*FIRST, 9.0, -8.0, 0.0, 0.0, *SECOND, *FLAT * 3])
+    allocator = Allocator(plan, CPPOConfig(0.5, metric=metric, zero_variance="drop", max_gen_rounds=1))
+    advantages = torch.tensor([*FIRST, *SPREAD, *SECOND, *FLAT * 3])
     allocator.add(advantages, np.repeat(range(6), 4), [row for start in range(0, 24, 4) for row in ids(start)])
     taken = allocator.take()
-    assert (taken.rows.tolist(), taken.mini_batch_rows, taken.surplus) == ([4, 5, 9, 11], 4, 2)
+    assert (len(taken.rows), taken.mini_batch_rows, taken.surplus) == (4, 4, 2)
+    assert set(advantages[np.setdiff1d(allocator.kept, taken.rows)].tolist()) == left_over
+
+
+def test_a_surplus_of_distinct_ones_is_of_those_that_repeat():
+    """Of 6 kept rows the two left over are the second 9 of its question, and the weakest of the others."""
+    plan = plan_step("1/4", 4, 3, 1, dp_size=4)
+    allocator = Allocator(plan, CPPOConfig("1/4", metric="distinct", zero_variance="drop", max_gen_rounds=1))
+    advantages = torch.tensor([9.0, 9.0, 9.0, -1.0, 5.0, 3.0, -3.0, -5.0, *FLAT * 2])
+    allocator.add(advantages, np.repeat(range(4), 4), [row for start in range(0, 16, 4) for row in ids(start)])
+    taken = allocator.take()
+    assert (sorted(advantages[taken.rows].abs().tolist()), taken.surplus) == ([3.0, 5.0, 5.0, 9.0], 2)
+
+
+def test_further_rounds_ask_by_the_share_that_was_kept_so_far():
+    """Half of the first round's 8 questions are dropped: of the second's as many will be, so 8 are asked, not 4."""
+    plan, n = plan_step(0.5, 2, 4, 4), 2
+    allocator = Allocator(plan, CPPOConfig(0.5, zero_variance="drop"))
+    assert allocator.questions_needed() == 8
+    allocator.add(torch.tensor([1.0, -1.0, 0.0, 0.0] * 4), np.repeat(range(8), n), [f"1:{row}" for row in range(16)])
+    assert (allocator.questions_missing(), allocator.questions_needed()) == (4, 8)
+
+
+def test_what_comes_when_the_step_is_full_is_spare():
+    """All 8 of the second round could be kept, where 4 fit: the first 4 are, as if no others had been asked."""
+    plan, n = plan_step(0.5, 2, 4, 4), 2
+    allocator = Allocator(plan, CPPOConfig(0.5, zero_variance="drop"))
+    allocator.add(torch.tensor([1.0, -1.0, 0.0, 0.0] * 4), np.repeat(range(8), n), [f"1:{row}" for row in range(16)])
+    kept = allocator.add(torch.tensor([1.0, -1.0] * 8), np.repeat(range(8), n), [f"2:{row}" for row in range(16)])
+    assert sorted({row // n for row in kept.tolist()}) == [0, 1, 2, 3]
+    assert allocator.used == 4, "the others may be asked again"
+    taken = allocator.take()
+    assert (len(taken.rows), taken.mini_batch_rows, taken.surplus, allocator.questions_needed()) == (8, 8, 4, 0)
 
 
 def test_a_rest_smaller_than_a_mini_batch_is_one_update():

@@ -193,13 +193,21 @@ def test_trim(asked, data):
     assert rows % plan.dp_size == 0
     if rows == 0:
         assert mini_batch_rows == 0 and available < plan.dp_size
-    elif rows < plan.mini_batch_rows:
-        assert mini_batch_rows == rows and available - rows < plan.dp_size
     else:
-        assert mini_batch_rows == plan.mini_batch_rows and rows % mini_batch_rows == 0
-        assert rows == plan.rows or available - rows < mini_batch_rows
+        updates = rows // mini_batch_rows
+        assert rows % mini_batch_rows == mini_batch_rows % plan.dp_size == 0
+        assert mini_batch_rows <= plan.mini_batch_rows and updates == -(-rows // plan.mini_batch_rows)
+        assert min(available, plan.rows) - rows < (updates + 1) * plan.dp_size, "no more than cannot be shared is left"
     assert plan.trim(rows) == (rows, mini_batch_rows)
     assert plan.trim(available + 1)[0] >= rows
+
+
+@pytest.mark.parametrize(
+    ("available", "rows", "mini_batch_rows"),
+    [(256, 256, 128), (255, 254, 127), (130, 130, 65), (129, 128, 128), (128, 128, 128), (127, 127, 127), (0, 0, 0)],
+)
+def test_a_missing_row_does_not_cost_a_mini_batch(available, rows, mini_batch_rows):
+    assert StepPlan(16, 16, 16, 256, 128, dp_size=1).trim(available) == (rows, mini_batch_rows)
 
 
 @given(possible_requests(), st.integers(1, 50), st.data())

@@ -87,12 +87,18 @@ def test_without_pruning_updates_are_those_of_verls_own_trainer(generation, star
 
 
 def test_both_generations_train_the_same(run):
-    """The same rows, metrics and, to the bit, weights, step by step."""
+    """The same rows, metrics and, to the bit, weights, step by step.
+
+    Where questions are dropped V0 samples some that it does not need in the end: what is trained on is the same.
+    """
     v0, v1 = run("v0"), run("v1")
     assert not different(weights(v0, 2), weights(v1, 2))
     assert not different(weights(v0, LAST), weights(v1, LAST))
     expected, found = read_metrics(v0), read_metrics(v1)
     assert expected[LAST]["cppo/rounds"] > 1 and found[LAST]["cppo/replaced_questions"] > 0, "questions were dropped"
+    trained = ("cppo/kept/", "cppo/completions_kept", "cppo/tokens_trained", "actor/")
+    for steps in (expected, found):
+        steps[LAST] = {name: value for name, value in steps[LAST].items() if name.startswith(trained)}
     assert_same_steps(expected, found)
 
 

@@ -50,8 +50,8 @@ def test_room_of_dropped_questions_goes_to_others(whole):
     assert 1 <= step["cppo/rounds"] <= 3 and 8 <= step["cppo/questions"] <= 3 * 8
     assert step["cppo/completions_sampled"] == 4 * step["cppo/questions"]
     kept_by_the_rule = 2 * (step["cppo/questions"] - step["cppo/zero_variance_questions"])
-    assert step["cppo/completions_kept"] + step["cppo/surplus"] == kept_by_the_rule <= 16
-    assert step["cppo/completions_kept"] in (16, 8, *range(8))
+    assert step["cppo/completions_kept"] + step["cppo/surplus"] == kept_by_the_rule
+    assert step["cppo/completions_kept"] in (16, 12, 8, 6, 4, 2, 0), "in one or two mini-batches over two ranks"
     is_limit = step["cppo/rounds"] == 3 or step["cppo/questions"] == 3 * 8  # V1 has one round, of as many questions
     assert step["cppo/completions_kept"] == 16 or is_limit
 

@@ -66,6 +66,12 @@ def test_an_arm_with_another_loss_needs_a_start_of_its_own(overrides, tmp_path):
     assert len(share_starts(plan_runs(study, [1], [*overrides, one_pass], tmp_path))) == 2
 
 
+def test_an_arm_with_another_limit_to_the_wait_for_rewards_needs_a_start_of_its_own(overrides, tmp_path):
+    """The agent loops read it."""
+    study = Study("s", "", {"short": ["cppo.reward_timeout=5"], "long": ["cppo.reward_timeout=500"], "usual": []})
+    assert len(share_starts(plan_runs(study, [1], overrides, tmp_path))) == 3
+
+
 def test_an_arm_with_another_learning_rate_needs_a_start_of_its_own(overrides, tmp_path):
     study = Study("s", "", {f"P={rate}": [f"cppo.pruning_rate={rate}"] for rate in (0, 0.5, 0.75)})
     for scale, starts in {"none": 1, "sqrt": 3}.items():

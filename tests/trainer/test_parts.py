@@ -13,7 +13,7 @@ import torch
 from verl import DataProto
 from verl.utils.metric import Metric
 
-from cppo_verl.algorithm.metrics import step_metrics
+from cppo_verl.algorithm.metrics import outcome_counts, step_metrics
 from cppo_verl.runs.metrics_log import MetricsLog
 from cppo_verl.trainer import watchdog
 from cppo_verl.trainer.rollout_seed import request_seeds
@@ -77,6 +77,29 @@ def test_sampled_rows_have_what_the_reward_reports():
     assert rows.layout.tolist() == [0, 1]
     counts = step_metrics(rows, torch.tensor([0]), rounds=1, surplus=0)
     assert (counts["cppo/outcomes/equal"], counts["cppo/outcomes/timed_out"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "layout", [["boxed", "boxed"], [[1], [1, 2]], [1.0, None], ["1", "0"], [1.0, float("nan")], [1.0, "tags"]]
+)
+def test_what_a_reward_reports_is_counted_where_it_is_numbers(layout, capsys):
+    """Whatever else a reward function of one's own calls `format`, training goes on, without the kinds."""
+    batch = batch_of([1, 5], [1.0, -1.0])
+    batch.non_tensor_batch["acc"] = np.array([True, False])
+    column = np.empty(2, dtype=object)
+    column[:] = layout
+    batch.non_tensor_batch["format"] = column
+    rows = sampled_rows(batch)
+    assert (rows.accuracy.tolist(), rows.layout) == ([1, 0], None)
+    counts = step_metrics(rows, torch.tensor([0]), rounds=1, surplus=0)
+    assert counts["cppo/sampled/accuracy"] == 0.5 and not any("kinds" in name for name in counts)
+
+
+def test_texts_are_no_curves():
+    """Single words are counted by themselves while they are few; each row counts once."""
+    words = np.array(["equal", "equal", "no gold: 12 < 13", 3.0, None, "4"], dtype=object)
+    assert outcome_counts(words) == {"equal": 2, "other": 4}
+    assert outcome_counts(np.array([f"w{n}" for n in range(40)], dtype=object)) == {"other": 40}
 
 
 def test_validation_questions_are_counted_by_source_and_not_by_sample():

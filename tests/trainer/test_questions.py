@@ -1,6 +1,7 @@
 """The stream of questions, over verl's own kind of dataloader."""
 
 import itertools
+import threading
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from torchdata.stateful_dataloader.sampler import RandomSampler
 
 from cppo_verl.algorithm.options import ConfigError
-from cppo_verl.trainer.questions import QuestionStream
+from cppo_verl.trainer.questions import QuestionStream, one_by_one
 
 QUESTIONS, PER_STEP, EPOCHS = 11, 3, 3
 
@@ -18,16 +19,28 @@ def new_stream(questions: int = QUESTIONS) -> QuestionStream:
     generator.manual_seed(1)
     data = list(range(questions))
     sampler = RandomSampler(data, generator=generator)
-    loader = StatefulDataLoader(data, batch_size=1, sampler=sampler, drop_last=True)
-    return QuestionStream(loader, PER_STEP, EPOCHS)
+    loader = StatefulDataLoader(data, batch_size=PER_STEP, sampler=sampler, drop_last=True)
+    return QuestionStream(one_by_one(loader), PER_STEP, EPOCHS)
 
 
-def steps(stream: QuestionStream, extra_every: int = 0) -> list[tuple[int, list[int]]]:
-    """(epoch, questions) of each step; every `extra_every`-th step draws two more, as a further round does."""
+def steps(
+    stream: QuestionStream, extra_every: int = 0, first: int = 0, until: int = 10**6, ahead: bool = False
+) -> list[tuple[int, list[int]]]:
+    """(epoch, questions) of each step; every `extra_every`-th step draws two more, as a further round does.
+
+    Args:
+        stream: What they are drawn from.
+        extra_every: 0 for none.
+        first: Steps done before.
+        until: Steps done afterwards, at the most.
+        ahead: Whether the next step's questions are fetched when a step has its own.
+    """
     drawn = []
-    for number, step in enumerate(stream):
-        extra = 2 if extra_every and number % extra_every == 0 else 0
-        drawn.append((step.epoch, [int(q) for q in step.take(PER_STEP) + step.take(extra)]))
+    while first + len(drawn) < until and stream.begin_step():
+        extra = 2 if extra_every and (first + len(drawn)) % extra_every == 0 else 0
+        drawn.append((stream.epoch, [int(q) for q in stream.take(PER_STEP) + stream.take(extra)]))
+        if ahead:
+            stream.prefetch()
     return drawn
 
 
@@ -68,7 +81,7 @@ def test_a_resume_draws_what_follows():
 
 def test_take_ends_with_the_epoch():
     stream = new_stream()
-    next(iter(stream))
+    assert stream.begin_step()
     assert len(stream.take(QUESTIONS + 5)) == QUESTIONS
     assert stream.take(1) == []
 
@@ -76,33 +89,78 @@ def test_take_ends_with_the_epoch():
 def test_has_next_step():
     stream = new_stream()
     ahead = []
-    for step in stream:
-        step.take(PER_STEP)
-        ahead.append(step.has_next_step())
+    while stream.begin_step():
+        stream.take(PER_STEP)
+        ahead.append(stream.has_next_step())
     assert ahead == [True] * 8 + [False]
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("extra_every", [0, 2])
 @pytest.mark.parametrize("done", range(1, 7))
 @pytest.mark.parametrize("questions", [11, 12])
-def test_resume_draws_the_same_questions(questions, done, extra_every):
-    """Also where the checkpoint stands at the end of an epoch, with and without questions left over."""
+def test_resume_draws_the_same_questions(questions, done, extra_every, ahead):
+    """Also where the checkpoint stands at the end of an epoch, with and without questions left over, and where the
+    next step's are fetched already when it is saved."""
     undisturbed = steps(new_stream(questions), extra_every)
     stream = new_stream(questions)
-    for number, step in enumerate(stream):
-        step.take(PER_STEP)
-        step.take(2 if extra_every and number % extra_every == 0 else 0)
-        if number + 1 == done:
-            break
+    assert steps(stream, extra_every, until=done, ahead=ahead) == undisturbed[:done]
     resumed = new_stream(questions)
     resumed.load_state_dict(stream.state_dict())
-    rest = []
-    for number, step in enumerate(resumed, start=done):
-        extra = 2 if extra_every and number % extra_every == 0 else 0
-        rest.append((step.epoch, [int(q) for q in step.take(PER_STEP) + step.take(extra)]))
-    assert rest == undisturbed[done:]
+    assert steps(resumed, extra_every, first=done, ahead=ahead) == undisturbed[done:]
 
 
 def test_the_place_of_verls_own_dataloader_is_refused():
     with pytest.raises(ConfigError, match=r"has no dataloader, drawn, epoch: it is of verl's own trainer"):
         new_stream().load_state_dict(new_stream().dataloader.state_dict())
+
+
+def test_what_is_looked_at_is_taken_later():
+    stream, other = new_stream(), new_stream()
+    assert stream.peek(4) == stream.peek(4) and stream.drawn == 0
+    resumed = new_stream()
+    resumed.load_state_dict(stream.state_dict())
+    drawn = stream.take(2)
+    assert len(stream.peek(100)) == QUESTIONS - 2, "to the end of the epoch"
+    drawn += stream.take(100)
+    assert drawn == resumed.take(100) == other.take(100)
+
+
+def test_a_resume_between_questions_that_were_fetched_together():
+    stream = new_stream()
+    taken = stream.take(1)
+    stream.prefetch()
+    taken += stream.take(2)
+    resumed = new_stream()
+    resumed.load_state_dict(stream.state_dict())
+    assert resumed.take(4) == stream.take(4)
+    assert stream.drawn == resumed.drawn == 7
+
+
+def test_what_is_fetched_ahead_is_fetched_once_and_by_another_thread():
+    """While a step trains: nobody waits for it but `take`."""
+    threads = []
+
+    class Questions(list):
+        def __getitem__(self, at: int) -> int:
+            threads.append((at, threading.current_thread() is threading.main_thread()))
+            return at
+
+    stream = QuestionStream(StatefulDataLoader(Questions(range(6)), batch_size=1), PER_STEP, 1)
+    stream.take(PER_STEP)
+    stream.prefetch()
+    stream.prefetch()
+    assert [int(q) for q in stream.take(PER_STEP)] == [3, 4, 5]
+    assert threads == [(at, at < PER_STEP) for at in range(6)]
+
+
+def test_what_goes_wrong_ahead_is_raised_where_it_is_missing():
+    class Questions(list):
+        def __getitem__(self, at: int) -> int:
+            return super().__getitem__(at) if at < PER_STEP else self.lost[at]
+
+    stream = QuestionStream(StatefulDataLoader(Questions(range(6)), batch_size=1), PER_STEP, 1)
+    stream.take(PER_STEP)
+    stream.prefetch()
+    with pytest.raises(AttributeError, match="lost"):
+        stream.take(PER_STEP)

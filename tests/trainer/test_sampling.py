@@ -114,7 +114,7 @@ def assert_rows_conserved(step: Step, plan: StepPlan) -> None:
     kept = [uid for uid, _, _ in (row.rpartition(":") for row in step.trained())]
     counts = [kept.count(uid) for uid in set(kept)]
     assert all(count <= plan.keep for count in counts)
-    assert len(kept) + step.taken.surplus <= plan.rows
+    assert len(kept) <= plan.rows
     if not step.taken.surplus:
         assert set(counts) <= {plan.keep}
 
@@ -146,7 +146,7 @@ def test_both_ways_of_asking_train_on_the_same_rows(zero_variance, plan, seed, o
     config = options(zero_variance, 60)
     rounds, finished = in_rounds(plan, config, seed), as_finished(plan, config, seed, order)
     assert rounds.trained() == finished.trained()
-    assert sorted(rounds.asked) == sorted(finished.asked)
+    assert set(rounds.asked) >= set(finished.asked), "V0 asks for as many more as will be dropped, it expects"
     assert rounds.taken.mini_batch_rows == finished.taken.mini_batch_rows
     assert len(rounds.taken.rows) == plan.rows
 

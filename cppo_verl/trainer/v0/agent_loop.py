@@ -1,4 +1,5 @@
-"""verl's agent loop, which samples and scores, with a seed for each request and a limit to the wait for rewards.
+"""verl's agent loop, which samples and scores, with a seed for each request, a limit to the wait for rewards,
+and what rewards report kept apart from other columns.
 
 Named by `actor_rollout_ref.rollout.agent.agent_loop_manager_class`.
 """
@@ -10,11 +11,12 @@ from typing import Any
 import ray
 from verl.experimental.agent_loop import AgentLoopManager, AgentLoopWorker
 
+from cppo_verl.trainer.reported import ReportedApart
 from cppo_verl.trainer.reward_limit import LimitedRewards
-from cppo_verl.trainer.rollout_seed import SEED_KEY
+from cppo_verl.trainer.rollout_seed import SEED_KEY, SeededTurns
 
 
-class CPPOAgentLoopWorker(LimitedRewards, AgentLoopWorker):
+class CPPOAgentLoopWorker(ReportedApart, LimitedRewards, SeededTurns, AgentLoopWorker):
     """verl's V0 worker; a row's seed, where it has one, goes to the engine as the request's."""
 
     async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs):

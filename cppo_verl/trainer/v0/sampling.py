@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import torch
 from verl import DataProto
 from verl.experimental.separation.ray_trainer import SeparateRayPPOTrainer
 from verl.protocol import pad_dataproto_to_divisor, unpad_dataproto
@@ -16,6 +17,7 @@ from cppo_verl.trainer.rollout_seed import SEED_KEY, request_seeds
 from cppo_verl.trainer.rows import name_completions, name_questions
 from cppo_verl.trainer.sampling import sample_and_prune, sampling_metrics
 from cppo_verl.trainer.stages import outcome_advantages
+from cppo_verl.trainer.v0.loop_times import over_rounds
 
 
 class PrunedSampling(SeparateRayPPOTrainer):
@@ -30,32 +32,41 @@ class PrunedSampling(SeparateRayPPOTrainer):
         timed = partial(marked_timer, "prune", self.timing_raw, color="brown")
 
         def sample(wanted: int) -> DataProto | None:
-            taken = questions.take(wanted)
-            return self._sample_round(taken, allocator.questions) if taken else None
+            with marked_timer("draw", self.timing_raw):
+                asked = questions.peek(wanted)
+            return self._sample_round(asked, allocator.questions) if asked else None
 
-        sampled, allocation = sample_and_prune(allocator, allocator.questions_needed, sample, timed=timed)
+        def settle(rows: DataProto, kept: torch.Tensor) -> None:
+            questions.take(allocator.used)  # the rest is asked again in the next step: as on V1, none is lost
+
+        sampled, allocation = sample_and_prune(allocator, allocator.questions_needed, sample, settle, timed)
         with marked_timer("gen", self.timing_raw, color="red"):
             self.checkpoint_manager.sleep_replicas()
         with timed():
             self.metrics |= sampling_metrics(sampled, allocation, allocator.rounds)
         return sampled, allocation
 
-    def _sample_round(self, taken: list[dict[str, Any]], first: int) -> DataProto:
+    def _sample_round(self, asked: list[dict[str, Any]], first: int) -> DataProto:
         """G completions of each of these questions, with rewards and advantages.
 
         Args:
-            taken: The questions.
+            asked: The questions.
             first: Of these, its position in the step.
         """
-        batch = DataProto.concat([DataProto.from_single_dict(question) for question in taken])
+        batch = DataProto.concat([DataProto.from_single_dict(question) for question in asked])
         batch.meta_info["temperature"] = self.config.actor_rollout_ref.rollout.temperature
         name_questions(batch, self.global_steps, first)
-        batch = self._sample(batch)
+        batch = self._sample(batch, first * self.plan.rollout_n)
         batch = self._fit_compute_reward(batch)
         return self._compute_advantage(batch)
 
-    def _sample(self, batch: DataProto) -> DataProto:
-        """G completions of each question, scored by the reward workers as they finish."""
+    def _sample(self, batch: DataProto, rows_before: int) -> DataProto:
+        """G completions of each question, scored by the reward workers as they finish.
+
+        Args:
+            batch: The questions.
+            rows_before: Completions of the step's earlier rounds.
+        """
         n = self.plan.rollout_n
         requests = self._get_gen_batch(batch).repeat(repeat_times=n, interleave=True)
         requests.meta_info["global_steps"] = self.global_steps
@@ -72,7 +83,8 @@ class PrunedSampling(SeparateRayPPOTrainer):
             completions = self.async_rollout_manager.generate_sequences(requests)
             if self.curr_step_profile:
                 self.llm_server_manager.stop_profile()
-        self.timing_raw.update(completions.meta_info.pop("timing", {}))
+        times = completions.meta_info.pop("timing", {})
+        self.timing_raw |= over_rounds(self.timing_raw, rows_before, times, len(batch))
         return batch.union(unpad_dataproto(completions, padding))
 
     def _compute_advantage(self, batch: DataProto) -> DataProto:

@@ -16,7 +16,7 @@ from cppo_verl.runs.notices import notice
 from cppo_verl.trainer.old_policy import corrects_rollout, unread_log_probs
 from cppo_verl.trainer.padding import forward_metrics
 from cppo_verl.trainer.questions import QuestionStream
-from cppo_verl.trainer.rows import select_rows, weigh_advantages
+from cppo_verl.trainer.rows import select_rows, weigh_advantages, without_scores
 from cppo_verl.trainer.stages import (
     actor_metrics,
     clip_fractions,
@@ -27,9 +27,10 @@ from cppo_verl.trainer.stages import (
     update_settings,
 )
 from cppo_verl.trainer.v0.sampling import PrunedSampling
+from cppo_verl.trainer.v0.sending import SendsWhatIsRead
 
 
-class CPPOStep(PrunedSampling):
+class CPPOStep(PrunedSampling, SendsWhatIsRead):
     """A part of `RayCPPOTrainer`: a step.
 
     What is overridden is the order of the step (advantage before the forwards), the size of the mini-batch, and which
@@ -95,6 +96,8 @@ class CPPOStep(PrunedSampling):
         """Whether this is the last step is known once its questions are drawn: further rounds may use up the data."""
         self.is_last_step = self.is_last_step or not questions.has_next_step()
         self.metrics["cppo/last_step"] = int(self.is_last_step)
+        if not self.is_last_step and not hasattr(self.train_dataset, "on_batch_end"):  # which may change the questions
+            questions.prefetch()
 
     def _gather(self, sampled: DataProto, allocation: Allocation) -> DataProto:
         """The rows to train on, balanced over the ranks."""
@@ -149,7 +152,7 @@ class CPPOStep(PrunedSampling):
         batch.meta_info["multi_turn"] = self.config.actor_rollout_ref.rollout.multi_turn.enable
         settings = update_settings(self.config, batch.meta_info["mini_batch_rows"])
         batch.meta_info["temperature"] = settings["temperature"]
-        data = left_right_2_no_padding(batch.to_tensordict())
+        data = left_right_2_no_padding(without_scores(batch).to_tensordict())
         tu.assign_non_tensor(data, **settings)
         reported = tu.get(self.actor_rollout_wg.update_actor(data), "metrics")
         metrics = actor_metrics(reported, self.config)
@@ -160,6 +163,12 @@ class CPPOStep(PrunedSampling):
     def _fit_dump_data(self, batch: DataProto) -> None:
         self.reward_extra_infos_dict = extract_reward(batch)[1]
         super()._fit_dump_data(batch)
+
+    def _stop_profiling(self, do_profile: bool, run_command: bool = False) -> None:
+        """verl's; after the last profiled step the profiler's `finish_hook_cmd`, which `RayPPOTrainer.fit` runs."""
+        steps = self.config.global_profiler.steps
+        is_last = bool(steps) and (self.is_last_step or self.global_steps == max(steps))
+        super()._stop_profiling(do_profile, run_command or (self.curr_step_profile and is_last))
 
     def _timing_metrics(self, sampled: DataProto, trained: DataProto) -> dict[str, float]:
         return timing_metrics(sampled, trained, self.timing_raw, self.resource_pool_manager.get_n_gpus())

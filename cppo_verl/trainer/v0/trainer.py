@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import torch
-from omegaconf import open_dict
+from omegaconf import OmegaConf, open_dict
+from tqdm import tqdm
 from verl.trainer.ppo.ray_trainer import RayPPOTrainer
 from verl.utils.skip.skip_manager import SkipManager
+from verl.utils.tracking import Tracking
 
 from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.preflight.plan import plan_from_config
 from cppo_verl.trainer.padding import count_forwards
 from cppo_verl.trainer.progress import ReportsProgress
-from cppo_verl.trainer.questions import QuestionStream
+from cppo_verl.trainer.questions import QuestionStream, one_by_one
 from cppo_verl.trainer.v0.step import CPPOStep
 
 
@@ -33,25 +35,50 @@ class RayCPPOTrainer(ReportsProgress, CPPOStep):
         RayPPOTrainer.init_workers(self)
 
     def fit(self) -> None:
-        """Train until the data, or `trainer.total_training_steps`, are used up."""
+        """Train until the data, or `trainer.total_training_steps`, are used up.
+
+        verl 0.9.1's, but for its loop, which runs over epochs of whole batches: a step draws its questions itself.
+        """
         SkipManager.init(self.config)
         count_forwards(self.config, self.actor_rollout_wg, *([self.ref_policy_wg] if self.use_reference_policy else []))
         try:
-            super().fit()
+            self._start()
+            if not self.config.trainer.val_only:
+                self._train()
         finally:
             self._shutdown_dump_executor()
 
+    def _start(self) -> None:
+        """What verl does before its loop: the logger, the checkpoint, the engine's weights, the first validation."""
+        trainer = self.config.trainer
+        written = OmegaConf.to_container(self.config, resolve=True)
+        self.logger = Tracking(trainer.project_name, trainer.experiment_name, trainer.logger, config=written)
+        self.global_steps = 0
+        self._load_checkpoint()
+        self.checkpoint_manager.update_weights(self.global_steps)
+        if trainer.val_before_train:
+            self.logger.log(data=self._validate(), step=self.global_steps)
+
+    def _train(self) -> None:
+        """Step after step, from the one after the checkpoint's."""
+        self.progress_bar = tqdm(total=self.total_training_steps, initial=self.global_steps, desc="Training Progress")
+        self.global_steps += 1
+        self.last_val_metrics, self.max_steps_duration = None, 0
+        self.prev_step_profile, self.next_step_profile = False, False
+        self.curr_step_profile = self.global_steps in (self.config.global_profiler.steps or ())
+        questions, self.is_last_step = self.train_dataloader, False
+        while not self.is_last_step and questions.begin_step():
+            self.fit_step(questions)
+
     def _create_dataloader(self, train_dataset, val_dataset, collate_fn, train_sampler) -> None:
         """verl's dataloaders, the training one of single questions behind a `QuestionStream`."""
-        epochs = self.config.trainer.total_epochs
+        trainer, plan = self.config.trainer, self.plan
         with open_dict(self.config):
-            if self.config.trainer.total_training_steps is None:
-                steps = self.plan.steps_per_epoch(len(train_dataset)) * epochs
-                self.config.trainer.total_training_steps = steps
-            self.config.data.gen_batch_size = 1  # what verl reads as the training dataloader's batch size
+            if trainer.total_training_steps is None:
+                trainer.total_training_steps = plan.steps_per_epoch(len(train_dataset)) * trainer.total_epochs
+            self.config.data.gen_batch_size = plan.questions  # by which verl names what it replays (`skip.rollout`)
         super()._create_dataloader(train_dataset, val_dataset, collate_fn, train_sampler)
-        self.config.data.gen_batch_size = self.plan.questions
-        self.train_dataloader = QuestionStream(self.train_dataloader, self.plan.questions, epochs)
+        self.train_dataloader = QuestionStream(one_by_one(self.train_dataloader), plan.questions, trainer.total_epochs)
 
     def _fit_validate(self) -> None:
         """verl's, and between those a part's."""

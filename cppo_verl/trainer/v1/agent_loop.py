@@ -9,8 +9,9 @@ import transfer_queue as tq
 from tensordict import TensorDict
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
 
+from cppo_verl.trainer.reported import ReportedApart
 from cppo_verl.trainer.reward_limit import LimitedRewards
-from cppo_verl.trainer.rollout_seed import request_seeds
+from cppo_verl.trainer.rollout_seed import SeededTurns, request_seeds
 from cppo_verl.trainer.v1.idle import Span
 from cppo_verl.trainer.v1.queue import ERROR, TRAIN, VALIDATION
 
@@ -18,7 +19,7 @@ _VERLS_WORKER = AgentLoopWorkerTQ.__ray_metadata__.modified_class.__ray_actor_cl
 """The class in verl's Ray actor."""
 
 
-class CPPOAgentLoopWorkerTQ(LimitedRewards, _VERLS_WORKER):
+class CPPOAgentLoopWorkerTQ(ReportedApart, LimitedRewards, SeededTurns, _VERLS_WORKER):
     """verl's V1 worker; each training request has a seed, as in V0, and what went wrong is noted with the question."""
 
     def __init__(self, *args, **kwargs):

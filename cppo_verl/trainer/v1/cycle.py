@@ -15,6 +15,7 @@ import torch
 from verl import DataProto
 
 from cppo_verl.algorithm.allocation import Allocation
+from cppo_verl.trainer.rows import together
 from cppo_verl.trainer.v1.idle import Span
 
 
@@ -40,7 +41,7 @@ class Cycle(NamedTuple):
         taken = Allocation(rows, allocations[-1].mini_batch_rows, surplus, weights)
         by_name = {name: [of[name] for of in padding if name in of] for name in dict.fromkeys(chain(*padding))}
         padding = {name: np.mean(of) if "/fill/" in name else sum(of) for name, of in by_name.items()}
-        return Cycle(DataProto.concat(sampled), DataProto.concat(trained), taken, sum(replaced), padding)
+        return Cycle(together(sampled), together(trained), taken, sum(replaced), padding)
 
 
 @dataclass

@@ -9,6 +9,7 @@ from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
 from verl import DataProto
 
+from cppo_verl.trainer.stages import SPECULATED
 from cppo_verl.trainer.v1.queue import TRAIN, asked
 
 
@@ -45,8 +46,10 @@ def read_scored(batch: KVBatchMeta, prompt_width: int, response_width: int) -> D
         "token_level_scores": scores,
         "token_level_rewards": scores,
     }
-    reported = [fields.get("reward_extra_info", {}) for fields in list(data["extra_fields"])]
+    told = list(data["extra_fields"])
+    reported = [row.get("reward_extra_info", {}) for row in told]
     columns = {name: np.array([row[name] for row in reported], dtype=object) for name in reported[0]}
+    columns |= {name: np.array([row[name] for row in told], dtype=object) for name in SPECULATED if name in told[0]}
     columns |= {
         "uid": np.array([uid for uid, _, _ in outputs], dtype=object),
         "row_id": np.array([f"{uid}:{sample}" for uid, sample, _ in outputs], dtype=object),

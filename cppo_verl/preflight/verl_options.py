@@ -1,0 +1,62 @@
+"""Options of verl's that CPPO reads otherwise than verl's own trainer, or not at all."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig, OmegaConf
+
+from cppo_verl.preflight.critic import GAE
+
+OUTCOME_ESTIMATORS = ("grpo", "grpo_vectorized", "grpo_passk", "rloo", "rloo_vectorized", "opo")
+"""Advantage estimators that give a completion one advantage, from the rewards (and lengths) of its own question."""
+NEEDS_MORE = {
+    "remax": "a greedy completion of each question beside the G sampled ones",
+    "gdpo": "several rewards that are normalised over the whole batch, which is not there when a question is pruned",
+    **dict.fromkeys(
+        ("reinforce_plus_plus", "reinforce_plus_plus_baseline", "gpg"),
+        "the mean over the whole batch, which is not there when a question is pruned",
+    ),
+    **dict.fromkeys(
+        ("optimal_token_baseline", "tir_optimal_token_baseline"), "a forward: an advantage of each token's probability"
+    ),
+}
+"""verl's other estimators to what they need that CPPO's pruning does not have."""
+
+
+def advantage_refusals(config: DictConfig) -> list[tuple[bool, str]]:
+    """Of `algorithm.adv_estimator`: whether it is a fault, and the message."""
+    estimator = config.algorithm.adv_estimator
+    return [
+        (
+            estimator not in (*OUTCOME_ESTIMATORS, GAE),
+            f"algorithm.adv_estimator={estimator} needs {NEEDS_MORE.get(estimator, 'more than CPPO knows of it')}; "
+            "CPPO prunes by an advantage that is known from the rewards of a question's completions alone: use one of "
+            f"{', '.join(OUTCOME_ESTIMATORS)}, or {GAE} without pruning",
+        ),
+    ]
+
+
+def unread_refusals(config: DictConfig) -> list[tuple[bool, str]]:
+    """Options of verl's that do something else here, or nothing: whether each is given, and the message."""
+    estimator, fetched = config.algorithm.adv_estimator, OmegaConf.select(config, "data.gen_batch_size")
+    return [
+        (
+            bool(OmegaConf.select(config, "algorithm.filter_groups.enable")),
+            "algorithm.filter_groups.enable=true is not read: use cppo.zero_variance=drop, which leaves out questions "
+            "whose rewards are all equal and samples others, with cppo.max_gen_rounds for max_num_gen_batches",
+        ),
+        (
+            fetched is not None,
+            f"data.gen_batch_size={fetched} is not read: a step takes as many questions as fill its rows, "
+            "data.train_batch_size over 1-P with allocation; set it to null",
+        ),
+        (
+            bool(OmegaConf.select(config, "algorithm.use_pf_ppo")) and estimator != GAE,
+            f"algorithm.use_pf_ppo=true is read with a critic only, not with algorithm.adv_estimator={estimator}; set "
+            "it to false",
+        ),
+        (
+            bool(OmegaConf.select(config, "trainer.val_only")) and not config.trainer.val_before_train,
+            "trainer.val_only=true validates before training, which trainer.val_before_train=false leaves out; set "
+            "that to true",
+        ),
+    ]
