@@ -33,6 +33,9 @@ VICTIMS = {
     "worker": "ray::WorkerDict",
     "vLLM's server": "ray::vLLMHttpServer",
     "vLLM's engine": "VLLM::EngineCore",
+    "load balancer": "ray::GlobalRequestLoadBalancer",
+    "agent loop": "ray::CPPOAgentLoopWorker",
+    "reward worker": "ray::RewardLoopWorker",
     "Ray's raylet": "raylet/raylet",
 }
 """Who is killed, to a part of its command line."""
@@ -114,6 +117,28 @@ def test_a_finished_run_is_not_trained_on(options, undisturbed, train, tmp_path)
     assert not different(weights(undisturbed, LAST), weights(again.folder, LAST))
 
 
+@pytest.mark.kills
+def test_killed_while_the_critic_is_saved(repo, runner, train, tmp_path):
+    """With a limit to what is kept, which verl would keep to before the new checkpoint is complete."""
+    ppo = (
+        *(f"hydra.searchpath=[pkg://verl.trainer.config,file://{repo}/recipe/ppo/config]", "recipe=ppo_gsm8k"),
+        *("trainer.total_training_steps=4", "trainer.test_freq=-1", "trainer.save_freq=2", "trainer.total_epochs=2"),
+        *("trainer.max_actor_ckpt_to_keep=1", "trainer.max_critic_ckpt_to_keep=1", "actor_rollout_ref.rollout.n=1"),
+        *("data.max_prompt_length=64", "data.max_response_length=64", "data.filter_overlong_prompts=false"),
+        "reward.custom_reward_function.path=pkg://cppo_verl.rewards.gsm8k",
+    )
+    folder = tmp_path / "run"
+    kill = Kill(runner, VICTIMS["trainer"], folder, 4, 0, in_critics_checkpoint)
+    assert train("run", *ppo, meanwhile=kill, ok=False).returncode != 0
+    assert not runner.end() and last_complete(folder) == 2
+    assert goes_on_after(2, train("run", *ppo))
+    assert list(read_metrics(folder)) == [1, 2, 3, 4] and last_complete(folder) == 4
+
+
+def in_critics_checkpoint(folder: Path, step: int, since: int) -> bool:
+    return any((folder / f"global_step_{step}/critic").rglob("*.pt"))
+
+
 @dataclass
 class Kill:
     """Kills a part of a run when a stage is reached, and waits for the run's end."""
@@ -134,7 +159,7 @@ class Kill:
         start = time.monotonic()
         process.wait(timeout=180)
         self.seconds = time.monotonic() - start
-        shutil.rmtree(self.folder / "calls")  # a start counts its own
+        shutil.rmtree(self.folder / "calls", ignore_errors=True)  # a start counts its own
 
 
 def find(runner: Runner, part: str) -> list[psutil.Process]:
