@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterable
 
 import pytest
 import torch
@@ -42,8 +43,11 @@ def test_ppo_is_verls_and_the_critic_learns(train, repo):
     assert [call["rows"] for call in of_kind(calls, "values")] == [BATCH] * 4, "once a step, of all completions"
     updates = of_kind(calls, "critic update")
     assert len(updates) == 4, "one call a step, for all its mini-batches"
+    for verls, ours in zip(updates[:2], updates[2:], strict=True):
+        assert_advantages_are_gae(verls["data"])
+        for column in ("advantages", "returns"):
+            assert_equal_rows(verls["data"][column], ours["data"][column])
     for update in updates:
-        assert_advantages_are_gae(update["data"])
         assert "score.weight" in {name.split("module.")[-1] for name in different(update["before"], update["after"])}
     steps = read_metrics(run.folder)
     assert list(steps) == [1, 2]
@@ -51,6 +55,11 @@ def test_ppo_is_verls_and_the_critic_learns(train, repo):
         assert math.isfinite(step["critic/vf_loss"]) and math.isfinite(step["critic/values/mean"])
         assert step["cppo/completions_kept"] == BATCH
         assert "cppo/sampled/abs_advantage" not in step and "timing_s/ref" not in step
+
+
+def assert_equal_rows(expected: Iterable[torch.Tensor], found: Iterable[torch.Tensor]) -> None:
+    for one, other in zip(expected, found, strict=True):
+        assert torch.equal(one, other)
 
 
 def assert_advantages_are_gae(data: dict) -> None:
