@@ -38,7 +38,7 @@ ACCEPTED = {
     "skip_old_log_prob": [True, False],
     "save_best": [True, False],
     "val_every_questions": [1, 1000, None],
-    "val_subset": [1, 64],
+    "val_subset": [1, 64, None],
     "reward_timeout": [0.5, 120],
     "dumps_to_keep": [1, 100, None],
 }
@@ -56,7 +56,7 @@ REFUSED = {
     "skip_old_log_prob": ["yes", 1, None],
     "save_best": ["yes", 1, None],
     "val_every_questions": [0, -1, 1.5, True, "8"],
-    "val_subset": [0, -1, 1.5, True, None],
+    "val_subset": [0, -1, 1.5, True],
     "reward_timeout": [0, -1, "60", True, None, NAN],
     "dumps_to_keep": [0, -1, 1.5, True],
 }

@@ -197,8 +197,8 @@ def test_over_seeds_and_questions_each_row_is_kept_as_often_as_it_should(name):
 
 
 def test_a_step_trains_on_weighted_advantages_and_leaves_out_its_surplus_by_lot():
-    """4 questions keep 2 of 4 each; 3 mini-batches of 2 rows on one rank take 6 of the 8 rows."""
-    plan = plan_step(0.5, 4, 6, 2, allocation=False)
+    """3 questions keep 2 of 4 each; mini-batches of 4 rows, or of 2, on two ranks take 4 of the 6 rows."""
+    plan = plan_step(0.5, 4, 6, 2, dp_size=2, allocation=False)
     advantages = torch.tensor([1.0, -2.0, 0.5, -0.5] * 4)
     groups, ids = np.repeat(range(4), 4), [f"1:{row}" for row in range(16)]
     left_out = np.zeros(2)

@@ -18,7 +18,7 @@ def test_a_study_on_one_start(evaluate, runner, toy, tmp_path):
     (tmp_path / "study.yaml").write_text(STUDY)
     own = (f"data.train_files={toy}/train.parquet", f"data.val_files={toy}/test.parquet")
     model = (f"actor_rollout_ref.model.path={toy}/model", "actor_rollout_ref.rollout.n=4", "device=cpu")
-    options = ("--seeds", "1", "--questions", "8", "--out", str(tmp_path / "study"))
+    options = ("--seeds", "1", "--questions", "16", "--out", str(tmp_path / "study"))
     command = [sys.executable, "-m", "cppo_verl", "study", str(tmp_path / "study.yaml"), *options, "recipe=toy"]
     command += [*own, *model]
     runner(command, tmp_path / "log")
