@@ -27,7 +27,7 @@ from cppo_verl.bench.core import median_ms
 from cppo_verl.bench.forced import drawn_length
 from cppo_verl.console import open_console
 from cppo_verl.trainer.rollout_seed import SEED_KEY, request_seeds
-from cppo_verl.trainer.rows import name_completions, name_questions, row_advantages, without_scores
+from cppo_verl.trainer.rows import name_completions, name_questions, row_advantages, together, without_scores
 from cppo_verl.trainer.sampling import sampling_metrics
 from cppo_verl.trainer.stages import data_metrics, outcome_advantages, timing_metrics
 from cppo_verl.trainer.v0.step import CPPOStep
@@ -117,7 +117,7 @@ def stages(rate: str, batch: DataProto, ranks: int, repeat: int) -> dict[str, fl
         "receive": median_ms(lambda: DataProto.concat([cloudpickle.loads(part) for part in of_askers]), repeat),
         "advantage": median_ms(lambda: outcome_advantages(batch, CONFIG), repeat),
         "prune + allocate": median_ms(prune, repeat),
-        "join rounds": median_ms(lambda: DataProto.concat([scored]), repeat),
+        "join rounds": median_ms(lambda: together([scored]), repeat),
         "select + balance": median_ms(lambda: gather(scored, allocation, plan), repeat),
         "pack + serialise, 3 times": 3 * median_ms(send, repeat),
         "take back, 2 times": 2 * median_ms(take_back, repeat),
