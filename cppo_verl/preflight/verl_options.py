@@ -37,7 +37,7 @@ def advantage_refusals(config: DictConfig) -> list[tuple[bool, str]]:
 
 def unread_refusals(config: DictConfig) -> list[tuple[bool, str]]:
     """Options of verl's that do something else here, or nothing: whether each is given, and the message."""
-    estimator, fetched = config.algorithm.adv_estimator, OmegaConf.select(config, "data.gen_batch_size")
+    fetched = OmegaConf.select(config, "data.gen_batch_size")
     return [
         (
             bool(OmegaConf.select(config, "algorithm.filter_groups.enable")),
@@ -48,15 +48,5 @@ def unread_refusals(config: DictConfig) -> list[tuple[bool, str]]:
             fetched is not None,
             f"data.gen_batch_size={fetched} is not read: a step takes as many questions as fill its rows, "
             "data.train_batch_size over 1-P with allocation; set it to null",
-        ),
-        (
-            bool(OmegaConf.select(config, "algorithm.use_pf_ppo")) and estimator != GAE,
-            f"algorithm.use_pf_ppo=true is read with a critic only, not with algorithm.adv_estimator={estimator}; set "
-            "it to false",
-        ),
-        (
-            bool(OmegaConf.select(config, "trainer.val_only")) and not config.trainer.val_before_train,
-            "trainer.val_only=true validates before training, which trainer.val_before_train=false leaves out; set "
-            "that to true",
         ),
     ]

@@ -101,7 +101,7 @@ def test_a_hub_that_cannot_be_reached_is_asked_once(config, monkeypatch, tmp_pat
         raise OSError("no route")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
-    rows = write_rows(tmp_path / "rows.parquet", list("abcd"))
+    rows = write_rows(tmp_path / "rows.parquet", list("abcdefgh"))
     files = (f"data.train_files={rows}", f"data.val_files={rows}")
     with pytest.raises(ConfigError, match=r"no model at nobody/asked-once \(no route\); give a folder"):
         check(config("recipe=toy", "device=cpu", "actor_rollout_ref.model.path=nobody/asked-once", *files))

@@ -31,8 +31,7 @@ def test_recipes_compose_resolve_and_plan(config, recipe, device):
     resolved = config(f"recipe={recipe}", f"device={device}", "cppo.pruning_rate=0.75")
     OmegaConf.resolve(resolved)
     plan = plan_from_config(resolved)
-    batch = {"toy": 4}.get(recipe, 8)
-    assert (plan.keep, plan.questions, plan.rows, plan.mini_batch_rows) == (4, 4 * batch, 16 * batch, 16 * batch)
+    assert (plan.keep, plan.questions, plan.rows, plan.mini_batch_rows) == (4, 32, 128, 128)
     assert refusals(resolved) == []
     assert resolved.trainer.device == {"cpu": "cpu", "gpu": "cuda"}[device]
     assert resolved.actor_rollout_ref.model.override_config.attn_implementation == "sdpa"
@@ -95,8 +94,6 @@ def test_published_settings(config):
         ("trainer.use_v1=true ++algorithm.filter_groups.enable=true", "use cppo.zero_variance=drop"),
         ("algorithm.filter_groups.enable=true", "use cppo.zero_variance=drop"),
         ("data.gen_batch_size=16", "data.gen_batch_size=16 is not read: a step takes as many questions as fill"),
-        ("algorithm.use_pf_ppo=true", "is read with a critic only"),
-        ("trainer.val_only=true trainer.val_before_train=false", "validates before training, which"),
         ("trainer.use_v1=true skip.rollout_tq.enable=true", "replays whole batches"),
         ("trainer.critic_warmup=3", "critic_warmup must be 0"),
         ("actor_rollout_ref.actor.checkpoint.async_save=true", "taken for complete while it is written"),

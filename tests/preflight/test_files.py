@@ -53,7 +53,7 @@ def ready(config, tmp_path):
             "actor_rollout_ref.rollout.n=100000",
             "rollout.n=100000 must be a whole number from 1 to 10000; nearest: 10000",
         ),
-        ("actor_rollout_ref.actor.ppo_mini_batch_size=1000000000", "ppo_mini_batch_size=4"),
+        ("actor_rollout_ref.actor.ppo_mini_batch_size=1000000000", "ppo_mini_batch_size=8"),
         ("cppo.pruning_rate=1e99999999", "is not a number"),
         (
             f"{REWARD_MODEL}.enable=true {REWARD_MODEL}.enable_resource_pool=true",
@@ -211,7 +211,7 @@ def test_room_for_one_more_checkpoint_than_stays(ready, tmp_path, monkeypatch):
         monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2 * free, free, free))
         check(run)
 
-    for keep, times in ((1, 2), (2, 3), (None, 25), (100, 25)):
+    for keep, times in ((1, 2), (2, 3), (None, 12), (100, 12)):
         check_with(times * each, keep)
         with pytest.raises(ConfigError, match=f"max_actor_ckpt_to_keep={keep} there are up to {times} at a time"):
             check_with(times * each - 1, keep)

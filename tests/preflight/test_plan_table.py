@@ -107,7 +107,7 @@ def test_a_disk_too_small_for_a_checkpoint_is_refused(config, model, tmp_path, m
     files = (f"data.train_files={rows}", f"data.val_files={rows}", f"actor_rollout_ref.model.path={model}")
     run = config("recipe=toy", "device=cpu", *files, f"trainer.default_local_dir={tmp_path}/run")
     run.trainer.save_freq = 1
-    needed = 25 * 12 * read_model(str(model)).parameters  # of 100 questions, 4 a step, and none goes
+    needed = 12 * 12 * read_model(str(model)).parameters  # of 100 questions, 8 per step, and none goes
     run.trainer.max_actor_ckpt_to_keep = None
     usage = type(shutil.disk_usage(tmp_path))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2 * needed, needed + 1, needed - 1))

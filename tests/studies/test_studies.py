@@ -45,8 +45,12 @@ def test_shipped_studies_plan_and_share_starts(name, overrides, tmp_path):
     assert len({run.folder for run in runs}) == len(runs)
     assert not any(is_complete(run) for run in runs)
     by_themselves = sum(run.config.trainer.use_v1 for run in runs)
-    sizes = {run.config.actor_rollout_ref.rollout.n for run in runs if not run.config.trainer.use_v1}
-    assert len(share_starts(runs)) == len(sizes) + by_themselves, "a start for each G, and for each run of V1"
+    own = {
+        (run.config.actor_rollout_ref.rollout.n, run.config.cppo.lr_scale)
+        for run in runs
+        if not run.config.trainer.use_v1
+    }
+    assert len(share_starts(runs)) == len(own) + by_themselves, "a start for each G and rate, and for each run of V1"
     assert {run.config.cppo.rollout_seed for run in runs} == {run.config.data.seed for run in runs} == set(seeds)
 
 

@@ -126,9 +126,11 @@ def trainer(monkeypatch):
         v0_trainer, "Tracking", lambda *args, **kwargs: SimpleNamespace(log=lambda **of: logged.append(of))
     )
     monkeypatch.setattr(v0_trainer.SkipManager, "init", lambda config: None)
+    monkeypatch.setattr(v0_trainer, "count_forwards", lambda *_: None)
     logged: list[dict] = []
     made = object.__new__(RayCPPOTrainer)
     options = {"project_name": "p", "experiment_name": "e", "logger": ["file"], "val_before_train": True}
+    made.actor_rollout_wg, made.use_reference_policy = None, False
     made.config = OmegaConf.create({"trainer": {**options, "val_only": False}, "global_profiler": {"steps": [6]}})
     made.total_training_steps, made.train_dataloader, made.logged, made.done = 7, Steps(10), logged, []
     made.checkpoint_manager = SimpleNamespace(update_weights=lambda step: made.done.append(f"weights of {step}"))

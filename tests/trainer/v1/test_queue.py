@@ -189,8 +189,10 @@ def test_rows_are_those_of_v0_in_whatever_order_questions_finish(config, zero_va
     ids = rows.non_tensor_batch
     assert set(ids["row_id"][allocation.rows]) == expected
     assert left == set(ids["key"][allocation.rows])
-    assert sampler.asked == asked == len(set(ids["uid"])), "nothing is sampled that no step uses"
-    assert metrics["replaced"] == asked - plan_from_config(c).questions
+    assert sampler.asked == len(set(ids["uid"])) <= asked, (
+        "nothing is sampled that no step uses; V0's rounds may overshoot"
+    )
+    assert metrics["replaced"] == sampler.asked - plan_from_config(c).questions
     assert metrics["in flight"] == metrics["unused"] == 0
 
 

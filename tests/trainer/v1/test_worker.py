@@ -58,6 +58,7 @@ def test_weights_are_put_aside_only_for_further_cycles(cycles, skips, copies, mo
     made, forwards = [], []
     trainer = object.__new__(CPPOSeparateAsync)
     trainer.progress = SimpleNamespace(tell=lambda *_, **__: None)
+    trainer._count = lambda *_: None
     trainer.parameter_sync_step, trainer.local_trigger_step = cycles, 0
     trainer.cppo = SimpleNamespace(skip_old_log_prob=skips)
     trainer.config = SimpleNamespace(algorithm={"rollout_correction": None})
