@@ -125,6 +125,7 @@ def test_killed_while_the_critic_is_saved(repo, runner, train, tmp_path):
         *("trainer.total_training_steps=4", "trainer.test_freq=-1", "trainer.save_freq=2", "trainer.total_epochs=2"),
         *("trainer.max_actor_ckpt_to_keep=1", "trainer.max_critic_ckpt_to_keep=1", "actor_rollout_ref.rollout.n=1"),
         *("data.max_prompt_length=64", "data.max_response_length=64", "data.filter_overlong_prompts=false"),
+        *("data.train_batch_size=8", "actor_rollout_ref.actor.ppo_mini_batch_size=4"),
         "reward.custom_reward_function.path=pkg://cppo_verl.rewards.gsm8k",
     )
     folder = tmp_path / "run"
