@@ -22,18 +22,19 @@ def equal_cost(groups: Sequence[Group]) -> pd.DataFrame:
 
     Accuracies are on straight lines between the validations. `ended` says that the group's runs were over before in the
     mean: theirs is then the accuracy that they ended at. Empty where a run was validated less than twice: a curve has
-    two points at least.
+    two points at least; and where the first group has cost nothing yet.
     """
     curves = [[validated(run) for run in group.furthest] for group in groups]
     if min(len(curve) for of_group in curves for curve in of_group) < 2:
         return pd.DataFrame()
     rows = []
     for cost in COSTS:
-        whole = groups[0].mean(lambda run, cost=cost: _spent(run, cost))
-        for share in SHARES:
-            for group, own in zip(groups, curves, strict=True):
+        totals = [group.mean(lambda run, cost=cost: _spent(run, cost)) for group in groups]
+        whole = totals[0]
+        for share in SHARES if whole > 0 else ():
+            for group, own, total in zip(groups, curves, totals, strict=True):
                 there = [np.interp(share * whole, curve[cost], curve["accuracy"]) for curve in own]
-                ended = group.mean(lambda run, cost=cost: _spent(run, cost)) < share * whole * (1 - 1e-9)
+                ended = total < share * whole * (1 - 1e-9)
                 row = {"label": group.label, "cost": cost, "share": share, "spent": share * whole, "ended": ended}
                 rows.append(row | named("accuracy", 100 * np.mean(there), _interval(there)))
     return pd.DataFrame(rows)

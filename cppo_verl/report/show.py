@@ -69,7 +69,8 @@ def to_target(table: pd.DataFrame) -> pd.DataFrame:
 def equal_cost(table: pd.DataFrame) -> pd.DataFrame:
     """`equal.equal_cost`, a row a group and a column for each amount that the first row had spent."""
     unit = {"seconds": "s", "questions": "questions"}
-    heading = [f"{spent:,.0f} {unit[cost]}" for spent, cost in zip(table["spent"], table["cost"], strict=True)]
+    amounts = [f"{spent:,.0f}" if spent >= 10 else f"{spent:.3g}" for spent in table["spent"]]  # none like another
+    heading = [f"{amount} {unit[cost]}" for amount, cost in zip(amounts, table["cost"], strict=True)]
     marks = table["ended"].map({True: ">= ", False: ""})
     cell = [mark + shown for mark, shown in zip(marks, cells.intervals(table, "accuracy"), strict=True)]
     wide = table.assign(heading=heading, cell=cell).pivot(index="label", columns="heading", values="cell")

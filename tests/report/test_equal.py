@@ -32,6 +32,13 @@ def test_by_hand(tmp_path):
 QUESTIONS = ("4 questions", "8 questions", "16 questions")
 
 
+def test_short_runs_have_a_column_for_each_amount(tmp_path):
+    """A step of 4 questions and a fifth of a second: the quarter and the half of it are both 0, rounded."""
+    runs = [make_run(tmp_path / f"run{steps}", steps=steps, speed=speed) for steps, speed in ((1, -0.09), (2, 1.0))]
+    shown = show.equal_cost(equal_cost(group_runs([read_run(run) for run in runs])))
+    assert len(shown.columns) == 1 + 3 + 3 and list(shown.columns)[-3:] == ["1 questions", "2 questions", "4 questions"]
+
+
 def test_without_curves_there_is_no_table(tmp_path):
     entries = [entry for entry in made.lines() if entry["step"]]  # not validated before training
     runs = [made.write(tmp_path / "grpo", entries), make_run(tmp_path / "cppo", rate=0.5, steps=2)]
