@@ -83,3 +83,15 @@ def compose_config() -> Callable[..., DictConfig]:
 def config(compose_config) -> Callable[..., DictConfig]:
     """The same; a test file may have another `config`."""
     return compose_config
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory):
+    """FSDP2's mesh of one rank on the CPU."""
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+
+    file = tmp_path_factory.mktemp("ranks") / "store"
+    dist.init_process_group("gloo", init_method=f"file://{file}", rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    dist.destroy_process_group()

@@ -70,12 +70,12 @@ def step_metrics(sampled: SampledRows, kept: torch.Tensor, *, rounds: int, surpl
         sampled: All completions sampled.
         kept: Positions trained on, LongTensor.
         rounds: Generation rounds.
-        surplus: Kept completions that filled no whole mini-batch.
+        surplus: Completions that the rule kept and the step had no mini-batch for.
 
     Returns:
-        `cppo/*`; means over an empty set (nothing pruned, nothing kept) are left out, and so are the counts
-        of the four kinds where the reward function does not report `format` and `acc`, and what is said of
-        advantages where completions have none.
+        `cppo/*`. Left out are means over an empty set (nothing pruned, nothing kept), the counts of the four kinds
+        where the reward function does not report `format` and `acc`, and the metrics of advantages where
+        completions have none.
     """
     total = len(sampled.reward)
     tokens = sampled.prompt_tokens + sampled.response_tokens

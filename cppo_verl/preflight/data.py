@@ -102,7 +102,7 @@ def held_out_faults(config: DictConfig) -> Iterator[str]:
     for path in filter(Path.is_file, paths(config.data.val_files) if config.cppo.get("save_best") else []):
         try:
             rows = pq.read_table(path, columns=["extra_info"]).column("extra_info").to_pylist()
-        except (pyarrow.ArrowException, OSError, KeyError):  # unreadable is said elsewhere; without it none says "test"
+        except (pyarrow.ArrowException, OSError, KeyError):  # another check reports what is unreadable
             continue
         if any(isinstance(row, dict) and row.get("split") == "test" for row in rows):
             yield (

@@ -45,7 +45,7 @@ def sections(
         Section("Where the time went", (SPLIT,), show.time_split(frames["time_split"]), texts.SPLIT),
         Section(CURVES, (ACCURACY, REWARD)),
         _of("What was computed", frames, "accounting", show.accounting, texts.ACCOUNTING),
-        _of("Who waited for whom", frames, "waiting", show.waiting, texts.WAITING),
+        _of("Waiting", frames, "waiting", show.waiting, texts.WAITING),
         _of("The four kinds of completion", frames, "kinds", show.kinds, texts.KINDS, (KINDS,)) if with_kinds else None,
         Section("Runs", table=show.runs(groups)),
     ]

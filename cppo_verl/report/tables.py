@@ -150,7 +150,7 @@ def _where_run(run: Run, forward: str, column: str) -> float | None:
 
 
 def waiting(groups: Sequence[Group]) -> pd.DataFrame:
-    """Who waited for whom on verl's V1 trainers, and how old the completions were; groups of V0 are left out.
+    """Waiting on verl's V1 trainers, and how old the completions were; groups of V0 are left out.
 
     Idle is the share of the steps' time: of the trainer, for completions; of the engine, with none to sample. Staleness
     is in updates of the engine's weights between a completion's start and its training.

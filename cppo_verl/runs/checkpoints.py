@@ -65,7 +65,7 @@ class Checkpoints:
             write_whole(folder / UNFINISHED, "")
             yield folder
             mark_complete(folder)
-        except Exception as error:  # whatever the workers, Ray or the disk raised: it is said with the way on
+        except Exception as error:  # from workers, Ray or the disk, of any kind; raised again with what to do
             raise CheckpointError(self._not_written(folder, error)) from error
         self._rotate(step)
 
@@ -73,7 +73,7 @@ class Checkpoints:
         """The checkpoint to go on from: the latest complete one, up to the step that the tracker names.
 
         The tracker is made to name it. Later folders that are not complete are moved to `incomplete/`, and said.
-        None where none is complete, which is said where there are some.
+        Returns None, with a notice, where there are checkpoints but none is complete; None where there are none.
         """
         tracked, folders = self._tracked(), self._latest_first()
         for folder in folders:

@@ -45,7 +45,7 @@ def explained(run_folder: str | Path, resume_mode: str = "auto") -> Iterator[Non
     except KeyboardInterrupt:
         code, what = (TERMINATED, "ended by SIGTERM") if Terminable.is_terminated else (INTERRUPTED, "interrupted")
         _end(code, f"{what}. {_way_on(run_folder, resume_mode)}")
-    except Exception as error:  # noqa: BLE001  (whatever ended the run is said, and the process fails)
+    except Exception as error:  # noqa: BLE001  (any cause gets its sentence, and the process fails)
         with suppress(OSError):  # where it goes to a file, on a disk that is full
             traceback.print_exc()
         _end(1, f"error: {explain(error)}. {_way_on(run_folder, resume_mode)}")

@@ -6,22 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import torch.distributed as dist
-from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 
 from cppo_verl.trainer.v1.trainers import CPPOSeparateAsync
 from cppo_verl.trainer.v1.worker import KeepingWorker
-
-
-@pytest.fixture(scope="module")
-def mesh(tmp_path_factory):
-    """One rank on the CPU, where `param_offload` has weights too."""
-    file = tmp_path_factory.mktemp("ranks") / "store"
-    dist.init_process_group("gloo", init_method=f"file://{file}", rank=0, world_size=1)
-    yield init_device_mesh("cpu", (1,))
-    dist.destroy_process_group()
 
 
 @pytest.mark.parametrize("strategy", ["fsdp2", "fsdp"])
