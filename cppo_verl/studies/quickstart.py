@@ -71,7 +71,10 @@ def _parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=1, help="runs of each method, with seeds from --seed on")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="gpu" if torch.cuda.is_available() else "cpu")
     parser.add_argument("cppo_overrides", nargs="*", metavar="key=value", help="options of the CPPO run")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.seeds < 1:
+        parser.error(f"--seeds={args.seeds} trains nothing; the nearest that works is 1")
+    return args
 
 
 if __name__ == "__main__":
