@@ -22,7 +22,7 @@ from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 LENGTHS = (37, 211, 5, 2, 96, 140)
 VOCABULARY = 500
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.2}
-"""Of log-probs, whose mean is about -20: a sequence that saw others would be off by 10 and more."""
+"""Of log-probs, whose mean is about -9: those of a sequence that saw others would be off by several."""
 OF_GRADIENTS = {torch.float32: 1e-4, torch.bfloat16: 0.1}
 """Relative, of the norm."""
 
@@ -117,7 +117,7 @@ def test_packed_is_one_by_one(on_cpu, training, dtype):
     sequences = [torch.randint(0, VOCABULARY, (length,)) for length in LENGTHS]
     packed = run(engine, [sequences], training=training)
     alone = run(engine, [[sequence] for sequence in sequences], training=training)
-    assert torch.cat(alone.log_probs).mean() < -10  # so that the tolerance means something
+    assert torch.cat(alone.log_probs).mean() < -5  # so that the tolerance means something
     assert furthest(packed.log_probs, alone.log_probs) < TOLERANCE[dtype]
     assert furthest(packed.entropy, alone.entropy) < TOLERANCE[dtype]
     if training:

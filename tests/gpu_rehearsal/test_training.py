@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from copy import deepcopy
 from types import SimpleNamespace
 
 import pytest
 import ray
-from omegaconf import DictConfig, OmegaConf
+import torch
+from omegaconf import DictConfig
 from shipped import Script, questions, scripts, stand_in
 from verl.utils.config import omega_conf_to_dataclass
+from verl.workers import engine_workers
+from verl.workers.engine_workers import TrainingWorkerConfig
 from verl.workers.rollout.replica import RolloutMode
 from verl.workers.rollout.vllm_rollout.vllm_async_server import vLLMHttpServer
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -83,14 +87,46 @@ def plan_engine(monkeypatch):
     return plan
 
 
+class Recorded:
+    """In place of a worker of verl's that trains: what it was told."""
+
+    def __init__(self, config: TrainingWorkerConfig):
+        self.told = config
+
+    def get_dispatch_collect(self) -> dict:
+        return {}
+
+    reset = set_loss_fn = lambda *_, **__: None
+
+
+@pytest.fixture
+def plan_workers(monkeypatch):
+    """`plan_workers(config)`: what verl's worker tells those of the policy and the reference that it starts."""
+    monkeypatch.setattr(engine_workers, "aggressive_empty_cache", lambda **_: None)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
+
+    def plan(config: DictConfig) -> tuple[TrainingWorkerConfig, TrainingWorkerConfig]:
+        worker = object.__new__(engine_workers.ActorRolloutRefWorker)
+        worker.config, worker.role = deepcopy(config.actor_rollout_ref), "actor_ref"  # no rollout: that asks Ray
+        worker.distillation_enabled, worker._omega_profiler_config = False, {}
+        worker.actor_worker_cls = worker.ref_worker_cls = Recorded
+        worker.set_dispatch_collect = lambda **_: None
+        worker.init_model()
+        return worker.actor.told, worker.ref.told
+
+    return plan
+
+
 @pytest.mark.parametrize("script", scripts("train"), ids=lambda script: script.name)
-def test_verl_and_vllm_take_it(script, prepared, plan_engine):
+def test_verl_and_vllm_take_it(script, prepared, plan_workers, plan_engine):
     config = prepared(script)
     check_by_verl(config)
-    parts = config.actor_rollout_ref
-    for part in (parts.actor, parts.ref, parts.rollout, *([config.critic] if config.critic.enable else [])):
-        omega_conf_to_dataclass(part)
-    engine, rollout = plan_engine(config), parts.rollout
+    for told in plan_workers(config):
+        assert told.engine_config.strategy == "fsdp2" and told.engine_config.use_remove_padding
+        assert told.model_config.override_config["attn_implementation"] in ("sdpa", "flash_attention_2")
+    if config.critic.enable:
+        assert omega_conf_to_dataclass(config.critic).strategy == "fsdp2"
+    engine, rollout = plan_engine(config), config.actor_rollout_ref.rollout
     assert (engine.scheduler_config.max_num_seqs, engine.scheduler_config.max_num_batched_tokens) == (
         rollout.max_num_seqs,
         rollout.max_num_batched_tokens,
@@ -110,4 +146,3 @@ def test_the_engines_worker_takes_our_end_of_the_weight_sync(prepared, plan_engi
     own = {"vllm_config": engine, "local_rank": 0, "rank": 0, "distributed_init_method": "", "is_driver_worker": True}
     wrapper.init_worker([own])
     assert isinstance(wrapper.worker, OwnSocketExtension)
-    assert OmegaConf.is_config(engine) is False and wrapper.worker.local_rank == 0
