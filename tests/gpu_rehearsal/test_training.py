@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import ray
 import torch
+from fake_gpu import builds_its_sampler
 from omegaconf import DictConfig
 from shipped import Script, questions, scripts, stand_in
 from verl.utils.config import omega_conf_to_dataclass
@@ -136,6 +137,7 @@ def test_verl_and_vllm_take_it(script, prepared, plan_workers, plan_engine):
     assert engine.model_config.max_model_len >= config.data.max_prompt_length + config.data.max_response_length
     assert engine.model_config.dtype.itemsize == 2
     assert engine.model_config.enable_sleep_mode and engine.compilation_config.cudagraph_capture_sizes
+    assert not builds_its_sampler(engine)
 
 
 def test_the_engines_worker_takes_our_end_of_the_weight_sync(prepared, plan_engine):

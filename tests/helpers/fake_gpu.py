@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import torch
 import wrapt
@@ -36,3 +37,13 @@ def pretend_gpus(count: int) -> None:
         nvml.nvmlDeviceGetUUID = lambda handle: f"GPU-{handle}"
         nvml.nvmlDeviceGetMemoryInfo = lambda _: MEMORY
         nvml.nvmlDeviceGetP2PStatus = lambda *_: 0
+
+
+def builds_its_sampler(engine: Any) -> bool:
+    """Whether an engine of this `VllmConfig` takes FlashInfer's sampler, which needs nvcc when it is first used."""
+    from vllm.config import set_current_vllm_config
+    from vllm.v1.sample.sampler import Sampler
+
+    with set_current_vllm_config(engine):
+        sampler = Sampler(engine.model_config.logprobs_mode).topk_topp_sampler
+    return sampler.forward != sampler.forward_native

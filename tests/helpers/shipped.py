@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import save_file
 from verl_rows import write_rows
 
 from cppo_verl.bench.inputs import VOCABULARY, WORDS
@@ -45,7 +47,7 @@ def scripts(command: str) -> list[Script]:
 
 
 def stand_in(model: str, folder: Path) -> Path:
-    """A folder with the shape and a tokenizer of a hub's model, by its name, but no weights."""
+    """A folder with the shape and a tokenizer of a hub's model, by its name; of weights one, whose type vLLM reads."""
     from transformers import Qwen2Config
 
     size = next(size for size in SIZES if size in model.lower())
@@ -54,9 +56,9 @@ def stand_in(model: str, folder: Path) -> Path:
         texts = [" ".join(WORDS)]
         tokenizer = save_tokenizer(train_tokenizer(texts, VOCABULARY), target, texts)
         special: dict[str, Any] = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-        shape = Qwen2Config(**find_geometry(SIZES[size]).shape, **special, architectures=["Qwen2ForCausalLM"])
-        shape.save_pretrained(target)
-        (target / "model.safetensors").touch()
+        of_hub = {"architectures": ["Qwen2ForCausalLM"], "dtype": "bfloat16"}
+        Qwen2Config(**find_geometry(SIZES[size]).shape, **special, **of_hub).save_pretrained(target)
+        save_file({"model.norm.weight": torch.ones(8, dtype=torch.bfloat16)}, target / "model.safetensors")
     return target
 
 
