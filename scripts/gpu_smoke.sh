@@ -58,6 +58,7 @@ runs=("$out"/bench/runs/*/metrics.jsonl) # GRPO first; also of a benchmark that 
 [ ! -e "${runs[0]}" ] || step report 10 scripts/python.sh -m cppo_verl report "${runs[@]%/*}" --out "$out/report"
 
 if [ -d "$large_inputs/model" ]; then model=$large_inputs/model; else large_inputs=$small_inputs; fi
-train skip_old gsm8k_cppo "$large_inputs" "$model" cppo.pruning_rate=0.5 cppo.skip_old_log_prob=true
+train skip_old gsm8k_cppo "$large_inputs" "$model" cppo.pruning_rate=0.5 cppo.skip_old_log_prob=true \
+    actor_rollout_ref.actor.ppo_epochs=1
 train v1_sync gsm8k_cppo "$large_inputs" "$model" cppo.pruning_rate=0.5 trainer.use_v1=true
 end_steps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -10,6 +11,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from shipped import stand_in
+from verl_rows import write_rows
+
+from cppo_verl.config.compose import compose
+from cppo_verl.preflight.prepare import prepare
 
 FAKE = """#!{python}
 import os, pathlib, sys, time
@@ -76,6 +82,27 @@ def test_all_steps_in_order(smoke):
     assert models == [small, small, large, large]
     (report,) = (call for call in smoke.calls if " report " in call)
     assert "GRPO_seed1" in report.split()[3] and "P_0.5_seed1" in report.split()[4]
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_what_it_starts_is_accepted(smoke, device, tmp_path, monkeypatch):
+    """By the checks before a run, on files that stand in for those that its own steps write."""
+    nvidia_smi = tmp_path / "nvidia-smi"
+    nvidia_smi.write_text("#!/bin/sh\necho GPU 0\n")
+    nvidia_smi.chmod(0o755)
+    smoke(DEVICE=device, MODEL=str(stand_in("0.5b", tmp_path)), PATH=f"{tmp_path}:{os.environ['PATH']}")
+    shutil.copytree(stand_in("1.5b", tmp_path), smoke.out / "bench/inputs/model", dirs_exist_ok=True)
+    for inputs in ("inputs", "bench/inputs"):
+        (smoke.out / inputs).mkdir(exist_ok=True)
+        write_rows(smoke.out / inputs / "questions.parquet", [f"question {number}" for number in range(128)])
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    for call in smoke.calls:
+        _, _, command, *overrides = call.split()
+        if command == "train":
+            config = compose([*overrides, "dry_run=true"])
+            prepare(config)
+            assert config.trainer.total_training_steps == 3 and config.trainer.n_gpus_per_node == 1
+            assert config.trainer.device == ("cuda" if device == "gpu" else "cpu")
 
 
 def test_a_step_that_fails_ends_nothing_but_itself(smoke):
