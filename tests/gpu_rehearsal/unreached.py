@@ -17,8 +17,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from coverage import CoverageData
-
 NAMES = re.compile(r"cuda|nccl|nvml|nvidia|(^|_)ipc(_|$)|^on_gpu$|^direct_send", re.ASCII)
 """Of names and strings: those that speak of a GPU."""
 ON_CPU = {"chosen", "on_cpu"}
@@ -112,6 +110,8 @@ def unreached(file: Path, executed: set[int]) -> list[Piece]:
 
 def main(data_file: str) -> None:
     """Print the list."""
+    from coverage import CoverageData
+
     data = CoverageData(data_file)
     data.read()
     own, verl = (Path(find_spec(name).submodule_search_locations[0]) for name in ("cppo_verl", "verl"))

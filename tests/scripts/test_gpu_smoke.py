@@ -146,12 +146,12 @@ def test_results_are_packed_after_each_step_without_models(smoke):
     assert not [name for name in names if "global_step" in name]
 
 
-def wheel(path: Path, package: str) -> bytes:
+def wheel(path: Path, package: str, needs: str = "") -> bytes:
     """A wheel of one file."""
     info = f"{package}-1.0.dist-info"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(f"{package}.py", "HERE = True\n" * 2000)
-        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n{needs}")
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")
     return path.read_bytes()
@@ -190,3 +190,12 @@ def test_a_missing_slice_is_named(repo, tmp_path):
     next(wheels.rglob("*.slice-01")).unlink()
     done = install(repo, wheels, tmp_path / "out")
     assert done.returncode == 1 and "a slice of large-1.0-py3-none-any.whl is missing" in done.stderr
+
+
+def test_a_package_without_a_wheel_is_named(repo, tmp_path):
+    wheels = slices(tmp_path)
+    needs = "Requires-Dist: whole\nRequires-Dist: large>=2\nRequires-Dist: nowhere-to-be-had>=1\n"
+    wheel(wheels / "cppo_verl-1.0-py3-none-any.whl", "cppo_verl", needs)
+    done = install(repo, wheels, tmp_path / "out")
+    assert done.returncode == 1
+    assert "there are no wheels of large>=2, nowhere-to-be-had>=1\n" in done.stderr
