@@ -1,4 +1,4 @@
-"""The way of weights to the engine on one GPU: verl's buckets, and a tensor that fits none.
+"""The way of weights to the engine: on its own GPU by NCCL, on the trainer's in verl's buckets, large ones beside them.
 
 CUDA's handles of memory cannot be had here. What stands in for them hands over the tensor itself, to the same process.
 """
@@ -12,6 +12,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from verl.workers.rollout.vllm_rollout import bucketed_weight_transfer as transfer
+
+from cppo_verl.weight_sync.transports import transport_fault
 
 MEBI = 2**20
 
@@ -85,3 +87,11 @@ def test_a_bucket_that_holds_all_weights_lends_none(handles, address, bucket_mb)
     arrived, buckets = sync(weights, address, bucket_mb)
     assert all(torch.equal(arrived[name], weight) for name, weight in weights.items())
     assert len(handles) == 1 and buckets == (3 if bucket_mb == 1 else 1)
+
+
+def test_nccl_is_there_for_engines_on_gpus_of_their_own(config):
+    """verl leaves it out of its table, without a word, where a package of it is missing."""
+    assert (
+        transport_fault(config("recipe=gsm8k", "mode=separate_async", "device=gpu", "trainer.n_gpus_per_node=1"))
+        is None
+    )
