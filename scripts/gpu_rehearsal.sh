@@ -27,7 +27,7 @@ reach=("$python" -m coverage run --append --source="cppo_verl,$verl" -m pytest -
 "$python" -m coverage erase
 failed=0
 CPPO_GPU_REHEARSAL=1 "${reach[@]}" -m gpu_rehearsal tests/gpu_rehearsal "$@" || failed=1
-"${reach[@]}" --quiet tests/preflight tests/sft tests/evaluation tests/bench || failed=1
+"${reach[@]}" --quiet tests/{preflight,sft,evaluation,bench,studies,runs,weight_sync} || failed=1
 
 echo "GPU code that no test reaches, also in $VENV/unreached.txt:"
 "$python" tests/gpu_rehearsal/unreached.py "$COVERAGE_FILE" | tee "$VENV/unreached.txt"

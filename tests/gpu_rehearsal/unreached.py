@@ -69,10 +69,10 @@ def _pieces(statements: Iterable[ast.stmt], where: str) -> Iterator[Piece]:
 
 
 def _inside(statement: ast.stmt) -> list[ast.stmt]:
-    """The blocks of a loop, a `with` or a `try`, one after another."""
+    """The blocks of a loop, a `with` or a `try`, as they stand in the file."""
     blocks = [getattr(statement, name, []) for name in ("body", "orelse", "finalbody")]
     blocks += [handler.body for handler in getattr(statement, "handlers", ())]
-    return [inner for block in blocks for inner in block]
+    return sorted((inner for block in blocks for inner in block), key=lambda inner: inner.lineno)
 
 
 def _is_text(statement: ast.stmt) -> bool:
