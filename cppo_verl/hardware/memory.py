@@ -177,13 +177,14 @@ def cache_bytes(model: Model, tensor_shards: int) -> int:
     return 2 * HALF * model.layers * model.head_size * -(-model.kv_heads // tensor_shards)
 
 
-def engine_bytes(model: Model, tensor_shards: int, *, sequences: int = 256, tokens: int = 8192) -> int:
+def engine_bytes(model: Model, tensor_shards: int, *, sequences: int = 1024, tokens: int = 8192) -> int:
     """Bytes a device that vLLM takes beside its cache: weights in bfloat16, and its largest forward.
 
     Args:
         model: The policy.
         tensor_shards: Devices that an engine is over.
-        sequences: vLLM's `max_num_seqs`, of each of which it has logits in float32, and samples from a copy.
+        sequences: vLLM's `max_num_seqs` (the recipes' for CPPO), of each of which it has logits in float32, and samples
+            from a copy.
         tokens: vLLM's `max_num_batched_tokens`.
     """
     forward = HALF * tokens * (4 * model.hidden + 3 * model.intermediate // tensor_shards)

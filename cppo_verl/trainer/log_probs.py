@@ -1,9 +1,9 @@
 """Importing this makes verl's engines take log-probs of many tokens at a time; `worker_options` has the workers do so.
 
-Without flash-attn's cross entropy, `logprobs_from_logits_v2` of verl 0.9.1 loops over the rows of the logits. Its engines
-pack a micro-batch into one sequence, so that a row is a token: tens of thousands of kernels, each of one token, take
-longer than the forward itself. Nothing registers another function, so this one is put in its place. Time that a forward
-takes for nothing is time that pruning saves: verl's own GRPO, as a baseline, is given this one too.
+Without flash-attn's cross entropy, `logprobs_from_logits_v2` of verl 0.9.1 loops over the rows of the logits. Its
+engine packs a micro-batch into one sequence, so that a row is a token: tens of thousands of kernels, each of one token,
+take longer than the forward itself. Nothing registers another function, so this one is put in its place. Time that a
+forward takes for nothing is time that pruning saves: verl's own GRPO, as a baseline, is given this one too.
 
 tests/trainer/test_log_probs.py fails when it no longer fits.
 """
