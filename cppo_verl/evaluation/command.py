@@ -23,6 +23,7 @@ from cppo_verl.evaluation import benchmarks, results
 from cppo_verl.evaluation.benchmarks import Benchmark, Protocol
 from cppo_verl.evaluation.generate import Generator, Request
 from cppo_verl.evaluation.models import Model, find_model
+from cppo_verl.hardware.drivers import why_no_gpu
 from cppo_verl.hardware.model_files import model_fault
 
 CONFIG = Path(__file__).parent / "conf"
@@ -70,7 +71,7 @@ def check_device(config: DictConfig) -> None:
     there, asked = torch.cuda.device_count(), config.engine.tensor_parallel_size
     if config.on_gpu and there < asked:
         raise ConfigError(
-            f"engine.tensor_parallel_size={asked} but torch sees {there} GPU(s); "
+            f"engine.tensor_parallel_size={asked} but torch sees {there} GPU(s){why_no_gpu(torch)}; "
             + (f"set engine.tensor_parallel_size={there}" if there else "device=cpu runs without one")
         )
 

@@ -21,7 +21,7 @@ CPPO = ("recipe=gsm8k", "cppo.pruning_rate=0.75", "trainer.n_gpus_per_node=4")
 SGLANG = "actor_rollout_ref.rollout.name=sglang"
 MEGATRON = (
     *("model_engine=megatron", "actor_rollout_ref.actor.strategy=megatron", f"~{SCHEDULE}"),
-    "actor_rollout_ref.actor.optim.lr_decay_style=cosine",
+    *("actor_rollout_ref.actor.optim.lr_decay_style=cosine", "~actor_rollout_ref.ref.fsdp_config"),
 )
 ULYSSES = (f"{SHARDS}=2", f"{ATTENTION}=flash_attention_2")
 
