@@ -204,9 +204,11 @@ def _engine_refusal(config: DictConfig) -> tuple[bool, str]:
 
 def _reference_refusal(config: DictConfig) -> tuple[bool, str]:
     """Of `device=gpu`, which sets an option that only FSDP's reference has; verl takes no unknown ones."""
-    strategy, key = config.actor_rollout_ref.ref.strategy, "actor_rollout_ref.ref.fsdp_config"
+    parts, key = config.actor_rollout_ref, "actor_rollout_ref.ref.fsdp_config"
+    strategy = parts.ref.strategy
     block = ENGINES.get(strategy, (None, "fsdp_config"))[1]
+    is_of_engine = OmegaConf.select(parts.actor, block) is not None  # else the whole config is of another one
     return (
-        block != "fsdp_config" and OmegaConf.select(config, key) is not None,
+        is_of_engine and block != "fsdp_config" and OmegaConf.select(config, key) is not None,
         f"{key} is no option of a reference of {strategy}'s; give ~{key}",
     )
