@@ -2,14 +2,14 @@ r"""The reward of an answer in `\boxed{}`: format 0/1 plus accuracy 2 or 0, what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cppo_verl.rewards.latex import last_boxed
 from cppo_verl.rewards.numbers import gold_text
-from cppo_verl.rewards.result import result
-from cppo_verl.rewards.symbolic import TIME_LIMIT_S, Outcome
+from cppo_verl.rewards.result import Outcome, result
+from cppo_verl.rewards.symbolic import TIME_LIMIT_S
 from cppo_verl.rewards.tags import has_format
 
 EQUAL = 2.0
@@ -33,6 +33,7 @@ class BoxedReward:
         extra_info: dict | None = None,
         *,
         timeout: float = TIME_LIMIT_S,
+        credit_unworked: bool = False,
         **_: object,
     ) -> dict[str, float | str]:
         r"""Score one completion by its last `\boxed`, inside `<answer>` or not.
@@ -46,6 +47,8 @@ class BoxedReward:
             ground_truth: LaTeX of the gold answer, without `\boxed` and dollar signs.
             extra_info: what the data say of the question; see the judge of the reward's module.
             timeout: seconds one symbolic comparison may take.
+            credit_unworked: also pay a number of the gold's value that is not worked out (`71+1` for 72), as
+                math-verify does. Set it through verl's `reward_kwargs`.
 
         Returns:
             `score` (format + accuracy, 0 to 3), `acc` (0.0 or 1.0), `format` (0.0 or 1.0), `verify_failed`
@@ -57,4 +60,32 @@ class BoxedReward:
         """
         gold, layout = gold_text(ground_truth), float(has_format(solution_str))
         outcome = self.judge(gold, last_boxed(solution_str), extra_info or {}, timeout)
+        return self._scored(outcome, layout, credit_unworked)
+
+    def of_many(
+        self,
+        rows: Iterable[tuple[str, str, Mapping[str, Any] | None]],
+        *,
+        timeout: float = TIME_LIMIT_S,
+        **options: bool,
+    ) -> list[dict[str, float | str]]:
+        """Score completions that came together, in their order: equal answers of a question are compared once.
+
+        Args:
+            rows: completion, gold and `extra_info` of each, as `__call__` takes them.
+            timeout: as there.
+            options: as there.
+        """
+        outcomes: dict[tuple, Outcome] = {}
+        scored = []
+        for completion, ground_truth, extra in rows:
+            gold, box, extra = gold_text(ground_truth), last_boxed(completion), extra or {}
+            key = gold, box, str(extra.get("unit")), str(extra.get("error"))
+            if key not in outcomes:
+                outcomes[key] = self.judge(gold, box, extra, timeout)
+            scored.append(self._scored(outcomes[key], float(has_format(completion)), **options))
+        return scored
+
+    def _scored(self, outcome: Outcome, layout: float, credit_unworked: bool = False) -> dict[str, float | str]:
+        outcome = "equal" if credit_unworked and outcome == "unworked" else outcome
         return result(layout + EQUAL * (outcome == "equal"), layout, outcome)
