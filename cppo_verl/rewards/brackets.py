@@ -15,7 +15,7 @@ _LETTER = (
 _INDEX = r"(?:_(?:\w|\{[^{}]*\})|'|\^\{?-1\}?|\^\*)*"
 NAME = re.compile(
     rf"(?:{_LETTER}{_INDEX}(?:\([^()=]*\))?"  # x, a_1, f(x), P(A)
-    rf"|(?:m?\\angle|\\overline|\\triangle|\\widehat|\\overrightarrow)?\{{?[A-Z]{{1,4}}(?:_\w|[A-Z])*\}}?"  # AB, \angle ABC
+    rf"|(?:m?\\angle|\\overline|\\triangle|\\widehat|\\overrightarrow)?\{{?[A-Z]{{1,4}}(?:_\w|[A-Z])*\}}?"  # AB
     r"|\|\{?(?:\\overline\{)?[A-Za-z]{1,2}\}?\||\[[A-Z]{3,5}\]|[A-Z][a-z]{2,}"  # |AB|, [ABC], Area
     rf"|\((?:{_LETTER}{_INDEX},)+{_LETTER}{_INDEX}\))"  # (x,y)
 )

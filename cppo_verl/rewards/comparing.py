@@ -1,4 +1,4 @@
-"""What a comparison worker runs on two LaTeX values: latex2sympy reads them, math-verify and exact numbers compare them."""
+"""What a worker runs on two LaTeX values: latex2sympy reads them, math-verify and exact numbers compare them."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ def compare(gold: str, answer: str, relation: bool = False, tolerance: float = 0
         return "bad_gold"
     if (target := read(answer)) is None:
         return "unparseable"
+    if not (_is_number(reference) and _is_number(target)) and _in_order(reference) == _in_order(target):
+        return "equal"
     if relation:
         return "equal" if _same_relation(reference, target) else "different"
     if _is_number(reference) and _is_number(target):
@@ -64,12 +66,19 @@ def read(latex: str) -> Basic | MatrixBase | None:
     return found.xreplace(decimals | units) if decimals or units else found
 
 
+def _in_order(value: Basic | MatrixBase) -> Basic | MatrixBase:
+    """With factors and terms in sympy's order, which latex2sympy leaves as they were written."""
+    return value.func(*map(_in_order, value.args)) if isinstance(value, sympy.Expr) and value.args else value
+
+
 def _is_number(value: Basic | MatrixBase) -> bool:
     return isinstance(value, sympy.Expr) and not value.free_symbols and not value.has(sympy.core.function.AppliedUndef)
 
 
 def _compare_numbers(gold: str, reference: Basic, answer: str, target: Basic, tolerance: float) -> Outcome:
     ours, theirs = reference.evalf(_DIGITS), target.evalf(_DIGITS)
+    if reference.is_infinite or target.is_infinite:
+        return "equal" if reference == target else "different"
     if not (ours.is_number and theirs.is_number) or ours in (nan, zoo) or theirs in (nan, zoo):
         return "different"
     number, given = read_literal(gold), read_literal(answer)
@@ -139,6 +148,10 @@ def _same_relation(reference: Basic, target: Basic) -> bool:
             and bool(verify(reference, target, timeout_seconds=None))
             and _is_chain(reference, target)
         )
+    if isinstance(reference, Eq) and isinstance(target, Eq) and reference.lhs == target.lhs:
+        if _in_order(reference.rhs) == _in_order(target.rhs):
+            return True
+        return _same_expression(reference.rhs, target.rhs)
     (ours, sign), (theirs, other) = _sides(reference), _sides(target)
     if sign != other:
         return False

@@ -1,4 +1,4 @@
-r"""Rational numbers that are worked out: `72`, `-0.5`, `\frac{1}{2}`, `3/4`, `1\frac{1}{4}`, `0.\overline{3}`, `6.7 \cdot 10^{-5}`.
+r"""Rational numbers, worked out: `72`, `-0.5`, `\frac{1}{2}`, `1\frac{1}{4}`, `0.\overline{3}`, `6.7 \cdot 10^{-5}`.
 
 Everything is exact. What is left to work out (`71+1`, `8 \cdot 9`, `2^3`) is no literal.
 """

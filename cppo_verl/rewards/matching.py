@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cppo_verl.rewards.answers import Part, in_variable_of
+from cppo_verl.rewards.intervals import is_inequality
 from cppo_verl.rewards.result import FAILURES, Outcome
 
 Compare = Callable[[Part, Part], Outcome]
@@ -16,8 +17,8 @@ _RANK: dict[Outcome, int] = {"equal": 0, "unworked": 1}
 def match_list(gold: Part, answer: Part, compare: Compare) -> Outcome:
     """Every gold item takes the first equal answer that is left: equality is transitive, so this is enough.
 
-    A label (the f(n) of f(n)=n) must be the gold's if it is one of the gold's; any other is only a name. Answers without
-    labels to a gold with different ones stand in the gold's order.
+    A label (the f(n) of f(n)=n) must be the gold's if it is one of the gold's; any other is only a name. Answers
+    without labels to a gold with different ones stand in the gold's order.
 
     Returns:
         `equal`; `unworked` if an item is left to work out; `different`; or the first failure.
@@ -49,8 +50,13 @@ def match_list(gold: Part, answer: Part, compare: Compare) -> Outcome:
 
 
 def match(gold: Part, answer: Part, compare: Compare) -> Outcome:
-    """One gold item and one answer, either perhaps a group."""
+    """One gold item and one answer, either perhaps a group.
+
+    Coordinates and ends of intervals need not be worked out: no formula of a question is worth a point.
+    """
     if not gold.kind and not answer.kind:
+        return compare(gold, answer)
+    if is_inequality(gold.written) and not answer.kind:  # x < 1 and -x > -1
         return compare(gold, answer)
     if gold.kind != answer.kind or len(gold.items) != len(answer.items):
         return "different"
@@ -58,13 +64,11 @@ def match(gold: Part, answer: Part, compare: Compare) -> Outcome:
         return "different"
     if not gold.ordered:
         return match_list(gold, answer, compare)
-    worst: Outcome = "equal"
     for pair in zip(gold.items, answer.items, strict=True):
         outcome = match(*pair, compare)
         if outcome not in _RANK:
             return outcome
-        worst = worst if outcome == "equal" else outcome
-    return worst
+    return "equal"
 
 
 def same_name(gold: Part, answer: Part) -> bool:

@@ -7,22 +7,19 @@ from typing import Any
 
 from cppo_verl.rewards.answers import is_one_number, parse_listing, readings
 from cppo_verl.rewards.boxed import BoxedReward
+from cppo_verl.rewards.judging import judge_list
 from cppo_verl.rewards.latex import last_boxed
 from cppo_verl.rewards.literals import read_literal
 from cppo_verl.rewards.numbers import only_number, plain_number
 from cppo_verl.rewards.plain import plain, squeezed
 from cppo_verl.rewards.result import FAILURES, Outcome
 from cppo_verl.rewards.values import Rules, check_gold
-from cppo_verl.rewards.judging import judge_list
 
 
 def judge(gold: str, answer: str | None, extra: Mapping[str, Any], timeout: float) -> Outcome:
     """What becomes of a comparison with a gold of MATH; nothing of `extra` is read."""
-    if is_one_number(gold):
-        golds = readings(gold, lists=False)
-    else:
-        golds = readings(gold, numbers=False)
-    return judge_list(golds, answer, Rules(timeout=timeout))
+    one_number = is_one_number(gold)  # 22,500
+    return judge_list(readings(gold, lists=not one_number, numbers=one_number), answer, Rules(timeout=timeout))
 
 
 compute_score = BoxedReward(judge)

@@ -66,6 +66,7 @@ _REWRITES = [
         (r"\\!", ""),
         (r"(?<!\\)\\[,;: >]|~|\\(?:q?quad|hspace\{[^{}]*\}|enspace|thinspace)" + _END + r"|(?<!\\)\\(?=\s)", " "),
         (r"\\(?:times|cdot|ast|bullet)" + _END + r"|(?<!\*)\*(?!\*)", r"\\cdot "),
+        (r"\\(?:[lc]?dots[cbmio]?)" + _END + r"|\.\.\.|\N{HORIZONTAL ELLIPSIS}", r"\\dots "),
         (r"\\div" + _END, "/"),
         (r"\\(?:leqslant|leqq|leq|le)" + _END + r"|<=", r"\\le "),
         (r"\\(?:geqslant|geqq|geq|ge)" + _END + r"|>=", r"\\ge "),
@@ -105,7 +106,7 @@ def plain(latex: str) -> str:
     """
     text = re.sub(r"\s+", " ", latex).translate(_SYMBOLS)
     text = _unmark(text)
-    text = _THOUSANDS.sub(_join_digits, text)
+    text = join_thousands(text)
     for _ in range(3):  # a font in a font
         text, found = _FONT.subn(_unfont, text)
         if not found:
@@ -118,6 +119,11 @@ def plain(latex: str) -> str:
     return _whole_group(_TIDY_ENDS.sub("", re.sub(r" +", " ", text)).strip())
 
 
+def join_thousands(text: str) -> str:
+    r"""The text with `32,\!000`, `32{,}000`, `32\,000` and `32 000` as 32000; a bare comma is left."""
+    return _THOUSANDS.sub(lambda found: _NO_DIGIT.sub("", found[0]), text)
+
+
 def squeezed(text: str) -> str:
     """The text without spaces: what two spellings of one answer share."""
     return re.sub(r"\s+", "", text)
@@ -128,10 +134,6 @@ def _unmark(text: str) -> str:
     found = re.fullmatch(r" *(\*\*|__)(.+)\1 *", text)
     text = found[2] if found else text
     return text.replace("**", "^")  # a power, as programs write it
-
-
-def _join_digits(found: re.Match[str]) -> str:
-    return _NO_DIGIT.sub("", found[0])
 
 
 def _unfont(found: re.Match[str]) -> str:

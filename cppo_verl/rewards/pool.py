@@ -1,6 +1,6 @@
 """Comparison workers and whose turn it is; see `worker` for what they run.
 
-- a worker is a process of its own that speaks over a pipe, never a fork of this one, which may hold CUDA, Ray and locks;
+- a worker is a process of its own that speaks over a pipe, no fork of this one, which may hold CUDA, Ray and locks;
 - the time limit counts from when a warm worker takes the request, not from a cold start or a wait for a turn;
 - address space is limited;
 - no worker outlives this process: an idle one sees its pipe close, and a busy one has an alarm whose default action is

@@ -9,6 +9,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 _KNOWN = {
     spelling: name
     for name, spellings in {
@@ -45,17 +50,17 @@ _KNOWN = {
     }.items()
     for spelling in spellings.split()
 }
-_VALUE_WORDS = frozenset(
+_VALUE_WORDS = _words(
     "half halves third quarter fourth twice thrice double triple dozen score hundred thousand million billion trillion "
     "hundredth thousandth tenth and or not minus plus times negative to squared cubed factorial root less than more "
-    "greater least most at over under below above no non un k".split()
+    "greater least most at over under below above no non un k"
 )
-_NOUNS = frozenset(
-    "unit square cubic sq cu way people person student child children men women man woman boy girl apple egg ticket coin "
-    "bill penny pennies nickel dime ball marble card book page side edge face point line angle digit number integer "
-    "solution root factor divisor multiple term step game team player car bus triangle circle rectangle rod box boxes "
-    "piece slice cup bottle bag gallon tile block cube inhabitant member vote seat sheet sticker stamp cookie candy "
-    "orange banana house home room tree flower animal dog cat cow chicken horse bird fish mile kilometer per time".split()
+_NOUNS = _words(
+    "unit square cubic sq cu way people person student child children men women man woman boy girl apple egg ticket "
+    "coin bill penny pennies nickel dime ball marble card book page side edge face point line angle digit number "
+    "integer solution root factor divisor multiple term step game team player car bus triangle circle rectangle rod "
+    "box boxes piece slice cup bottle bag gallon tile block cube inhabitant member vote seat sheet sticker stamp cookie "
+    "candy orange banana house home room tree flower animal dog cat cow chicken horse bird fish mile kilometer per time"
 )
 _BARE = frozenset(_KNOWN) - {"m", "g", "h", "in", "rad", "s"}
 """Units that need no `\\text{}` around them; a lone letter is a variable."""
@@ -71,10 +76,8 @@ _MONEY = re.compile(r"^(-?) ?(?:\\\$|[€£¥₹]) ?|(?<=[0-9]) ?(?:\\\$|[€£�
 _PERCENT = re.compile(r" ?(?:\\%|\^\\%)$")
 _DEGREES = re.compile(r" ?\^\{\\circ\}(?: ?\\text\{ ?[CF] ?\}| ?[CF])?$")
 _BASE = re.compile(r"(-?[0-9A-Z]+)_(?:\{ ?(?:\\text)? ?\{? ?([a-z]+|[0-9]+) ?\}? ?\}|([0-9]))$")
-_COUNTS = {
-    word: number
-    for number, word in enumerate("two three four five six seven eight nine ten eleven twelve".split(), start=2)
-} | {"sixteen": 16}
+_BASES = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_COUNTS = {word: number for number, word in enumerate(_BASES, start=2)} | {"sixteen": 16}
 
 
 @dataclass(frozen=True)

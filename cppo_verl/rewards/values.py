@@ -1,4 +1,4 @@
-r"""One value against the gold's, by what kind the gold is: words, a clock time, a numeral with its base, a number, a relation.
+r"""One value against the gold's, by what that is: words, a clock time, a numeral with its base, a number, a relation.
 
 A plain number wants a number that is worked out (`literals`). What is no plain number is left to math-verify.
 """
@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from cppo_verl.rewards.answers import Part
+from cppo_verl.rewards.intervals import is_inequality
 from cppo_verl.rewards.literals import read_literal, same
 from cppo_verl.rewards.matching import same_name
 from cppo_verl.rewards.plain import squeezed
@@ -16,8 +17,8 @@ from cppo_verl.rewards.quantities import Quantity, read_quantity, same_unit
 from cppo_verl.rewards.result import Outcome
 from cppo_verl.rewards.symbolic import TIME_LIMIT_S, equivalent, readable
 
-_WORDS = re.compile(r"\\text\{|(?<![a-zA-Z\\])[a-zA-Z]*[a-z][a-zA-Z]*[a-z][a-zA-Z]*(?![a-zA-Z])")
 _CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?(?:(?:\\text\{)?(?:am|pm)\}?)?", re.IGNORECASE)
+_BARE_WORD = re.compile(r"[A-Za-z]{2,}")
 _CHOICE = re.compile(r"\(?([A-Z])\)?")
 _STRIPPED = re.compile(r"\\text|[\s{}().,'\"-]")
 _LETTERS = re.compile(r"(?<![a-zA-Z\\])[a-zA-Z]")
@@ -75,6 +76,8 @@ def _alternatives(gold: Part) -> tuple[str, ...]:
 
 def _is_equation(gold: Part) -> bool:
     """Whether a gold is a relation between variables, not the value of a name."""
+    if is_inequality(gold.written):
+        return True
     if gold.relation:
         return any(_LETTERS.search(side) for side in (gold.text, *gold.sides))
     return len(gold.label) == 1 and bool(_LETTERS.search(gold.text))  # y = 2x + 3
@@ -95,7 +98,7 @@ def _compare_relations(gold: Part, answer: Part, rules: Rules) -> Outcome:
 
 
 def _compare(gold: str, answer: str, rules: Rules) -> Outcome:
-    if squeezed(gold) == squeezed(answer):
+    if squeezed(gold) == squeezed(answer) or (_BARE_WORD.fullmatch(gold) and gold == _STRIPPED.sub("", answer)):
         return "equal"
     if _is_text(gold):
         return "equal" if _wording(gold) == _wording(answer) else "different"

@@ -1,7 +1,7 @@
 r"""What is left to work out in a number: sums, products and powers of literals, binomials, functions, roots.
 
-`3\sqrt{13}`, `\frac{1+\sqrt5}{2}` and `72\pi` are worked out; `\sqrt{117}`, `2\pi+\pi`, `2^3`, `5!` are not. What the gold
-leaves standing itself, its answers may.
+`3\sqrt{13}`, `\frac{1+\sqrt5}{2}` and `72\pi` are worked out; `\sqrt{117}`, `2\pi+\pi`, `2^3`, `5!` are not. What the
+gold leaves standing itself, its answers may.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _like_terms(node: Add) -> bool:
 
 
 def _factors(node: Mul) -> bool:
-    """Whether more than one numerator or denominator is an integer: signs do not count, `\\frac{1}{2}` is one of each."""
+    """Whether more than one numerator or denominator is an integer; `\\frac{1}{2}` is one of each, a sign is none."""
     tops = [factor for factor in _flat(node) if factor.is_Rational and factor not in (1, -1)]
     bottoms = [
         factor for factor in _flat(node) if isinstance(factor, Pow) and factor.exp == -1 and factor.base.is_Rational

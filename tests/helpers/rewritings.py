@@ -141,7 +141,7 @@ def _right_groups(gold: str) -> Iterator[Variant]:
         items = re.split(r", ?", gold)
         yield Variant("another order", ", ".join(reversed(items)))
         yield Variant("and", ", ".join(items[:-1]) + rf" \text{{ and }} {items[-1]}")
-        yield Variant("or", rf" \text{{ or }} ".join(items))
+        yield Variant("or", r" \text{ or } ".join(items))
         yield Variant("set braces", rf"\{{{', '.join(items)}\}}")
         yield Variant("named list", f"x = {', '.join(items)}")
 
