@@ -66,8 +66,8 @@ GSM8K_RIGHT = "{}", "${}", "{} dollars", "{}.", "**{}**", r"\${}", "{}.0", "x = 
 GSM8K_WRONG = "twice {}", "{} and a half", "{}k", "{} million", "{} dozen", "half of {}", "seventy-one or {}", "{}!"
 
 
-def read(folder: Path, data: Set) -> Iterator[tuple[str, str, dict]]:
-    """Question, gold and `extra_info` of each row that has a gold."""
+def read(folder: Path, data: Set, told: bool) -> Iterator[tuple[str, str, dict]]:
+    """Question, gold and `extra_info` of each row that has a gold; `told`: with the question, as prepared data have."""
     path = folder / data.file
     with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
         for row in map(json.loads, lines):
@@ -75,7 +75,8 @@ def read(folder: Path, data: Set) -> Iterator[tuple[str, str, dict]]:
                 gold = data.gold(row)
             except ValueError:
                 continue
-            yield row[data.question], gold, {name: row.get(name) for name in ("unit", "error")}
+            extra = {name: row.get(name) for name in ("unit", "error")}
+            yield row[data.question], gold, extra | ({"question": row[data.question]} if told else {})
 
 
 def variants(data: Set, question: str, gold: str) -> Iterator[tuple[str, Variant]]:
@@ -103,10 +104,10 @@ def accuracy(data: Set, gold: str, extra: dict, answer: str) -> float:
     return data.reward.compute_score("", LAYOUT.format(text), gold, extra)["acc"]
 
 
-def measure(folder: Path, data: Set, limit: int | None) -> dict[str, Counts]:
+def measure(folder: Path, data: Set, limit: int | None, told: bool) -> dict[str, Counts]:
     """What became of every variant of a data set; formulas are counted by question."""
     counts = {kind: Counts() for kind in ("rewriting", "near miss", "formula")}
-    rows = list(read(folder, data))[:limit]
+    rows = list(read(folder, data, told))[:limit]
     tasks = [
         (number, gold, extra, what, variant)
         for number, (question, gold, extra) in enumerate(rows)
@@ -134,12 +135,13 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--limit", type=int, help="only the first rows of each set")
+    parser.add_argument("--question-untold", action="store_true", help="graders get no question to look for copies in")
     parser.add_argument("--shown", type=int, default=0, help="how many of each kind to print")
     args = parser.parse_args()
     heads = "data set", "rewritings in full", "near misses paid", "questions whose formula is paid"
     table = Table(*heads)
     for name in args.sets:
-        found = measure(args.data, SETS[name], args.limit)
+        found = measure(args.data, SETS[name], args.limit, not args.question_untold)
         table.add_row(name, *(f"{c.paid:,} of {c.all:,} ({c.paid / max(c.all, 1):.2%})" for c in found.values()))
         for kind, counts in found.items():
             if args.shown and counts.odd:

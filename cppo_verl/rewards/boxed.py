@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cppo_verl.rewards.copied import is_copied
 from cppo_verl.rewards.latex import last_boxed
 from cppo_verl.rewards.numbers import gold_text
 from cppo_verl.rewards.result import Outcome, result
@@ -13,6 +14,8 @@ from cppo_verl.rewards.symbolic import TIME_LIMIT_S
 from cppo_verl.rewards.tags import has_format
 
 EQUAL = 2.0
+READ = ("unit", "error", "question")
+"""What a judgement reads of a question's `extra_info`."""
 
 Judge = Callable[[str, str | None, Mapping[str, Any], float], Outcome]
 """From the gold, what the last box holds (None without a closed one), the question's `extra_info`, and the seconds that
@@ -45,7 +48,8 @@ class BoxedReward:
             data_source: not used; verl passes it.
             solution_str: the completion, without the prompt.
             ground_truth: LaTeX of the gold answer, without `\boxed` and dollar signs.
-            extra_info: what the data say of the question; see the judge of the reward's module.
+            extra_info: what the data say of the question; see the judge of the reward's module. Where it has the
+                `question`, a formula copied from it is not worked out (`copied`).
             timeout: seconds one symbolic comparison may take.
             credit_unworked: also pay a number of the gold's value that is not worked out (`71+1` for 72), as
                 math-verify does. Set it through verl's `reward_kwargs`.
@@ -59,7 +63,7 @@ class BoxedReward:
             TypeError: the gold is neither text nor a number.
         """
         gold, layout = gold_text(ground_truth), float(has_format(solution_str))
-        outcome = self.judge(gold, last_boxed(solution_str), extra_info or {}, timeout)
+        outcome = self._outcome(gold, last_boxed(solution_str), extra_info or {}, timeout)
         return self._scored(outcome, layout, credit_unworked)
 
     def of_many(
@@ -80,11 +84,17 @@ class BoxedReward:
         scored = []
         for completion, ground_truth, extra in rows:
             gold, box, extra = gold_text(ground_truth), last_boxed(completion), extra or {}
-            key = gold, box, str(extra.get("unit")), str(extra.get("error"))
+            key = gold, box, *(str(extra.get(name)) for name in READ)
             if key not in outcomes:
-                outcomes[key] = self.judge(gold, box, extra, timeout)
+                outcomes[key] = self._outcome(gold, box, extra, timeout)
             scored.append(self._scored(outcomes[key], float(has_format(completion)), **options))
         return scored
+
+    def _outcome(self, gold: str, box: str | None, extra: Mapping[str, Any], timeout: float) -> Outcome:
+        outcome = self.judge(gold, box, extra, timeout)
+        if outcome == "equal" and is_copied(box, gold, str(extra.get("question") or "")):
+            return "unworked"
+        return outcome
 
     def _scored(self, outcome: Outcome, layout: float, credit_unworked: bool = False) -> dict[str, float | str]:
         outcome = "equal" if credit_unworked and outcome == "unworked" else outcome

@@ -13,7 +13,7 @@ from sympy.core.relational import Eq, Relational
 
 from cppo_verl.rewards.literals import ROUNDED, SIGNIFICANT, read_literal
 from cppo_verl.rewards.result import Outcome
-from cppo_verl.rewards.work_left import work_left
+from cppo_verl.rewards.work_left import like_terms, work_left
 
 _READING = ConversionConfig(lowercase_symbols=False)
 _DIGITS = 50
@@ -42,7 +42,9 @@ def compare(gold: str, answer: str, relation: bool = False, tolerance: float = 0
         return _compare_numbers(gold, reference, answer, target, tolerance)
     if isinstance(reference, Relational) or isinstance(target, Relational):
         return "different"
-    return "equal" if _same_expression(reference, target) else "different"
+    if not _same_expression(reference, target):
+        return "different"
+    return "unworked" if like_terms(target) and not like_terms(reference) else "equal"
 
 
 def read(latex: str) -> Basic | MatrixBase | None:

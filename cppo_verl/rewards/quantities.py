@@ -59,8 +59,8 @@ _NOUNS = _words(
     "unit square cubic sq cu way people person student child children men women man woman boy girl apple egg ticket "
     "coin bill penny pennies nickel dime ball marble card book page side edge face point line angle digit number "
     "integer solution root factor divisor multiple term step game team player car bus triangle circle rectangle rod "
-    "box boxes piece slice cup bottle bag gallon tile block cube inhabitant member vote seat sheet sticker stamp cookie "
-    "candy orange banana house home room tree flower animal dog cat cow chicken horse bird fish mile kilometer per time"
+    "box boxes piece slice cup bottle bag gallon tile block cube inhabitant member vote seat sheet sticker stamp "
+    "cookie candy orange banana house home room tree flower dog cat cow chicken bird fish mile kilometer per time"
 )
 _BARE = frozenset(_KNOWN) - {"m", "g", "h", "in", "rad", "s"}
 """Units that need no `\\text{}` around them; a lone letter is a variable."""
@@ -72,6 +72,7 @@ _BARE_TAIL = re.compile(
     rf"^(.*?){_NUMBER_END} ?((?<![a-zA-Z\\])[a-zA-Z]{{2,}}(?:[ /]+[a-zA-Z]+)*\.?){_POWER}$", re.DOTALL
 )
 _HEAD = re.compile(r"^\\text\{(?:about|approximately|approx\.?|exactly|is)\} ?|^\\approx ?")
+_WORDS_ALONE = re.compile(r"\\text\{[^{}]*\}")
 _MONEY = re.compile(r"^(-?) ?(?:\\\$|[€£¥₹]) ?|(?<=[0-9]) ?(?:\\\$|[€£¥₹])$")
 _PERCENT = re.compile(r" ?(?:\\%|\^\\%)$")
 _DEGREES = re.compile(r" ?\^\{\\circ\}(?: ?\\text\{ ?[CF] ?\}| ?[CF])?$")
@@ -109,7 +110,7 @@ def read_quantity(text: str) -> Quantity | None:
         text, unit = stripped, unit or "%"
     elif (stripped := _DEGREES.sub("", text)) != text:
         text, unit = stripped, unit or "deg"
-    return None if r"\text" in text and not text.startswith(r"\text") else Quantity(text.strip(), unit)
+    return None if r"\text" in text and not _WORDS_ALONE.fullmatch(text) else Quantity(text.strip(), unit)
 
 
 def unit_name(words: str, power: str | None = None) -> str | None:

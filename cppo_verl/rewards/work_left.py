@@ -7,8 +7,9 @@ gold leaves standing itself, its answers may.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
-from sympy import Add, Basic, I, Mul, Pow, Rational
+from sympy import Add, Basic, I, Mul, Pow, Rational, expand
 
 _NAMED = re.compile(r"\\(?:binom|choose|gcd|lcm|min|max|det|bmod|mod|pmod)(?![a-zA-Z])")
 
@@ -24,7 +25,7 @@ def work_left(latex: str, value: Basic) -> frozenset[str]:
     return frozenset(named.union(*(_of_node(node) for node in _nodes(value))))
 
 
-def _nodes(value: Basic):
+def _nodes(value: Basic) -> Iterator[Basic]:
     yield value
     for argument in value.args:
         yield from _nodes(argument)
@@ -32,7 +33,7 @@ def _nodes(value: Basic):
 
 def _of_node(node: Basic) -> set[str]:
     if isinstance(node, Add):
-        return {"sum"} if _like_terms(node) else set()
+        return {"sum"} if like_terms(node) else set()
     if isinstance(node, Mul):
         return {"product"} if _factors(node) else set()
     if isinstance(node, Pow):
@@ -42,10 +43,22 @@ def _of_node(node: Basic) -> set[str]:
     return {type(node).__name__}
 
 
-def _like_terms(node: Add) -> bool:
-    """Whether two terms are rational, or multiples of one root."""
-    bases = [term.doit().as_coeff_Mul()[1] for term in node.args]
+def like_terms(value: Basic) -> bool:
+    """Whether a sum has two terms that differ by a rational factor alone, in sums within it too."""
+    if not isinstance(value, Add):
+        return False
+    bases = [term.as_coeff_Mul()[1] for term in _terms(value)]
     return len(set(bases)) < len(bases)
+
+
+def _terms(value: Basic) -> Iterator[Basic]:
+    """The terms of nested sums; what is a number is worked out first: 6 and 12i of (1+2i)6."""
+    for term in value.args:
+        worked = expand(term.doit()) if term.is_number else term
+        if isinstance(worked, Add):
+            yield from _terms(worked)
+        else:
+            yield worked
 
 
 def _factors(node: Mul) -> bool:
@@ -58,7 +71,7 @@ def _factors(node: Mul) -> bool:
     return len(tops) > 1 or len(bottoms) + len(fractions) > 1
 
 
-def _flat(node: Basic):
+def _flat(node: Basic) -> Iterator[Basic]:
     for factor in node.args:
         if isinstance(factor, Mul):
             yield from _flat(factor)

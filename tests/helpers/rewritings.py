@@ -77,7 +77,7 @@ def _right_numbers(gold: str) -> Iterator[Variant]:
         yield Variant("bold text", rf"\textbf{{{gold}}}")
         yield Variant("text", rf"\text{{{gold}}}")
         yield Variant("braces", f"{{{gold}}}")
-        yield Variant("worked out", f"x = 2 + {int(gold) - 2} = {gold}")
+        yield Variant("worked out", f"x = {int(gold) + 2} - 2 = {gold}")
         yield Variant("over one", rf"\frac{{{gold}}}{{1}}")
     if GROUPED.fullmatch(gold):
         number = int(gold.replace(r",\!", ""))
@@ -253,7 +253,7 @@ def _wrong_fractions(gold: str) -> Iterator[Variant]:
             "upside down": rf"{sign}\frac{{{bottom}}}{{{top}}}" if top != bottom else "17",
             "numerator one more": rf"{sign}\frac{{{int(top) + 1}}}{{{bottom}}}",
             "denominator one more": rf"{sign}\frac{{{top}}}{{{int(bottom) + 1}}}" if top != "0" else "17",
-            "rounded": f"{sign}{int(top) / int(bottom) + 0.004:.2f}",
+            "rounded": f"{sign}{int(top) / int(bottom) + 0.013:.2f}",
             "sum of fractions": rf"{sign}\frac{{{top}}}{{{bottom}}} + 0",
             "one minus": rf"1 - \frac{{{int(bottom) - int(top)}}}{{{bottom}}}" if not sign else "17",
             "decimal one digit off": f"{sign}{int(top) / int(bottom) + 0.000001:.6f}",
