@@ -13,7 +13,7 @@ import gzip
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ from rewritings import Variant, formulas, near_misses, rewritings
 from cppo_verl.rewards import gsm8k, math, olympiad
 
 THREADS = 2
+KINDS = ("rewriting", "near miss", "formula")
 LAYOUT = "<think>t</think>\n<answer>{}</answer>"
 
 
@@ -104,14 +105,15 @@ def accuracy(data: Set, gold: str, extra: dict, answer: str) -> float:
     return data.reward.compute_score("", LAYOUT.format(text), gold, extra)["acc"]
 
 
-def measure(folder: Path, data: Set, limit: int | None, told: bool) -> dict[str, Counts]:
+def measure(folder: Path, data: Set, limit: int | None, told: bool, kinds: Sequence[str]) -> dict[str, Counts]:
     """What became of every variant of a data set; formulas are counted by question."""
-    counts = {kind: Counts() for kind in ("rewriting", "near miss", "formula")}
+    counts = {kind: Counts() for kind in KINDS}
     rows = list(read(folder, data, told))[:limit]
     tasks = [
         (number, gold, extra, what, variant)
         for number, (question, gold, extra) in enumerate(rows)
         for what, variant in variants(data, question, gold)
+        if what in kinds
     ]
     with ThreadPoolExecutor(THREADS) as threads:
         scores = threads.map(lambda task: accuracy(data, task[1], task[2], task[4].answer), tasks)
@@ -135,13 +137,14 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--limit", type=int, help="only the first rows of each set")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--question-untold", action="store_true", help="graders get no question to look for copies in")
     parser.add_argument("--shown", type=int, default=0, help="how many of each kind to print")
     args = parser.parse_args()
     heads = "data set", "rewritings in full", "near misses paid", "questions whose formula is paid"
     table = Table(*heads)
     for name in args.sets:
-        found = measure(args.data, SETS[name], args.limit, not args.question_untold)
+        found = measure(args.data, SETS[name], args.limit, not args.question_untold, args.kinds)
         table.add_row(name, *(f"{c.paid:,} of {c.all:,} ({c.paid / max(c.all, 1):.2%})" for c in found.values()))
         for kind, counts in found.items():
             if args.shown and counts.odd:

@@ -13,7 +13,7 @@ from sympy.core.relational import Eq, Relational
 
 from cppo_verl.rewards.literals import ROUNDED, SIGNIFICANT, read_literal
 from cppo_verl.rewards.result import Outcome
-from cppo_verl.rewards.work_left import like_terms, work_left
+from cppo_verl.rewards.work_left import is_expanded, is_product, multiplies, work_left
 
 _READING = ConversionConfig(lowercase_symbols=False)
 _DIGITS = 50
@@ -23,32 +23,49 @@ _POINTS = (Rational(7, 5), Rational(11, 3))
 _NEGATIVE = (Rational(-9, 7), Rational(-13, 4))
 
 
-def compare(gold: str, answer: str, relation: bool = False, tolerance: float = 0.0) -> Outcome:
+def compare(gold: str, answer: str, relation: bool = False, tolerance: float = 0.0, form: bool = False) -> Outcome:
     """Compare two values, or two relations; sympy may raise anything, and may take for ever.
 
+    Args:
+        gold: the reference.
+        answer: what is said to be equal.
+        relation: whether both are equations or inequalities.
+        tolerance: how far two numbers may be apart.
+        form: whether a product wants a product, and what is expanded something expanded.
+
     Returns:
-        `equal`, `unworked` (a number of the gold's value with work left to do), `different`, `unparseable` or
-        `bad_gold`.
+        `equal`, `unworked` (of the gold's value, with work left to do), `different`, `unparseable` or `bad_gold`.
     """
     if (reference := read(gold)) is None:
         return "bad_gold"
     if (target := read(answer)) is None:
         return "unparseable"
-    if not (_is_number(reference) and _is_number(target)) and _in_order(reference) == _in_order(target):
-        return "equal"
+    ours, theirs = _valued(reference), _valued(target)
     if relation:
-        return "equal" if _same_relation(reference, target) else "different"
-    if _is_number(reference) and _is_number(target):
-        return _compare_numbers(gold, reference, answer, target, tolerance)
-    if isinstance(reference, Relational) or isinstance(target, Relational):
+        return "equal" if _in_order(ours) == _in_order(theirs) or _same_relation(ours, theirs) else "different"
+    if isinstance(ours, Relational) or isinstance(theirs, Relational):
         return "different"
-    if not _same_expression(reference, target):
-        return "different"
-    return "unworked" if like_terms(target) and not like_terms(reference) else "equal"
+    if _is_number(ours) and _is_number(theirs):
+        outcome = _compare_numbers(gold, ours, answer, theirs, tolerance)
+    else:
+        outcome = "equal" if _in_order(ours) == _in_order(theirs) or _same_expression(ours, theirs) else "different"
+    if outcome != "equal" or not isinstance(ours, sympy.Expr) or tolerance:
+        return outcome
+    number, given = read_literal(gold), read_literal(answer)
+    if given or (number and not number.places):
+        return "equal" if given else "unworked"  # `2x-2x+5` too
+    left = work_left(answer, target) - work_left(gold, reference)
+    return "unworked" if left or (form and not _same_form(reference, target)) else "equal"
+
+
+def _same_form(reference: Basic, target: Basic) -> bool:
+    if is_product(reference):
+        return is_product(target) or not isinstance(target, sympy.Add)
+    return not (is_expanded(reference) and multiplies(target))
 
 
 def read(latex: str) -> Basic | MatrixBase | None:
-    """The sympy expression of a LaTeX value, decimals as fractions; None if it cannot be read or has no value."""
+    """What latex2sympy reads in a LaTeX value, unevaluated; None if it cannot be read or has no value."""
     try:
         found = latex2sympy(
             latex,
@@ -61,8 +78,11 @@ def read(latex: str) -> Basic | MatrixBase | None:
         return None
     except Exception:  # noqa: BLE001  (ANTLR's listener and sympy raise Exception itself for what is no formula)
         return None
-    if not isinstance(found, Basic | MatrixBase) or found in (nan, zoo):
-        return None
+    return found if isinstance(found, Basic | MatrixBase) and found not in (nan, zoo) else None
+
+
+def _valued(found: Basic | MatrixBase) -> Basic | MatrixBase:
+    """With decimals as fractions, and i as the imaginary unit."""
     decimals = {number: Rational(str(number)) for number in found.atoms(Float)}
     units = {symbol: I for symbol in found.free_symbols if symbol.name == "i"}
     return found.xreplace(decimals | units) if decimals or units else found
@@ -87,9 +107,8 @@ def _compare_numbers(gold: str, reference: Basic, answer: str, target: Basic, to
     if tolerance:
         return "equal" if abs(ours - theirs) <= tolerance + 1e-9 else "different"
     if _same_number(reference, target, ours, theirs):
-        left = work_left(answer, target) - work_left(gold, reference)
-        return "unworked" if left or (number and not given) else "equal"
-    if number and number.digits >= ROUNDED and not given and not target.is_rational and not work_left(answer, target):
+        return "unworked" if number and not given else "equal"
+    if number and number.digits >= ROUNDED and not given and not target.is_rational:
         return "equal" if theirs.is_real and number.rounds(Rational(str(theirs))) else "different"
     if given and given.digits >= SIGNIFICANT and not number and ours.is_real:
         return "equal" if given.rounds(Rational(str(ours))) else "different"

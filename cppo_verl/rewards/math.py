@@ -17,9 +17,15 @@ from cppo_verl.rewards.values import Rules, check_gold
 
 
 def judge(gold: str, answer: str | None, extra: Mapping[str, Any], timeout: float) -> Outcome:
-    """What becomes of a comparison with a gold of MATH; nothing of `extra` is read."""
+    """What becomes of a comparison with a gold of MATH.
+
+    Whether "x^2-4" is asked for or "(x-2)(x+2)" is in the `question` of `extra`, and its own formula is no answer
+    (`boxed`). Without the question, the form of the gold says what is asked for.
+    """
     one_number = is_one_number(gold)  # 22,500
-    return judge_list(readings(gold, lists=not one_number, numbers=one_number), answer, Rules(timeout=timeout))
+    return judge_list(
+        readings(gold, lists=not one_number, numbers=one_number), answer, Rules(timeout, form=not extra.get("question"))
+    )
 
 
 compute_score = BoxedReward(judge)

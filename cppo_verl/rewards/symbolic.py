@@ -19,7 +19,13 @@ TIME_LIMIT_S = 5.0
 
 
 def equivalent(
-    gold: str, answer: str, *, timeout: float = TIME_LIMIT_S, tolerance: float = 0.0, relation: bool = False
+    gold: str,
+    answer: str,
+    *,
+    timeout: float = TIME_LIMIT_S,
+    tolerance: float = 0.0,
+    relation: bool = False,
+    form: bool = False,
 ) -> Outcome:
     """Compare an answer with the gold, both LaTeX values in one spelling (`plain`); safe from any thread.
 
@@ -29,6 +35,7 @@ def equivalent(
         timeout: seconds a worker may spend on this pair.
         tolerance: how far two numbers may be apart and still be equal.
         relation: whether both are equations or inequalities.
+        form: whether a product wants a product, and what is expanded something expanded.
 
     Returns:
         `equal`, `unworked`, `different`, `unparseable`, `too_long` or `no_answer` (the answer is), or one of
@@ -44,7 +51,7 @@ def equivalent(
     if squeezed(gold) == squeezed(answer):
         return "equal"
     try:
-        return _remembered(gold, answer, relation, tolerance, timeout)
+        return _remembered(gold, answer, relation, tolerance, form, timeout)
     except _Failed as failure:
         return failure.outcome
 
@@ -66,8 +73,8 @@ class _Failed(Exception):
 
 
 @lru_cache(maxsize=4096)
-def _remembered(gold: str, answer: str, relation: bool, tolerance: float, timeout: float) -> Outcome:
-    outcome = pool().compare((gold, answer, relation, tolerance), timeout)
+def _remembered(gold: str, answer: str, relation: bool, tolerance: float, form: bool, timeout: float) -> Outcome:
+    outcome = pool().compare((gold, answer, relation, tolerance, form), timeout)
     if outcome in FAILURES:
         raise _Failed(outcome)
     return outcome

@@ -35,6 +35,8 @@ class Rules:
     """How far a number may be from the gold."""
     unit: str = ""
     """Of every gold value."""
+    form: bool = False
+    """Whether a product wants a product, and what is expanded something expanded."""
 
 
 def compare_values(gold: Part, answer: Part, rules: Rules) -> Outcome:
@@ -116,7 +118,7 @@ def _compare(gold: str, answer: str, rules: Rules) -> Outcome:
 def _compare_numbers(gold: Quantity, answer: Quantity, unit: str, rules: Rules) -> Outcome:
     number, given = read_literal(gold.value), read_literal(answer.value)
     if not number or not given:
-        return equivalent(gold.value, answer.value, timeout=rules.timeout, tolerance=rules.tolerance)
+        return equivalent(gold.value, answer.value, timeout=rules.timeout, tolerance=rules.tolerance, form=rules.form)
     if same(number, given) or (rules.tolerance and abs(number.value - given.value) <= rules.tolerance):
         return "equal"
     hundredth = answer.unit == "%" and not unit and number.value * 100 == given.value
