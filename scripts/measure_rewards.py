@@ -113,7 +113,7 @@ def measure(folder: Path, data: Set, limit: int | None, told: bool, kinds: Seque
         (number, gold, extra, what, variant)
         for number, (question, gold, extra) in enumerate(rows)
         for what, variant in variants(data, question, gold)
-        if what in kinds
+        if what in kinds and not (what == "near miss" and extra.get("error"))  # what is near is right there
     ]
     with ThreadPoolExecutor(THREADS) as threads:
         scores = threads.map(lambda task: accuracy(data, task[1], task[2], task[4].answer), tasks)

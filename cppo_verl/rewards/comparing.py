@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 
+import mpmath
 import sympy
 from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
 from math_verify import verify
@@ -17,8 +18,11 @@ from cppo_verl.rewards.work_left import is_expanded, is_product, multiplies, wor
 
 _READING = ConversionConfig(lowercase_symbols=False)
 _DIGITS = 50
-_NEAR = sympy.Float(10) ** -40
+mpmath.mp.dps = _DIGITS
+_NEAR = 1e-40
 """Two values this near, relatively, are equal unless both are rational, which are compared exactly."""
+_TINY = sympy.Float("1e-100")
+"""What is smaller may be 0 that rounding made of 2-2: rational values are compared exactly."""
 _POINTS = (Rational(7, 5), Rational(11, 3))
 _NEGATIVE = (Rational(-9, 7), Rational(-13, 4))
 
@@ -61,6 +65,8 @@ def compare(gold: str, answer: str, relation: bool = False, tolerance: float = 0
 def _same_form(reference: Basic, target: Basic) -> bool:
     if is_product(reference):
         return is_product(target) or not isinstance(target, sympy.Add)
+    if isinstance(target, sympy.Add) and not reference.has(sympy.Add):  # cot x, of sec x/sin x - sin x/cos x
+        return False
     return not (is_expanded(reference) and multiplies(target))
 
 
@@ -116,11 +122,18 @@ def _compare_numbers(gold: str, reference: Basic, answer: str, target: Basic, to
 
 
 def _same_number(reference: Basic, target: Basic, ours: Basic, theirs: Basic) -> bool:
-    scale = sympy.Max(abs(ours), abs(theirs))
-    if abs(ours - theirs) > _NEAR * scale:
+    if not _near(ours, theirs) and max(abs(ours), abs(theirs)) > _TINY:
         return False
     exact = reference.doit(), target.doit()
-    return exact[0] == exact[1] if all(value.is_Rational for value in exact) else True
+    if all(value.is_Rational for value in exact):
+        return exact[0] == exact[1]
+    return _near(ours, theirs) or simplify(exact[0] - exact[1]) == 0
+
+
+def _near(first: Basic, second: Basic) -> bool:
+    """Whether two numbers in `_DIGITS` digits are as near as rounding leaves equal ones."""
+    values = [mpmath.mpc(*map(mpmath.mpmathify, value.as_real_imag())) for value in (first, second)]
+    return abs(values[0] - values[1]) <= _NEAR * max(map(abs, values))
 
 
 def _same_expression(reference: Basic | MatrixBase, target: Basic | MatrixBase) -> bool:
@@ -153,9 +166,9 @@ def _agree(reference: Basic, target: Basic, points: tuple[Rational, ...]) -> boo
     for shift in points:
         at = {symbol: shift + shift * Rational(number, 10) for symbol, number in zip(symbols, count(), strict=False)}
         values = [expression.xreplace(at).evalf(_DIGITS) for expression in (reference, target)]
-        if not all(value.is_real and value.is_number for value in values):
+        if not all(value.is_number and value.is_real for value in values):
             continue
-        if abs(values[0] - values[1]) > _NEAR * sympy.Max(abs(values[0]), abs(values[1])):
+        if not _near(*values):
             return False
         found = True
     return found

@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-SIGNIFICANT = 6
-"""Digits from which on a decimal may stand for a number that has no finite one: 0.333333 for 1/3."""
+SIGNIFICANT = 10
+"""Digits from which on a decimal may stand for a number that has no finite one: 0.3333333333 for 1/3."""
 ROUNDED = 2
 """Digits from which on a gold that is a decimal may be the rounding of an exact answer: 0.67 of 2/3."""
 _MAX_DIGITS = 400
@@ -74,8 +74,8 @@ def read_literal(text: str) -> Literal | None:
 def same(gold: Literal, answer: Literal) -> bool:
     """Whether two numbers are equal: exactly, or as far as a decimal can be equal to a number that has none.
 
-    A gold such as 7.78 may be the rounding of the exact answer 70/9; an answer such as 0.333333 may stand for 1/3 if it
-    is long enough. Two decimals are equal or not.
+    A gold such as 7.78 may be the rounding of the exact answer 70/9; an answer such as 0.3333333333 may stand for 1/3
+    if it is long enough. Two decimals are equal or not.
     """
     if gold.value == answer.value:
         return True

@@ -46,7 +46,8 @@ _THOUSANDS = re.compile(
 )
 _NO_DIGIT = re.compile(r"\D+")
 _WORD = re.compile(r"[a-zA-Z]{2}")
-_UNIT_LETTER = re.compile(r"[0-9}] *(?:\\[,;: ])? *[mghsl] *\Z")
+_UNIT_LETTERS = ("m", "g", "h", "s", "l")
+_AFTER_NUMBER = re.compile(r"[0-9}] *(?:\\[,;: ])? *$")
 _FONT = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|normal|sc)?|math(?:rm|bf|it|sf|tt|cal|bb|normal|frak)|mbox|hbox|operatorname\*?"
     rf"|boldsymbol|bm|emph|underline|textcolor ?{{[^{{}}]*}}|color ?{{[^{{}}]*}}(?= ?{{)) ?{_GROUP}"
@@ -142,9 +143,8 @@ def _unfont(found: re.Match[str]) -> str:
         return rf"\mathbb {inside.strip()} "
     if _WORD.search(re.sub(r"\\[a-zA-Z]+", "", inside)) and not inside.lstrip().startswith("\\"):
         return rf"\text{{{inside.strip()}}}" if "\\" not in inside else inside
-    if found[0].startswith((r"\text", r"\mathrm", r"\mbox")) and _UNIT_LETTER.search(
-        found.string[: found.start()] + inside
-    ):
+    is_unit = inside.strip() in _UNIT_LETTERS and found[0].startswith((r"\text", r"\mathrm", r"\mbox"))
+    if is_unit and _AFTER_NUMBER.search(found.string[: found.start()]):
         return rf"\text{{{inside.strip()}}}"
     joined = re.sub(r"([a-z])\. ?(?=[a-z]\b)", r"\1", inside)  # p.m.
     return rf"\text{{{joined.strip(' .')}}}" if joined != inside else inside

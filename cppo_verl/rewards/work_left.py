@@ -1,7 +1,7 @@
 r"""What is left to work out in an answer, as latex2sympy reads it, before anything is evaluated.
 
-`3\sqrt{13}`, `\frac{1+\sqrt5}{2}`, `72\pi` and `x^2+2x` are worked out; `\sqrt{117}`, `2^3`, `5!`, `(1+2i)(3-i)`, `x+2x`
-and `(10r^3)(4r^6)` are not. What the gold leaves standing itself, its answers may.
+`3\sqrt{13}`, `\frac{1+\sqrt5}{2}`, `72\pi` and `x^2+2x` are worked out; `\sqrt{117}`, `2^3`, `5!`, `(1+2i)(3-i)`,
+`x+2x` and `(10r^3)(4r^6)` are not. What the gold leaves standing itself, its answers may.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ def work_left(latex: str, raw: Basic) -> frozenset[str]:
 
 
 def is_product(raw: Basic) -> bool:
-    """Whether an expression is factored: at least two factors above the bar, one of them a sum with letters."""
+    """Whether a polynomial is factored: at least two factors, one of them a sum with letters, and none below a bar."""
+    if any(_is_below(factor) and factor.free_symbols for factor in _flat(raw)):
+        return False
     above = [f for f in _flat(raw) if not _is_below(f) and not (f.is_Rational and abs(f.p) == 1)]
     powers = [factor for factor in above for _ in range(_times(factor))]
     return len(powers) > 1 and any(isinstance(_base(f), Add) and f.free_symbols for f in above)
@@ -93,7 +95,7 @@ def _distributed(term: Basic) -> Basic:
     """A rational multiple of a sum as the sum of its multiples."""
     factors = list(_flat(term))
     sums = [factor for factor in factors if isinstance(factor, Add)]
-    rest = Mul(*(factor for factor in factors if not isinstance(factor, Add)))
+    rest = Mul(*(factor for factor in factors if not isinstance(factor, Add))).doit()
     return Add(*(rest * part for part in sums[0].args), evaluate=False) if len(sums) == 1 and rest.is_Rational else term
 
 

@@ -384,3 +384,32 @@ def test_a_style_without_a_reward_is_refused(tmp_path: Path, capsys) -> None:
     with pytest.raises(SystemExit):
         run(GSM8K, source, tmp_path / "out", "--style", "hash", "--no-system-prompt")
     assert "not allowed with argument" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("policy", "kept", "told"),
+    [
+        ((), ["2280", "18", "5"], "kept; 2180 is right"),
+        (("--known-errors", "drop"), ["5"], "row left out"),
+        (("--known-errors", "mend"), ["2180", "18", "5"], "gold set to '2180'"),
+    ],
+)
+def test_golds_known_to_be_wrong_are_named_and_kept_dropped_or_mended(tmp_path, capsys, policy, kept, told) -> None:
+    test = [question(f"{e.opening}?", e.published) for e in GSM8K.known_errors] + [question("c?")]
+    source = write_source(tmp_path / "in", [question("a?")], test)
+    assert run(GSM8K, source, tmp_path / "out", *policy) == 0
+    assert golds(tmp_path / "out/test.parquet") == kept
+    said = capsys.readouterr().err
+    assert told in said and "three times more" in said
+    *known, plain = [row["extra_info"] for row in read(tmp_path / "out/test.parquet")]
+    assert [bool(row["known_error"]) for row in known] == [True] * len(known)
+    assert plain.get("known_error") is None
+
+
+def test_the_known_errors_of_gsm8k_are_where_they_are_said_to_be(shared_data: Path) -> None:
+    published = load_split(str(shared_data / "gsm8k"), "test")
+    for error, index in zip(GSM8K.known_errors, (1309, 368), strict=True):
+        assert f"row {index} from 0" in error.why
+        assert published[index]["question"].startswith(error.opening)
+        assert published[index]["answer"].endswith(f"#### {error.published}")
+        assert sum(row["question"].startswith(error.opening) for row in published) == 1

@@ -62,10 +62,11 @@ def near_misses(gold: str) -> Iterator[Variant]:
 
 
 def formulas(question: str) -> list[str]:
-    """What stands between dollars or in display style, without what is a plain number."""
+    """What stands between dollars or in display style, without what is a plain number or gives a name one."""
     found = re.findall(r"\$([^$]+)\$|\\\[(.+?)\\\]", question.replace(r"\$", ""), re.DOTALL)
     texts = dict.fromkeys((inline or display).strip(" .,;\n") for inline, display in found)
-    return [text for text in texts if not re.fullmatch(r"[-\d.,\\!{} ]*", text)]
+    number = r"[-\d.,\\!{} ]*(?:/ ?\d+)?"
+    return [text for text in texts if not re.fullmatch(rf"(?:[^+<>^]*=)?{number}", text)]
 
 
 def _right_numbers(gold: str) -> Iterator[Variant]:
