@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import count
 
 import mpmath
@@ -17,6 +18,7 @@ from cppo_verl.rewards.result import Outcome
 from cppo_verl.rewards.work_left import is_expanded, is_product, multiplies, work_left
 
 _READING = ConversionConfig(lowercase_symbols=False)
+_SUBSCRIPT = re.compile(r"_ ?\{ ?\\([a-zA-Z]+) ?\}|_ ?\\([a-zA-Z]+)")  # R_{\odot}, which it does not know
 _DIGITS = 50
 mpmath.mp.dps = _DIGITS
 _NEAR = 1e-40
@@ -74,7 +76,7 @@ def read(latex: str) -> Basic | MatrixBase | None:
     """What latex2sympy reads in a LaTeX value, unevaluated; None if it cannot be read or has no value."""
     try:
         found = latex2sympy(
-            latex,
+            _SUBSCRIPT.sub(lambda found: f"_{{{found[1] or found[2]}}}", latex),
             is_real=not should_treat_as_complex(latex),
             convert_degrees=False,
             normalization_config=None,

@@ -1,7 +1,7 @@
 """Comparison workers and whose turn it is; see `worker` for what they run.
 
 - a worker is a process of its own that speaks over a pipe, no fork of this one, which may hold CUDA, Ray and locks;
-- the time limit counts from when a warm worker takes the request, not from a cold start or a wait for a turn;
+- the time limit is of a warm worker's processor time, not of a cold start, a wait for a turn, or other work's time;
 - address space is limited;
 - no worker outlives this process: an idle one sees its pipe close, and a busy one has an alarm whose default action is
   the kernel's, so that it fires even inside a C call.
@@ -22,7 +22,7 @@ from contextlib import suppress
 from queue import LifoQueue
 
 from cppo_verl.rewards.result import Outcome
-from cppo_verl.rewards.worker import BOOT
+from cppo_verl.rewards.worker import BOOT, PATIENCE
 
 WORKERS = 2
 START_S = 120.0
@@ -56,7 +56,7 @@ class Worker:
         return [pid for pid in (self._process.pid, self._serving) if pid]
 
     def compare(self, arguments: tuple, timeout: float) -> Outcome:
-        """What `comparing.compare` gives, or `timed_out` or `crashed`.
+        """What `comparing.compare` gives, or `timed_out` (seconds of processor time) or `crashed`.
 
         Raises:
             WorkerError: The process cannot be started.
@@ -65,13 +65,13 @@ class Worker:
         self._asked += 1
         request = {"id": self._asked, "compare": arguments, "timeout": timeout}
         self._process.stdin.write(json.dumps(request).encode() + b"\n")
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + PATIENCE * timeout
         while (message := self._read(deadline)) is not None:
             if message.get("id") == self._asked:
                 return message["outcome"]
             if "ready" in message:  # the fork that was asked is gone, and this is the next
                 self._serving = message["ready"]
-                return "crashed"
+                return message["before"]
         dead, self._serving = self._serving, 0
         with suppress(ProcessLookupError):  # it ended at this moment
             os.kill(dead, signal.SIGKILL)
@@ -84,7 +84,7 @@ class Worker:
             self._process.stdin.close()
         serving = [self._serving] if self._serving else []
         self._process.stdout.close()
-        for pid in [*serving, self._process.pid]:
+        for pid in [self._process.pid, *serving]:  # the one that would replace the other first
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait()

@@ -32,7 +32,7 @@ def equivalent(
     Args:
         gold: the reference.
         answer: what is said to be equal.
-        timeout: seconds a worker may spend on this pair.
+        timeout: seconds of processor time a worker may spend on this pair.
         tolerance: how far two numbers may be apart and still be equal.
         relation: whether both are equations or inequalities.
         form: whether a product wants a product, and what is expanded something expanded.

@@ -48,6 +48,8 @@ def compare_values(gold: Part, answer: Part, rules: Rules) -> Outcome:
     """
     if squeezed(gold.written) == squeezed(answer.written) and gold.written:
         return "equal"
+    if (letter := _CHOICE.fullmatch(gold.written)) and re.match(rf"\(?{letter[1]}(?:\)|[.:] )", answer.written):
+        return "equal"  # C. x = 42
     if _is_equation(gold):
         return _compare_relations(gold, answer, rules)
     if not same_name(gold, answer) or (answer.relation and not answer.sides):

@@ -16,8 +16,12 @@ import traceback
 import warnings
 from typing import BinaryIO
 
+from cppo_verl.rewards.result import Outcome
+
 MEMORY_BYTES = 1 << 30  # on top of what a fresh worker maps
-ALARM_MARGIN_S = 2.0  # the pool kills at the limit; the alarm is for when there is no pool any more
+PATIENCE = 4
+"""The limit is processor time, so that a busy machine changes no score; in real time it is so many times that."""
+ALARM_MARGIN_S = 2.0  # the pool kills at that; the alarm is for when there is no pool any more
 BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from cppo_verl.rewards.worker import serve; serve()"
 """What the interpreter of a worker runs: no main module, and the caller's path, which comes as the argument."""
 
@@ -32,13 +36,15 @@ def serve() -> None:
     except Exception:  # noqa: BLE001  (whatever it is, the pool tells the user)
         _say(answers, {"failed": traceback.format_exc()})
         return
+    before = "crashed"
     while True:
         pid = os.fork()
         if pid == 0:
-            os._exit(_serve_forked(requests, answers))
-        _, status = os.waitpid(pid, 0)
-        if os.waitstatus_to_exitcode(status) == 0:  # the pipe was closed
+            os._exit(_serve_forked(requests, answers, before))
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if code >= 0:  # a pipe was closed, or the fork itself is at fault: only one that was killed is replaced
             return
+        before = "timed_out" if code == -signal.SIGPROF else "crashed"
 
 
 def _warm_up() -> None:
@@ -51,25 +57,34 @@ def _warm_up() -> None:
     compare(r"x+\frac{1}{2}", r"\frac{2x+1}{2}")  # builds its tables; slow only the first time
 
 
-def _serve_forked(requests: BinaryIO, answers: BinaryIO) -> int:
-    """The exit code: 0 once the pipe is closed."""
-    _limit_memory()
-    _say(answers, {"ready": os.getpid()})
-    while line := requests.readline():
-        _say(answers, _answer(json.loads(line)))
+def _serve_forked(requests: BinaryIO, answers: BinaryIO, before: Outcome) -> int:
+    """The exit code: 0 once the pipe is closed; `before` is what became of the request that ended the last fork."""
+    try:
+        _limit_memory()
+        _say(answers, {"ready": os.getpid(), "before": before})
+        while line := requests.readline():
+            _say(answers, _answer(json.loads(line)))
+    except BrokenPipeError:  # the program is gone
+        return 0
+    except BaseException:  # noqa: BLE001  (this is a fork: it must not return into the loop that forked it)
+        traceback.print_exc()
+        return 1
     return 0
 
 
 def _answer(request: dict) -> dict:
     from cppo_verl.rewards.comparing import compare
 
-    signal.setitimer(signal.ITIMER_REAL, request["timeout"] + ALARM_MARGIN_S)  # kills, even inside a C call
+    limit = request["timeout"]  # two timers, which end the process, even inside a C call
+    signal.setitimer(signal.ITIMER_PROF, limit)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE * limit + ALARM_MARGIN_S)
     try:
         outcome = compare(*request["compare"])
     except (MemoryError, RecursionError):
         outcome = "crashed"
     except Exception:  # noqa: BLE001  (sympy raises anything on what a model writes)
         outcome = "crashed"
+    signal.setitimer(signal.ITIMER_PROF, 0)
     signal.setitimer(signal.ITIMER_REAL, 0)
     return {"id": request["id"], "outcome": outcome}
 
