@@ -1,6 +1,7 @@
 """Runs the studies and writes what the docs show of them: tables, pictures and CSV files in `docs/results`.
 
 python scripts/results.py [STUDY ...] [--seeds N] [key=value ...]   # trains what is not complete, then writes
+python scripts/results.py quickstart                                # the quick start, under three instruction sets
 python scripts/results.py --tables                                  # only writes the tables into the pages again
 
 A page names a table of a study in a comment, `<!-- rivals/time_to_accuracy -->`, and ends it with `<!-- end -->`;
@@ -10,22 +11,46 @@ what stands between is made from the study's CSV file of that name.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
+import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from cppo_verl.report import show
+from cppo_verl.report import cells, show
+from cppo_verl.report.groups import Group, group_runs
+from cppo_verl.report.runs import read_run
+from cppo_verl.report.tables import accuracy_before, last_accuracy
+from cppo_verl.runs.folder import METRICS_FILE
 from cppo_verl.studies.command import start
 
 REPO = Path(__file__).parents[1]
 RESULTS = REPO / "docs/results"
 PAGES = (REPO / "README.md", RESULTS / "README.md")
-STUDIES = ("rivals", "pruning_rate", "metric", "modules", "quality", "zero_variance", "scope")
+QUICK_START = "quickstart"
+STUDIES = (QUICK_START, "rivals", "pruning_rate", "metric", "modules", "quality", "zero_variance", "scope")
 """In this order: the later ones take runs of the first."""
+QUICK_START_SEEDS = 8
+INSTRUCTION_SETS = {
+    "native": {},
+    "AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "SSE4.1": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+}
+"""What torch and oneDNN may use at the most: each rounds in another way, as another processor would."""
+
+
+def accuracies(table: pd.DataFrame) -> pd.DataFrame:
+    """`over_instruction_sets`, a row an instruction set and method."""
+    numbers = ["before", "mean", "standard deviation", "lowest", "highest"]
+    return table.assign(runs=table["runs"].astype(str), **table[numbers].map(cells.one_decimal))
+
+
 SHOWN = {
+    "accuracies": accuracies,
     "time_to_accuracy": show.to_target,
     "results": show.results,
     "equal_cost": show.equal_cost,
@@ -53,6 +78,39 @@ def with_tables(text: str, results: Path = RESULTS) -> str:
     return TABLE.sub(table, text)
 
 
+def train_quick_start(instructions: Mapping[str, str], out: Path, seeds: int) -> Path:
+    """Run the quick start's seeds under an instruction set, where they are not complete; returns the folder.
+
+    Raises:
+        subprocess.CalledProcessError: It ended with an error.
+    """
+    command = [sys.executable, "-m", "cppo_verl.studies.quickstart", "--out", str(out), "--seeds", str(seeds)]
+    subprocess.run(command, env=os.environ | instructions, check=True)
+    return out
+
+
+def over_instruction_sets(folders: Mapping[str, Path]) -> pd.DataFrame:
+    """A row an instruction set and method: accuracy at the end over the seeds, in per cent, of its folder of runs."""
+    rows = []
+    for instructions, folder in folders.items():
+        runs = [read_run(path.parent) for path in sorted(folder.glob(f"*/{METRICS_FILE}"))]
+        groups = sorted(group_runs(runs), key=lambda group: group.rate)
+        rows += [{"instructions": instructions, "method": group.label, **_spread(group)} for group in groups]
+    return pd.DataFrame(rows)
+
+
+def _spread(group: Group) -> dict[str, float]:
+    ends = 100 * pd.Series([last_accuracy(run) for run in group.furthest])
+    spread = {"mean": ends.mean(), "standard deviation": ends.std(), "lowest": ends.min(), "highest": ends.max()}
+    return {"runs": len(ends), "before": 100 * group.mean(accuracy_before), **spread}
+
+
+def publish_quick_start(folders: Mapping[str, Path]) -> None:
+    """The report of the first folder, and the accuracies of all."""
+    publish(next(iter(folders.values())) / "report", RESULTS / QUICK_START)
+    over_instruction_sets(folders).to_csv(RESULTS / QUICK_START / "accuracies.csv", index=False)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit code of the first study that fails, else 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -63,6 +121,10 @@ def main(argv: list[str] | None = None) -> int:
     overrides = [given for given in args.studies if "=" in given]
     for study in [] if args.tables else [given for given in args.studies if "=" not in given] or STUDIES:
         out = REPO / "outputs/studies" / study
+        if study == QUICK_START:
+            sets = INSTRUCTION_SETS.items()
+            publish_quick_start({name: train_quick_start(env, out / name, QUICK_START_SEEDS) for name, env in sets})
+            continue
         if code := start(study, args.seeds, None, out, overrides):
             return code
         publish(out / "report", RESULTS / study)

@@ -13,7 +13,7 @@ from typing import Any
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
 from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
 
-from cppo_verl.trainer.rollout_seed import request_seeds
+from cppo_verl.trainer.rollout_seed import hashed
 
 ASKED: Counter[str] = Counter()
 """Completions of each question that this process was asked for: verl names a question's samples on V1 only."""
@@ -40,7 +40,7 @@ def drawn_length(name: str, longest: int) -> int:
 
 def drawn(name: str) -> float:
     """A number between 0 and 1 by chance, neither of them, the same for the same name."""
-    return (int(request_seeds(0, [name])[0]) + 0.5) / 2**32
+    return (hashed(0, name) + 0.5) / 2**32
 
 
 def compute_score(data_source: str, solution_str: str, ground_truth: str, extra_info: dict | None = None) -> dict:

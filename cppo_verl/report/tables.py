@@ -46,7 +46,7 @@ def _result(group: Group) -> dict[str, float | str]:
         "runs": len(group.furthest),
         "questions": group.total("cppo/questions"),
         "steps": group.mean(lambda run: run.last_step),
-        "accuracy before": 100 * group.mean(_accuracy_before),
+        "accuracy before": 100 * group.mean(accuracy_before),
         "accuracy": 100 * accuracy,
         "accuracy low": 100 * low,
         "accuracy high": 100 * high,
@@ -63,7 +63,8 @@ def last_accuracy(run: Run) -> float | None:
     return run.accuracy.get(run.last_step)
 
 
-def _accuracy_before(run: Run) -> float | None:
+def accuracy_before(run: Run) -> float | None:
+    """Of the model that training began with: None where it was not validated."""
     return run.accuracy.get(0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -15,10 +15,18 @@ _turns: ContextVar[Iterator[int]] = ContextVar("turns")
 """Of the completion whose task this is: numbers of the turns that are still to be sampled."""
 
 
-def request_seeds(run_seed: int, row_ids: np.ndarray) -> np.ndarray:
-    """Seeds `(num_rows,)`: 32 bits of a hash of the run's seed and the row's id (step, question, sample)."""
-    digests = (hashlib.blake2b(f"{run_seed}:{row}".encode(), digest_size=4).digest() for row in row_ids)
-    return np.array([int.from_bytes(digest, "little") for digest in digests], dtype=np.int64)
+def request_seeds(run_seed: int, row_ids: Sequence[str]) -> np.ndarray:
+    """Seeds `(num_rows,)` of completions by their ids, `question:sample`: the question's seed plus the sample's number.
+
+    So does vLLM seed the samples of one request, and one of them can be asked again alone.
+    """
+    named = (row.rpartition(":") for row in row_ids)
+    return np.array([hashed(run_seed, question) + int(sample) for question, _, sample in named], dtype=np.int64)
+
+
+def hashed(seed: int, name: str) -> int:
+    """32 bits that belong to the name under this seed."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=4).digest(), "little")
 
 
 class SeededTurns:
@@ -51,6 +59,5 @@ class ClientByTurns:
         """As verl's."""
         turn = next(_turns.get(itertools.count()))
         if turn and "seed" in sampling_params:
-            seed = int(request_seeds(sampling_params["seed"], [f"turn {turn}"])[0])
-            sampling_params = {**sampling_params, "seed": seed}
+            sampling_params = {**sampling_params, "seed": hashed(sampling_params["seed"], f"turn {turn}")}
         return await self._client.generate(request_id, sampling_params=sampling_params, **kwargs)

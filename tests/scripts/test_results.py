@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 import pytest
+from report_runs import make_run
 
 
 @pytest.fixture(scope="module")
@@ -37,3 +38,16 @@ def test_a_published_report_has_no_html_page(results, tmp_path):
         (tmp_path / "report" / name).write_text("x")
     results.publish(tmp_path / "report", tmp_path / "docs")
     assert sorted(path.name for path in (tmp_path / "docs").iterdir()) == ["report.md", "results.csv"]
+
+
+def test_accuracies_over_instruction_sets(results, tmp_path):
+    """Per set and method, by hand: GRPO at 70, 80 and 90 %, so 80 +- 10; CPPO's only run at 60 %."""
+    for isa in ("native", "AVX2"):
+        for seed, end in enumerate((0.7, 0.8, 0.9)):
+            make_run(tmp_path / isa / f"grpo{seed}", accuracies=(0.3, end), seed=seed)
+        make_run(tmp_path / isa / "cppo", rate=0.5, steps=2, accuracies=(0.3, 0.6))
+    table = results.over_instruction_sets({isa: tmp_path / isa for isa in ("native", "AVX2")})
+    assert list(table["instructions"]) == ["native", "native", "AVX2", "AVX2"]
+    shown = results.accuracies(table)
+    assert list(shown.loc[0])[1:] == ["GRPO", "3", "30.0", "80.0", "10.0", "70.0", "90.0"]
+    assert list(shown.loc[3])[2:] == ["1", "30.0", "60.0", "-", "60.0", "60.0"]

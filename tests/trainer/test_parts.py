@@ -16,7 +16,7 @@ from verl.utils.metric import Metric
 from cppo_verl.algorithm.metrics import outcome_counts, step_metrics
 from cppo_verl.runs.metrics_log import MetricsLog
 from cppo_verl.trainer import watchdog
-from cppo_verl.trainer.rollout_seed import request_seeds
+from cppo_verl.trainer.rollout_seed import hashed, request_seeds
 from cppo_verl.trainer.rows import (
     name_completions,
     name_questions,
@@ -114,6 +114,10 @@ def test_names_are_those_of_step_question_and_sample():
     batch = batch.repeat(2, interleave=True)
     name_completions(batch, 2)
     assert batch.non_tensor_batch["row_id"].tolist() == ["7:3:0", "7:3:1", "7:4:0", "7:4:1"]
+
+
+def test_request_seeds_follow_each_other_within_a_question():
+    assert request_seeds(3, ["1:2:0", "1:2:1", "1:2:15"]).tolist() == [hashed(3, "1:2") + s for s in (0, 1, 15)]
 
 
 def test_request_seeds_differ_and_repeat():
