@@ -13,7 +13,7 @@ from cppo_verl.rewards.literals import read_literal
 from cppo_verl.rewards.numbers import only_number, plain_number
 from cppo_verl.rewards.plain import plain, squeezed
 from cppo_verl.rewards.result import FAILURES, Outcome
-from cppo_verl.rewards.values import Rules, check_gold
+from cppo_verl.rewards.values import Rules, check_value
 
 
 def judge(gold: str, answer: str | None, extra: Mapping[str, Any], timeout: float) -> Outcome:
@@ -52,7 +52,7 @@ def parse_gold(solution: str) -> str:
     gold = last_boxed(solution)
     if not gold:
         raise ValueError("the solution has no closed \\boxed" if gold is None else "the \\boxed is empty")
-    if (outcome := _check(gold)) in FAILURES:
+    if (outcome := check_gold(gold)) in FAILURES:
         raise ValueError(f"the boxed gold cannot be read ({outcome}): {gold[:80]!r}")
     return gold
 
@@ -63,7 +63,7 @@ def parse_answer(answer: str) -> str:
     Raises:
         ValueError: math-verify cannot read it.
     """
-    if (outcome := _check(answer)) in FAILURES:
+    if (outcome := check_gold(answer)) in FAILURES:
         raise ValueError(f"the gold cannot be read ({outcome}): {answer[:80]!r}")
     return answer.strip()
 
@@ -80,8 +80,7 @@ def parse_number(answer: str) -> str:
     return plain_number(number)
 
 
-def _check(gold: str) -> Outcome:
+def check_gold(gold: str) -> Outcome:
     """`equal`, or the first failure among the values of a gold."""
-    leaves = [leaf for leaf in parse_listing(gold).leaves()]
-    outcomes = [check_gold(leaf) for leaf in leaves] or ["bad_gold"]
+    outcomes = [check_value(leaf) for leaf in parse_listing(gold).leaves()] or ["bad_gold"]
     return next((outcome for outcome in outcomes if outcome in FAILURES), "equal")

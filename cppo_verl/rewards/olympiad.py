@@ -12,7 +12,7 @@ from cppo_verl.rewards.math import extract_answer as extract_answer
 from cppo_verl.rewards.plain import plain
 from cppo_verl.rewards.quantities import unit_name
 from cppo_verl.rewards.result import FAILURES, Outcome
-from cppo_verl.rewards.values import Rules, check_gold
+from cppo_verl.rewards.values import Rules, check_value
 
 
 def judge(gold: str, answer: str | None, extra: Mapping[str, Any], timeout: float) -> Outcome:
@@ -42,7 +42,7 @@ def parse_gold(answer: str) -> str:
         ValueError: there is no answer, or math-verify cannot read one of them.
     """
     parts = list(parse_listing(answer).leaves())
-    unread = [part.text for part in parts if check_gold(part) in FAILURES]
+    unread = [part.text for part in parts if check_value(part) in FAILURES]
     if unread or not parts:
         raise ValueError(f"the gold cannot be read: {(unread or [answer])[0][:80]!r}")
     return answer.replace("$", "").strip().rstrip(".")

@@ -19,6 +19,7 @@ from cppo_verl.rewards.symbolic import TIME_LIMIT_S, equivalent, readable
 
 _CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?(?:(?:\\text\{)?(?:am|pm)\}?)?", re.IGNORECASE)
 _BARE_WORD = re.compile(r"[A-Za-z]{2,}")
+_TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _CHOICE = re.compile(r"\(?([A-Z])\)?")
 _STRIPPED = re.compile(r"\\text|[\s{}().,'\"-]")
 _LETTERS = re.compile(r"(?<![a-zA-Z\\])[a-zA-Z]")
@@ -65,7 +66,7 @@ def compare_values(gold: Part, answer: Part, rules: Rules) -> Outcome:
     return best
 
 
-def check_gold(gold: Part, timeout: float = TIME_LIMIT_S) -> Outcome:
+def check_value(gold: Part, timeout: float = TIME_LIMIT_S) -> Outcome:
     """`equal` where an answer in another spelling can be compared with the gold, or is words; else a failure."""
     if _is_text(gold.text) or (read_quantity(gold.text) and read_literal(read_quantity(gold.text).value)):
         return "equal"
@@ -102,7 +103,7 @@ def _compare_relations(gold: Part, answer: Part, rules: Rules) -> Outcome:
 
 
 def _compare(gold: str, answer: str, rules: Rules) -> Outcome:
-    if squeezed(gold) == squeezed(answer) or (_BARE_WORD.fullmatch(gold) and gold == _STRIPPED.sub("", answer)):
+    if _unwrapped(gold) == _unwrapped(answer) or (_BARE_WORD.fullmatch(gold) and gold == _STRIPPED.sub("", answer)):
         return "equal"
     if _is_text(gold):
         return "equal" if _wording(gold) == _wording(answer) else "different"
@@ -145,6 +146,11 @@ def _is_text(gold: str) -> bool:
     return bool(re.match(r"\\text\{", bare)) or bool(
         re.fullmatch(r"[A-Za-z][a-zA-Z ]*[a-zA-Z]", bare) and bare.isupper()
     )
+
+
+def _unwrapped(text: str) -> str:
+    """Without spaces, and with words as they are: `9 values` is `9\\text{values}`."""
+    return squeezed(_TEXT.sub(r"\1", text))
 
 
 def _wording(text: str) -> str:

@@ -204,13 +204,12 @@ def test_published_gsm8k(tmp_path: Path, shared_data: Path) -> None:
     assert [len(read(tmp_path / f"{split}.parquet")) for split in ("train", "test")] == [7473, 1319]
 
 
-def test_published_math(tmp_path: Path, shared_data: Path, monkeypatch, capsys) -> None:
-    """Every row; that each gold can be compared takes half a minute and is checked for a part of them."""
+def test_published_math(tmp_path: Path, shared_data: Path, capsys) -> None:
+    """Every row, and every gold can be compared."""
     source = tmp_path / "in"
     source.mkdir()
     (source / "train.jsonl.gz").symlink_to(shared_data / "math" / "train.jsonl.gz")
     (source / "test.jsonl").symlink_to(shared_data / "math500" / "test.jsonl")
-    monkeypatch.setattr("cppo_verl.rewards.math.check_gold", some_golds())
     assert run(MATH, source, tmp_path / "out") == 0
     train, test = (read(tmp_path / "out" / f"{split}.parquet") for split in ("train", "test"))
     assert (len(train), len(test)) == (7500, 500)
@@ -222,15 +221,6 @@ def test_published_math(tmp_path: Path, shared_data: Path, monkeypatch, capsys) 
     assert "note: train row 1667: the same question as row 1435" in told
     assert "train row 5530: the \\boxed is empty; a known erratum, gold set to '0'" in told
     assert "train row 5532: the \\boxed is empty; a known erratum, gold set to '0'" in told
-
-
-def some_golds():
-    from cppo_verl.rewards.symbolic import check_gold
-
-    def check(gold: str) -> str:
-        return check_gold(gold) if "\\frac\\pi" in gold or "%" in gold or ":" in gold else "equal"
-
-    return check
 
 
 def test_math_golds_come_from_the_last_box(tmp_path: Path, capsys) -> None:
