@@ -50,7 +50,8 @@ def test_hostile_answers_end_are_counted_and_harm_no_other(answer: str) -> None:
 
 
 def test_a_comparison_that_takes_too_long_is_ended_and_said_to_be() -> None:
-    assert symbolic.equivalent("5", r"\sum_{n=1}^{10^9} \sqrt[7]{n}", timeout=0.5) in ("timed_out", "crashed")
+    endless = r"\prod_{n=1}^{10^7} (n^{\pi}+\sqrt{n})"
+    assert symbolic.equivalent("5", endless, timeout=0.5) in ("timed_out", "crashed")
     assert equal(3) == "equal"
 
 
