@@ -166,6 +166,7 @@ def study(name: str, overrides: tuple[str, ...], **options) -> None:
 @click.option("--rates", multiple=True, metavar="P [P]...", help="Pruning rates.  [default: the published ones]")
 @click.option("--rounds", default=3, show_default=True, help="Runs per arm, the arms in turn.")
 @click.option("--steps", default=4, show_default=True, help="Steps per run; the first is not measured.")
+@click.option("--short", is_flag=True, help="Only GRPO, and each P with allocation: half the arms.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for all of it.  [default: outputs/bench/GEOMETRY]")
 def bench(overrides: tuple[str, ...], rates: tuple[str, ...], **options) -> None:
     """Time a step of CPPO beside one of GRPO, with random weights, forced lengths and rewards by chance.

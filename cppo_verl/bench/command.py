@@ -38,6 +38,7 @@ def bench(
     steps: int,
     out: Path | None,
     overrides: Sequence[str],
+    short: bool = False,
 ) -> int:
     """Run what is missing, and show the table; returns the exit code.
 
@@ -48,13 +49,14 @@ def bench(
         steps: Steps a run; the first is not measured.
         out: Folder for all of it; by default one of the geometry's name.
         overrides: Options of every run.
+        short: Only GRPO, and each P with allocation.
 
     Raises:
         ConfigError: Before the first run starts.
     """
     console, shape = open_console(), find_geometry(geometry or default_geometry())
     out = (out or Path("outputs/bench") / shape.name).absolute()
-    runs = plan_bench(shape, RATES if rates is None else rates, rounds, steps, overrides, out)
+    runs = plan_bench(shape, RATES if rates is None else rates, rounds, steps, overrides, out, short)
     if not make_runs(runs, out, console):
         return 1
     table, distributions = measure(runs), packages_distributions()

@@ -1,16 +1,23 @@
-"""What a benchmark reads: a model of random weights and a data set of as many questions as it takes."""
+"""What a benchmark reads: a model of random weights and a data set of as many questions as it takes.
+
+python -m cppo_verl.bench.inputs FOLDER [--geometry qwen2.5-0.5b | --model FOLDER] [--questions 128]
+
+writes FOLDER/questions.parquet and, unless a model is given, FOLDER/model.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 import torch
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
+from cppo_verl.hardware.shapes import find_geometry
 from cppo_verl.toy.problems import NAMES, PHRASES, THINGS
 from cppo_verl.toy.tokenizer import save_tokenizer, train_tokenizer
 
@@ -58,3 +65,21 @@ def write_questions(path: Path, count: int, num_tokens: int, model: Path) -> Non
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_parquet(path)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write both."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--geometry", default="qwen2.5-0.5b", help="the shape, and how long a prompt is")
+    parser.add_argument("--model", type=Path, help="folder of a model: none is written, its tokenizer counts")
+    parser.add_argument("--questions", type=int, default=128)
+    args = parser.parse_args(arguments)
+    geometry, model = find_geometry(args.geometry), args.model or args.folder / "model"
+    if not args.model:
+        build_model(model, geometry.shape, geometry.dtype)
+    write_questions(args.folder / "questions.parquet", args.questions, geometry.prompt_tokens, model)
+
+
+if __name__ == "__main__":
+    main()

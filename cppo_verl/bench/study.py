@@ -23,7 +23,7 @@ OWN = {
 }
 """Options that the arms set, and what sets them."""
 QUESTIONS = 128
-"""At the least: three steps of the shipped GSM8K scripts, which `scripts/bench_gpu.sh` runs on them."""
+"""At the least."""
 RATES = ("0.5", "0.75", "0.875", "0.9375")
 """The published ones (paper Table 1)."""
 
@@ -33,19 +33,31 @@ def default_geometry() -> str:
     return "qwen2.5-1.5b" if torch.cuda.is_available() else "small"
 
 
-def arms(rates: Sequence[str]) -> dict[str, list[str]]:
-    """Name of an arm to its overrides: verl's own GRPO, ours, then each P by pruning only and with allocation."""
+def arms(rates: Sequence[str], short: bool = False) -> dict[str, list[str]]:
+    """Name of an arm to its overrides: verl's own GRPO, ours, then each P by pruning only and with allocation.
+
+    Args:
+        rates: Each P as it is written.
+        short: Of these only our GRPO, and each P with allocation.
+    """
     grpo = ["cppo.pruning_rate=0", "cppo.allocation=false"]
-    found = {VERLS_OWN: [*grpo, "+bench.verls_own=true"], GRPO: grpo}
+    found = {GRPO: grpo} if short else {VERLS_OWN: [*grpo, "+bench.verls_own=true"], GRPO: grpo}
     for rate in rates:
         pruned = f"cppo.pruning_rate={rate}"
-        found[f"P={rate}, pruning only"] = [pruned, "cppo.allocation=false"]
+        if not short:
+            found[f"P={rate}, pruning only"] = [pruned, "cppo.allocation=false"]
         found[f"P={rate}"] = [pruned, "cppo.allocation=true"]
     return found
 
 
 def plan_bench(
-    geometry: Geometry, rates: Sequence[str], rounds: int, steps: int, overrides: Sequence[str], out: Path
+    geometry: Geometry,
+    rates: Sequence[str],
+    rounds: int,
+    steps: int,
+    overrides: Sequence[str],
+    out: Path,
+    short: bool = False,
 ) -> list[Run]:
     """Write what the runs read, and plan them: all arms, then all arms again, `rounds` times.
 
@@ -56,6 +68,7 @@ def plan_bench(
         steps: Steps a run, the first of which is not measured.
         overrides: Further options of every run; without a device among them it is a GPU where there is one.
         out: Folder of the benchmark.
+        short: As `arms` takes it.
 
     Raises:
         ConfigError: A rate or an override cannot be.
@@ -78,7 +91,7 @@ def plan_bench(
         f"device={'gpu' if torch.cuda.is_available() else 'cpu'}",
         *overrides,
     ]
-    study = Study("bench", geometry.about, arms(rates))
+    study = Study("bench", geometry.about, arms(rates, short))
     runs = plan_runs(study, range(1, rounds + 1), common, out / "runs")
     if runs[0].config.trainer.use_v1:
         raise ConfigError(

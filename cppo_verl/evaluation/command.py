@@ -54,8 +54,14 @@ def evaluate(config: DictConfig, console: Console) -> dict[str, dict]:
         generate(config, model, missing, len(done), log, console)
     rows = log.read()
     found = {b.name: results.summarize(rows[rows["benchmark"] == b.name]) for b in chosen}
+    for benchmark in chosen:
+        asked = [request.question for request in requests if request.question.benchmark == benchmark.name]
+        found[benchmark.name]["known_errors"] = {str(k): v for k, v in benchmarks.known_errors(asked).items()}
     results.write_json(folder / results.RESULTS, {"model": model.name, "settings": made_with, "benchmarks": found})
     console.print(results.table(found, model.name))
+    for name, result in found.items():
+        for row, error in result["known_errors"].items():
+            console.print(f"{name}, row {row}: {error}", soft_wrap=True)
     console.print(f"results and generations: {folder}", soft_wrap=True)
     return found
 

@@ -69,6 +69,25 @@ def test_arms_take_turns(tmp_path):
     assert len(pd.read_parquet(questions)) == 3 * batch / (1 - 0.9375)
 
 
+def test_a_short_one_has_half_the_arms():
+    every, short = study.arms(study.RATES), study.arms(study.RATES, short=True)
+    assert [*short] == [study.GRPO, *(f"P={rate}" for rate in study.RATES)]
+    assert short.items() <= every.items() and len(every) == 2 * len(short)
+
+
+def test_what_a_benchmark_reads_can_be_made_without_one(tmp_path):
+    inputs.main([str(tmp_path), "--geometry", "small", "--questions", "9"])
+    prompts = [row[0]["content"] for row in pd.read_parquet(tmp_path / "questions.parquet")["prompt"]]
+    assert len(set(prompts)) == 9
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "model").config.hidden_size == 256
+
+
+def test_questions_for_a_model_that_is_there(tmp_path):
+    inputs.main([str(tmp_path / "first"), "--geometry", "small", "--questions", "2"])
+    inputs.main([str(tmp_path), "--model", str(tmp_path / "first/model"), "--questions", "3"])
+    assert len(pd.read_parquet(tmp_path / "questions.parquet")) == 3 and not (tmp_path / "model").exists()
+
+
 def test_the_table(tmp_path):
     """10 s a step of 4 questions at P = 0, of which 5 shrink: see `report_runs`; the first step is not measured."""
     runs = []

@@ -62,6 +62,7 @@ class Runner:
         meanwhile: Callable | None = None,
         ok: bool = True,
         env: Mapping[str, str] | None = None,
+        limit_s: float = 420,
     ) -> Run:
         """Run `command` to its end, in a session of its own; `meanwhile` is called with the process while it runs."""
         env = {**os.environ, MARK: self.mark, "PYTHON": sys.executable, "HF_HUB_OFFLINE": "1", **(env or {})}
@@ -79,7 +80,7 @@ class Runner:
             )
             if meanwhile:
                 meanwhile(process)
-            returncode = process.wait(timeout=420)
+            returncode = process.wait(timeout=limit_s)
         terminal = log.read_text(errors="replace")
         output = logged(terminal) + terminal
         assert not ok or returncode == 0, f"{' '.join(map(str, command))}\n{output[-6000:]}"
