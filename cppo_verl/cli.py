@@ -194,6 +194,7 @@ def bench(overrides: tuple[str, ...], rates: tuple[str, ...], **options) -> None
 @click.option("--prompt", default=512, show_default=True, metavar="TOKENS", help="Longest prompt.")
 @click.option("--response", default=1024, show_default=True, metavar="TOKENS", help="Longest completion.")
 @click.option("--critic", is_flag=True, help="PPO: a critic of the same size is trained too.")
+@click.option("--flash-attn", "flash", is_flag=True, help="flash-attn is installed: longer rows are worth it.")
 def fit(**asked) -> None:
     """Estimate which settings fit on your GPUs, printed as overrides for any recipe."""
     from cppo_verl.hardware.fit_command import show_fit

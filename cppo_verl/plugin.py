@@ -1,8 +1,8 @@
 """Entry point `verl.plugins`: verl imports this in the driver and in every Ray worker.
 
 It changes nothing for anyone who does not ask for it: verl's automatic detection never picks the CPU platform, only
-`VERL_PLATFORM=cpu` (set by `device=cpu`) does, and the V1 trainers and policy losses are registered under names of
-their own.
+`VERL_PLATFORM=cpu` (set by `device=cpu`) does, and the V1 trainers, policy losses and the agent loop are registered
+under names of their own.
 """
 
 import wrapt
@@ -16,6 +16,14 @@ def register_losses(_) -> None:
     from cppo_verl.trainer import first_pass
 
     first_pass.register_losses()
+
+
+@wrapt.when_imported("verl.experimental.agent_loop.agent_loop")
+def register_loop(_) -> None:
+    """Register the agent loop that samples a question's completions together."""
+    from cppo_verl.trainer.group import register
+
+    register.register_loop()
 
 
 @wrapt.when_imported("verl.trainer.ppo.v1")

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/helpers"))
 
 from hostile import GOLD, draw
 
-from cppo_verl.rewards import gsm8k, math
+from cppo_verl.rewards import gsm8k, math, symbolic
 
 Score = Callable[[str, str], object]
 HOSTILE_SHARE = 0.01
@@ -49,7 +49,9 @@ def in_line(completion: str, gold: str) -> bool:
 
 def per_second(score: Score, rows: Sequence[tuple[str, str]], threads: int) -> float:
     """Completions scored a second."""
-    score(*rows[0])  # starts what has to be started
+    for row in rows[:20]:  # starts what has to be started
+        score(*row)
+    symbolic._remembered.cache_clear()
     start = time.perf_counter()
     if threads == 1:
         for row in rows:
@@ -73,8 +75,8 @@ def main() -> None:
     rng.shuffle(mixed)
     scores: dict[str, tuple[Score, int]] = {
         "gsm8k, 2 threads": (partial(gsm8k.compute_score, ""), 2),
-        "math, 2 workers": (partial(math.compute_score, ""), 2),
         "math, 1 worker": (partial(math.compute_score, ""), 1),
+        "math, 2 workers": (partial(math.compute_score, ""), 2),
         "math-verify in line": (in_line, 1),
     }
     table = Table("completions a second", "benign", f"{HOSTILE_SHARE:.0%} hostile", title=f"{count} completions")

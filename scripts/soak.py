@@ -33,7 +33,7 @@ ROLES = {
     "cppo_verl train": "driver",
     "ray::CPPOTaskRunner": "trainer",
     "ray::WorkerDict": "worker",
-    "ray::vLLMHttpServer": "vLLM server",
+    "ray::GroupServer": "vLLM server",
     "VLLM::": "vLLM engine",
     "ray::CPPOAgentLoopWorker": "agent loop",
     "ray::RewardLoopWorker": "reward worker",

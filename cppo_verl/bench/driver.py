@@ -26,8 +26,8 @@ from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.bench.core import median_ms
 from cppo_verl.bench.forced import drawn_length
 from cppo_verl.console import open_console
-from cppo_verl.trainer.rollout_seed import SEED_KEY, request_seeds
-from cppo_verl.trainer.rows import name_completions, name_questions, row_advantages, together, without_scores
+from cppo_verl.trainer.rollout_seed import SEED_KEY, question_seeds
+from cppo_verl.trainer.rows import name_completions, name_questions, read_by_workers, row_advantages, together
 from cppo_verl.trainer.sampling import sampling_metrics
 from cppo_verl.trainer.stages import data_metrics, outcome_advantages, timing_metrics
 from cppo_verl.trainer.v0.step import CPPOStep
@@ -96,7 +96,7 @@ def stages(rate: str, batch: DataProto, ranks: int, repeat: int) -> dict[str, fl
     trained = gather(scored, allocation, plan)
 
     def send() -> bytes:
-        return cloudpickle.dumps(left_right_2_no_padding(without_scores(trained).to_tensordict()))
+        return cloudpickle.dumps(left_right_2_no_padding(read_by_workers(trained).to_tensordict()))
 
     answer = left_right_2_no_padding(trained.to_tensordict())
     of_ranks = cloudpickle.dumps(answer["position_ids"].float())
@@ -126,16 +126,15 @@ def stages(rate: str, batch: DataProto, ranks: int, repeat: int) -> dict[str, fl
 
 
 def requests(questions: int) -> DataProto:
-    """What the agent loops of a step are given, and the rows that their completions are put beside."""
+    """What the agent loops of a step are given, made beside the rows that their completions are put to."""
     ids = np.empty(1, dtype=object)
     ids[0] = [{"role": "user", "content": "How many?"}]
     asked = DataProto.concat([DataProto.from_single_dict({"raw_prompt": ids}) for _ in range(questions)])
     name_questions(asked, step=1, first=0)
     batch = asked.repeat(repeat_times=GROUP, interleave=True)
     name_completions(batch, GROUP)
-    given = asked.repeat(repeat_times=GROUP, interleave=True)
-    given.non_tensor_batch[SEED_KEY] = request_seeds(0, batch.non_tensor_batch["row_id"])
-    return given
+    asked.non_tensor_batch[SEED_KEY] = question_seeds(0, asked.non_tensor_batch["uid"])
+    return asked
 
 
 def gather(scored: DataProto, allocation: Allocation, plan: StepPlan) -> DataProto:

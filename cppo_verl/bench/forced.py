@@ -11,8 +11,8 @@ from statistics import NormalDist
 from typing import Any
 
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
-from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
 
+from cppo_verl.trainer.group.loop import QuestionLoop
 from cppo_verl.trainer.rollout_seed import hashed
 
 ASKED: Counter[str] = Counter()
@@ -21,15 +21,27 @@ MEDIAN, SIGMA = 0.2, 0.42
 """Of the log-normal lengths: the median as a share of the longest. Of 1,024 tokens, nine in ten are 100 to 410."""
 
 
-class ForcedLengthLoop(SingleTurnAgentLoop):
-    """verl's loop, in which a question's G completions end at lengths that are drawn for them, the same in each run."""
+class ForcedLengthLoop(QuestionLoop):
+    """Our loop, in which a question's G completions end at lengths that are drawn for them, the same in each run.
+
+    As their lengths differ, they are asked for together but not as one request: the engine and its server have as many
+    as with verl's own loop.
+    """
 
     async def run(self, sampling_params: dict[str, Any], **kwargs) -> AgentLoopOutput:
         question = str(kwargs["index"])
-        length = drawn_length(f"{question}:{ASKED[question] % self.rollout_config.n}", self.response_length)
+        sample = ASKED[question] % self.rollout_config.n
         ASKED[question] += 1
-        forced = {"min_tokens": length, "max_tokens": length, "ignore_eos": True}
-        return await super().run(sampling_params | forced, **kwargs)
+        return await super().run(sampling_params | self._forced(question, sample), **kwargs)
+
+    def requests(self, sampling_params: list[dict[str, Any]], **question) -> list[dict[str, Any]]:
+        """As `QuestionLoop`'s, with the lengths."""
+        name = str(question["index"])
+        return [params | self._forced(name, sample) for sample, params in enumerate(sampling_params)]
+
+    def _forced(self, question: str, sample: int) -> dict[str, Any]:
+        length = drawn_length(f"{question}:{sample}", self.response_length)
+        return {"min_tokens": length, "max_tokens": length, "ignore_eos": True}
 
 
 def drawn_length(name: str, longest: int) -> int:

@@ -12,11 +12,13 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.config.attention import installed_attention
 from cppo_verl.config.hints import refusal
 from cppo_verl.config.sources import TRAINER, search_path
 
 RESOLVERS: dict[str, Callable] = {
     "config_sources": search_path,
+    "attention": lambda: installed_attention(),
     "sum": lambda *values: sum(values),
     "times": lambda *values: math.prod(values),
     "stale": lambda use_v1, mode, bypass=False: bool(use_v1) and mode != "cppo_sync" and not bypass,

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
+from cppo_verl.data.known_errors import POLICIES
 from cppo_verl.data.rows import Checked, Recipe, build, check, write_parquet
 from cppo_verl.data.sources import SourceError, load_split
 from cppo_verl.data.validation import hold_out
@@ -48,11 +49,14 @@ def _prepare(recipe: Recipe, args: argparse.Namespace) -> dict[Path, list[dict]]
     if "train" in recipe.data_sources and not args.validation and stale.exists():
         raise NothingWritten(f"{stale}: the train file would hold these questions too; delete it, or pass --validation")
     splits = {split: load_split(args.source or source, split) for split, source in recipe.data_sources.items()}
-    checked = check(splits, recipe, show_progress)
+    checked = check(splits, recipe, show_progress, args.known_errors)
     _report(checked)
     if checked.errors and not args.drop_bad_rows:
         raise NothingWritten("nothing written; mend these rows or pass --drop-bad-rows")
-    built = {split: build(split, rows, checked, recipe, style=args.style) for split, rows in splits.items()}
+    built = {
+        split: build(split, rows, checked, recipe, style=args.style, policy=args.known_errors)
+        for split, rows in splits.items()
+    }
     if empty := [split for split, rows in built.items() if not rows]:
         raise NothingWritten(f"nothing written; no good row is left for {' and '.join(empty)}")
     if args.validation:
@@ -83,6 +87,15 @@ def _parse_args(recipe: Recipe, description: str, argv: Sequence[str] | None) ->
     else:
         parser.set_defaults(validation=0)
     parser.add_argument("--drop-bad-rows", action="store_true", help="leave bad rows out instead of stopping")
+    if recipe.known_errors:
+        parser.add_argument(
+            "--known-errors",
+            choices=POLICIES,
+            default="keep",
+            help="golds known to be wrong: keep them as published, drop the rows, or mend them (default: keep)",
+        )
+    else:
+        parser.set_defaults(known_errors="keep")
     styles = parser.add_mutually_exclusive_group()
     styles.add_argument(
         "--style",

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 
+from cppo_verl.data.known_errors import KnownError, Policy, find
 from cppo_verl.data.prompts import Style, ask
 from cppo_verl.rewards.symbolic import WORKERS
 
@@ -49,7 +50,10 @@ class Recipe:
     """Fields the reward needs besides the gold, copied to `extra_info` as this type, None where a row has none."""
 
     errata: dict[str, str] = field(default_factory=dict)
-    """Right gold of rows whose published one is missing or wrong, by how the question begins; always reported."""
+    """Gold of rows whose published one cannot be compared with, by how the question begins; always reported."""
+
+    known_errors: tuple[KnownError, ...] = ()
+    """Golds that can be compared with, and are wrong."""
 
 
 @dataclass(frozen=True)
@@ -70,20 +74,24 @@ class Checked:
     """Golds by split (None where a row has none), what stops the run, and what is only reported."""
 
     golds: dict[str, list[str | None]] = field(default_factory=dict)
+    known: dict[str, dict[int, KnownError]] = field(default_factory=dict)
+    """Known errors by split and raw row, from 0."""
     errors: list[Finding] = field(default_factory=list)
     notes: list[Finding] = field(default_factory=list)
 
 
-def check(splits: dict[str, list[dict]], recipe: Recipe, progress: Progress) -> Checked:
+def check(splits: dict[str, list[dict]], recipe: Recipe, progress: Progress, policy: Policy = "keep") -> Checked:
     """Check all raw rows.
 
     Errors: an empty question, a gold or another field that cannot be scored with, a train question that is also a test
-    question (the train row is the bad one: the test set stays as published). Notes: errata used, and
-    questions repeated within a split. Questions are compared with white space collapsed.
+    question (the train row is the bad one: the test set stays as published). Notes: errata used, known
+    errors and what `policy` makes of them, and questions repeated within a split. Questions are compared with white
+    space collapsed.
     """
     checked = Checked()
     for split, rows in splits.items():
         checked.golds[split] = _check_golds(split, rows, recipe, checked, progress)
+        _find_known(split, rows, recipe, checked, policy)
     first = {split: _check_repeats(split, rows, recipe, checked) for split, rows in splits.items()}
     for number, row in enumerate(splits.get("train", ()), start=1):
         if test_row := first.get("test", {}).get(collapse(_question(row, recipe))):
@@ -91,9 +99,16 @@ def check(splits: dict[str, list[dict]], recipe: Recipe, progress: Progress) -> 
     return checked
 
 
-def build(split: str, rows: list[dict], checked: Checked, recipe: Recipe, *, style: Style | None) -> list[dict]:
-    """Rows in verl's schema, without those that have an error; `extra_info.index` is the raw row from 0."""
+def build(
+    split: str, rows: list[dict], checked: Checked, recipe: Recipe, *, style: Style | None, policy: Policy = "keep"
+) -> list[dict]:
+    """Rows in verl's schema, without those that have an error; `extra_info.index` is the raw row from 0.
+
+    `extra_info.known_error` says what is to be known of a gold that is wrong, and what was done about it.
+    """
     bad = {finding.row for finding in checked.errors if finding.split == split}
+    known = checked.known.get(split, {})
+    bad |= {index + 1 for index in known if policy == "drop"}
     return [
         {
             "data_source": recipe.data_sources[split],
@@ -106,6 +121,7 @@ def build(split: str, rows: list[dict], checked: Checked, recipe: Recipe, *, sty
                 "question": _question(row, recipe),
                 "answer": _text(row, recipe.answer),
                 **_scoring(row, recipe),
+                **({"known_error": known[index].told(policy)} if index in known else {}),
             },
         }
         for index, (row, gold) in enumerate(zip(rows, checked.golds[split], strict=True))
@@ -160,6 +176,17 @@ def _read_gold(recipe: Recipe, row: dict) -> tuple[str | None, str, str]:
         if row[recipe.question].startswith(opening) and gold != right:
             return right, "", f"{error or f'published gold {gold!r}'}; a known erratum, gold set to {right!r}"
     return gold, error, ""
+
+
+def _find_known(split: str, rows: list[dict], recipe: Recipe, checked: Checked, policy: Policy) -> None:
+    """Note known errors, and mend them where that is wanted."""
+    golds, known = checked.golds[split], checked.known.setdefault(split, {})
+    for index, row in enumerate(rows):
+        if (error := find(recipe.known_errors, _text(row, recipe.question), golds[index])) is not None:
+            known[index] = error
+            checked.notes.append(Finding(split, index + 1, error.told(policy)))
+            if policy == "mend" and error.right:
+                golds[index] = error.right
 
 
 def _check_repeats(split: str, rows: list[dict], recipe: Recipe, checked: Checked) -> dict[str, int]:

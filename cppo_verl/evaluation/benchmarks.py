@@ -140,6 +140,12 @@ def load_questions(benchmark: Benchmark, file: str | None = None, limit: int | N
     ]
 
 
+def known_errors(questions: list[Question]) -> dict[int, str]:
+    """What preparation knows of golds that are wrong or open, by row; see its option `--known-errors`."""
+    told = {question.index: question.extra_info.get("known_error") for question in questions}
+    return {index: error for index, error in told.items() if error}
+
+
 def fingerprint(questions: list[Question]) -> str:
     """A digest of what is asked and what is right: equal for equal sets."""
     content = json.dumps([(q.benchmark, q.messages, q.gold, q.extra_info) for q in questions], default=str)

@@ -23,6 +23,7 @@ from cppo_verl.evaluation import benchmarks, results
 from cppo_verl.evaluation.benchmarks import Benchmark, Protocol
 from cppo_verl.evaluation.generate import Generator, Request
 from cppo_verl.evaluation.models import Model, find_model
+from cppo_verl.hardware.drivers import why_no_gpu
 from cppo_verl.hardware.model_files import model_fault
 
 CONFIG = Path(__file__).parent / "conf"
@@ -53,8 +54,14 @@ def evaluate(config: DictConfig, console: Console) -> dict[str, dict]:
         generate(config, model, missing, len(done), log, console)
     rows = log.read()
     found = {b.name: results.summarize(rows[rows["benchmark"] == b.name]) for b in chosen}
+    for benchmark in chosen:
+        asked = [request.question for request in requests if request.question.benchmark == benchmark.name]
+        found[benchmark.name]["known_errors"] = {str(k): v for k, v in benchmarks.known_errors(asked).items()}
     results.write_json(folder / results.RESULTS, {"model": model.name, "settings": made_with, "benchmarks": found})
     console.print(results.table(found, model.name))
+    for name, result in found.items():
+        for row, error in result["known_errors"].items():
+            console.print(f"{name}, row {row}: {error}", soft_wrap=True)
     console.print(f"results and generations: {folder}", soft_wrap=True)
     return found
 
@@ -70,7 +77,7 @@ def check_device(config: DictConfig) -> None:
     there, asked = torch.cuda.device_count(), config.engine.tensor_parallel_size
     if config.on_gpu and there < asked:
         raise ConfigError(
-            f"engine.tensor_parallel_size={asked} but torch sees {there} GPU(s); "
+            f"engine.tensor_parallel_size={asked} but torch sees {there} GPU(s){why_no_gpu(torch)}; "
             + (f"set engine.tensor_parallel_size={there}" if there else "device=cpu runs without one")
         )
 

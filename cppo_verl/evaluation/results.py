@@ -18,6 +18,8 @@ from cppo_verl.evaluation.benchmarks import BENCHMARKS
 from cppo_verl.evaluation.generate import Completion
 from cppo_verl.runs.files import write_whole
 
+ANY_FORM = "in any form"
+"""Accuracy as graders count that take a formula for the number it is worth (`71+1` for 72), where that is another."""
 GENERATIONS, RESULTS, SETTINGS = "generations.jsonl", "results.json", "settings.json"
 
 
@@ -108,7 +110,7 @@ def correct_by_question(rows: pd.DataFrame) -> np.ndarray:
 
 
 def summarize(rows: pd.DataFrame) -> dict:
-    """Results of one benchmark from its completions; shares from 0 to 1, lengths in tokens."""
+    """Results of one benchmark from its completions; shares from 0 to 1, lengths in tokens; accuracy both ways."""
     correct = correct_by_question(rows)
     samples = correct.shape[1]
     powers = [2**i for i in range(1, samples.bit_length()) if 2**i <= samples]
@@ -119,11 +121,16 @@ def summarize(rows: pd.DataFrame) -> dict:
         )
     intervals = {"accuracy": statistics.accuracy_interval(correct)}
     intervals |= {name: statistics.mean_interval(values) for name, values in several.items()}
+    shares = {name: float(values.mean()) for name, values in several.items()}
+    if "outcome" in rows and (rows["outcome"] == "unworked").any():
+        in_any_form = correct_by_question(rows.assign(acc=rows["acc"].where(rows["outcome"] != "unworked", 1.0)))
+        shares[ANY_FORM] = float(in_any_form.mean())
+        intervals[ANY_FORM] = statistics.accuracy_interval(in_any_form)
     return {
         "questions": len(correct),
         "samples": samples,
         "accuracy": float(correct.mean()),
-        **{name: float(values.mean()) for name, values in several.items()},
+        **shares,
         "intervals": {name: dataclasses.asdict(interval) for name, interval in intervals.items()},
         "format": float(rows["format"].mean()),
         "reward": float(rows["score"].mean()),
@@ -135,7 +142,7 @@ def summarize(rows: pd.DataFrame) -> dict:
 
 def table(results: dict[str, dict], title: str) -> Table:
     """The results for a terminal, accuracies in percent."""
-    several = "pass@k, maj@k (%) [95 %]"
+    several = "pass@k, maj@k, in any form (%) [95 %]"
     heads = "benchmark", "questions", "samples", "accuracy (%) [95 %]", several, "format", "truncated", "tokens"
     grid = Table(*heads, title=title)
     for name, result in results.items():

@@ -10,6 +10,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.config.attention import FLASH, SDPA
 from cppo_verl.console import open_console
 from cppo_verl.hardware.estimates import model_of, read_model
 from cppo_verl.hardware.fitting import OFFLOADS, RESERVE, SLACK, Fit, Job, fit
@@ -32,7 +33,7 @@ def show_fit(
         gpus_per_node: At the most.
         prompt: Tokens of the longest prompt.
         response: Tokens of the longest completion.
-        kind: `critic`: whether one of the same size is trained too.
+        kind: `critic`: whether one of the same size is trained too. `flash`: whether flash-attn is installed there.
 
     Raises:
         ConfigError: Nothing fits, or the question is none.
@@ -47,7 +48,14 @@ def show_fit(
 
 
 def job_of(
-    model: str, gpus: int, memory: float, gpus_per_node: int, prompt: int, response: int, critic: bool = False
+    model: str,
+    gpus: int,
+    memory: float,
+    gpus_per_node: int,
+    prompt: int,
+    response: int,
+    critic: bool = False,
+    flash: bool = False,
 ) -> Job:
     """What was asked for.
 
@@ -68,7 +76,7 @@ def job_of(
         )
     if faults:
         raise ConfigError(*faults)
-    return Job(find_model(model), gpus, int(memory * GIB), prompt + response, gpus_per_node, critic)
+    return Job(find_model(model), gpus, int(memory * GIB), prompt + response, gpus_per_node, critic, flash)
 
 
 def find_model(name: str) -> Model:
@@ -114,6 +122,7 @@ def overrides(found: Fit, prompt: int, response: int) -> list[str]:
         f"data.max_prompt_length={prompt}",
         f"data.max_response_length={response}",
         f"{actor}.use_dynamic_bsz=true",
+        *([f"actor_rollout_ref.model.override_config.attn_implementation={FLASH}"] if job.flash else []),
         *budgets,
         *([f"critic.ppo_max_token_len_per_gpu={found.tokens}"] if job.critic else []),
         *offloads,
@@ -133,6 +142,7 @@ def table(found: Fit) -> Table:
         "devices": f"{job.devices} of {gib(job.memory)} GiB, of which {gib(job.usable)} are reckoned with "
         f"({SLACK:.0%} for fragmentation and {gib(RESERVE)} GiB for CUDA, NCCL and a sleeping engine: assumed)",
         "offload of weights and optimiser": found.offload,
+        "attention": FLASH if job.flash else f"{SDPA}: no rows longer than the longest sequence; see --flash-attn",
         "token budget of a micro-batch": f"{found.tokens:,} (longest sequence: {job.longest:,})",
         "update, GiB a device": ", ".join(f"{name} {gib(size)}" for name, size in parts.items() if size)
         + f": at most {gib(update.total)} at a time",

@@ -39,6 +39,9 @@ class Job:
     devices_per_node: int = 8
     critic: bool = False
     """PPO's: a second model of the same size is trained on the same devices."""
+    flash: bool = False
+    """Attention through flash-attn, which takes each sequence of a packed row by itself. torch's own takes every pair
+    of tokens of the row, so that rows longer than the longest sequence are not worth it."""
 
     @property
     def usable(self) -> int:
@@ -130,7 +133,8 @@ def fit(job: Job) -> Fit:
 
 def most_tokens(job: Job, offload: str) -> int:
     """The largest token budget that fits, from one longest sequence on; 0 where not even that does."""
-    budgets = [t for t in range(MOST_TOKENS, job.longest, -STEP_TOKENS)] + [job.longest]
+    larger = range(MOST_TOKENS, job.longest, -STEP_TOKENS) if job.flash else ()
+    budgets = [*larger, job.longest]
     return next((tokens for tokens in budgets if update_bytes(job, offload, tokens) <= job.usable), 0)
 
 

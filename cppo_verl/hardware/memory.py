@@ -13,9 +13,13 @@ from dataclasses import dataclass
 GIB = 2**30
 FLOAT, HALF = 4, 2
 """Bytes of a number: of weights, gradients and moments, and of a mixed-precision forward."""
-LOGIT_COPIES = {HALF: 2, FLOAT: 5}
-"""How often verl's `logprobs_from_logits_v2` holds the logits. Of bfloat16 also their log-softmax, row by row. Of
-float32, in the backward of its gather and logsumexp, two gradients, the stacked rows of one, and their sum."""
+TOKENS_AT_ONCE = 512
+"""Of which `trainer.log_probs` takes the log-probs at a time."""
+LOGIT_COPIES = {HALF: 3, FLOAT: 3}
+"""How often the logits are held, in their own type. Of bfloat16 also their log-softmax, which CUDA's autocast makes
+float32. Of float32 the packed copy, and in the backward the gradients of its parts and their sum."""
+PART_COPIES = {HALF: 1, FLOAT: 2}
+"""How often those of `TOKENS_AT_ONCE` tokens are held beside, in float32."""
 
 
 def gib(size: float) -> str:
@@ -143,9 +147,14 @@ def update_memory(model: Model, training: Training) -> Memory:
         gathered=gathered,
         activations=training.tokens * (span + model.layers * (inputs if training.checkpointing else kept)),
         layer=training.tokens * (passing + (kept if training.checkpointing else 0)),
-        logits=LOGIT_COPIES[number] * number * training.tokens * model.vocabulary,
+        logits=logit_bytes(number, training.tokens) * model.vocabulary,
         step=on_device * FLOAT * trained // training.ranks if training.foreach else 0,
     )
+
+
+def logit_bytes(number: int, tokens: int) -> int:
+    """Bytes for each word of the vocabulary that the logits of a micro-batch take, of `number` bytes each."""
+    return LOGIT_COPIES[number] * number * tokens + PART_COPIES[number] * FLOAT * min(tokens, TOKENS_AT_ONCE)
 
 
 def _layer_bytes(model: Model, number: int, span: int) -> tuple[int, int]:
@@ -168,13 +177,14 @@ def cache_bytes(model: Model, tensor_shards: int) -> int:
     return 2 * HALF * model.layers * model.head_size * -(-model.kv_heads // tensor_shards)
 
 
-def engine_bytes(model: Model, tensor_shards: int, *, sequences: int = 256, tokens: int = 8192) -> int:
+def engine_bytes(model: Model, tensor_shards: int, *, sequences: int = 1024, tokens: int = 8192) -> int:
     """Bytes a device that vLLM takes beside its cache: weights in bfloat16, and its largest forward.
 
     Args:
         model: The policy.
         tensor_shards: Devices that an engine is over.
-        sequences: vLLM's `max_num_seqs`, of each of which it has logits in float32, and samples from a copy.
+        sequences: vLLM's `max_num_seqs` (the recipes' for CPPO), of each of which it has logits in float32, and samples
+            from a copy.
         tokens: vLLM's `max_num_batched_tokens`.
     """
     forward = HALF * tokens * (4 * model.hidden + 3 * model.intermediate // tensor_shards)

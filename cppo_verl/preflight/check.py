@@ -12,7 +12,9 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 from cppo_verl.algorithm.options import ConfigError, CPPOConfig
 from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.config.cluster import joins_cluster
+from cppo_verl.hardware.drivers import why_no_gpu
 from cppo_verl.preflight import data, inputs, outputs
+from cppo_verl.preflight.attention import flash_faults, fused_faults
 from cppo_verl.preflight.choices import word_faults
 from cppo_verl.preflight.cpus import cpu_faults
 from cppo_verl.preflight.critic import critic_batch_faults
@@ -153,7 +155,7 @@ def _device_faults(config: DictConfig) -> Iterator[str]:
         yield f"trainer.n_gpus_per_node={asked}{also} but this machine has " + (
             f"{there} GPU(s); set trainer.n_gpus_per_node={there - engines}"
             if there > engines
-            else "too few GPUs that torch sees; device=cpu runs the same stack without one"
+            else f"too few GPUs that torch sees{why_no_gpu(torch)}; device=cpu runs the same stack without one"
         )
 
 
@@ -194,11 +196,13 @@ EPOCH = {"the steps of an epoch": data.epoch_faults}
 SLOW = {
     "the devices": _device_faults,
     "the CPUs": cpu_faults,
+    "the attention": flash_faults,
     "the way of weights to the engines": _transport_faults,
     "the model": inputs.loaded_model_faults,
     "the prompts": data.prompt_faults,
     "the positions of the model": position_faults,
     "the heads of the model": head_faults,
+    "the embeddings of the model": fused_faults,
 }
 """What imports torch, transformers or verl, or asks a hub."""
 ROOM = {"the room for checkpoints": outputs.room_faults}

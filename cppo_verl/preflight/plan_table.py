@@ -10,6 +10,7 @@ from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.console import open_console
 from cppo_verl.hardware.estimates import checkpoint_bytes, checkpoints_at_most, estimate_memory, read_model
 from cppo_verl.hardware.memory import Model, gib
+from cppo_verl.preflight.attention import attention_in_words
 from cppo_verl.preflight.data import num_train_rows, planned_steps
 from cppo_verl.preflight.plan import plan_from_config, queue_bytes, scaled_learning_rate
 
@@ -57,6 +58,7 @@ def plan_table(config: DictConfig, plan: StepPlan, model: Model) -> Table:
         "run folder": config.trainer.default_local_dir,
     }
     if config.trainer.device == "cuda":
+        rows["attention"] = attention_in_words(config)
         weights = 2 * model.parameters // rollout.tensor_model_parallel_size
         share = f"{rollout.gpu_memory_utilization:.0%} of a GPU's memory"
         rows["memory of the rollout"] = f"{share}, of which {gib(weights)} GiB weights (bfloat16)"

@@ -9,6 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cppo_verl.algorithm.options import ConfigError, CPPOConfig
 from cppo_verl.algorithm.step_plan import StepPlan
+from cppo_verl.preflight.attention import remarks_on_attention
 from cppo_verl.preflight.check import check
 from cppo_verl.preflight.data import num_train_rows, remarks_on_data
 from cppo_verl.preflight.plan import scaled_learning_rate
@@ -31,7 +32,7 @@ def prepare(config: DictConfig) -> str:
         raise unresolved
     # Ray's workers may run in another folder.
     config.trainer.default_local_dir = os.path.abspath(config.trainer.default_local_dir)
-    notes = [f"\nnote: {remark}" for remark in remarks_on_data(config)]
+    notes = [f"\nnote: {remark}" for remark in (*remarks_on_data(config), *remarks_on_attention(config))]
     return describe(config, plan) + "".join(notes)
 
 

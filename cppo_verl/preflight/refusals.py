@@ -49,6 +49,7 @@ def refusals(config: DictConfig) -> list[str]:
         *correction_refusals(config),
         *(separate_refusals(config) if is_separate(config) else ()),
         _engine_refusal(config),
+        _reference_refusal(config),
         (
             on("trainer.critic_warmup"),
             "trainer.critic_warmup must be 0: in steps that update only a critic nothing would wake the rollout engine",
@@ -198,4 +199,16 @@ def _engine_refusal(config: DictConfig) -> tuple[bool, str]:
         engine is not None and OmegaConf.select(config.actor_rollout_ref.actor, block) is None,
         f"actor_rollout_ref.actor.strategy={strategy} needs actor_rollout_ref.actor.{block}, which this config, of "
         f"another engine of verl's, lacks; give model_engine={engine} too",
+    )
+
+
+def _reference_refusal(config: DictConfig) -> tuple[bool, str]:
+    """Of `device=gpu`, which sets an option that only FSDP's reference has; verl takes no unknown ones."""
+    parts, key = config.actor_rollout_ref, "actor_rollout_ref.ref.fsdp_config"
+    strategy = parts.ref.strategy
+    block = ENGINES.get(strategy, (None, "fsdp_config"))[1]
+    is_of_engine = OmegaConf.select(parts.actor, block) is not None  # else the whole config is of another one
+    return (
+        is_of_engine and block != "fsdp_config" and OmegaConf.select(config, key) is not None,
+        f"{key} is no option of a reference of {strategy}'s; give ~{key}",
     )

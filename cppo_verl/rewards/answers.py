@@ -1,4 +1,4 @@
-r"""The structure of a LaTeX answer: a list of answers, each perhaps a tuple, an interval, a set or a union.
+r"""The structure of an answer in one spelling: a list of answers, each perhaps a tuple, an interval, a set or a union.
 
 math-verify reads `(1,2)`, `\{1,2\}` and `1,2` as the same, so what brackets mean is decided here, and only what
 stands between the commas is left to it. All scans are linear in the length of the text.
@@ -11,32 +11,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
-from cppo_verl.rewards.numbers import drop_thousands_commas
+from cppo_verl.rewards.brackets import TOKEN, as_label, enclosing, is_name, split
+from cppo_verl.rewards.intervals import as_interval, is_inequality
+from cppo_verl.rewards.plain import plain
 
-_TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|.", re.DOTALL)
-_OPEN, _CLOSE = ("(", "[", "{", r"\{"), (")", "]", "}", r"\}")
-_DEPTH = dict.fromkeys(_OPEN, 1) | dict.fromkeys(_CLOSE, -1)
 _COMMAS = (",", ";")
-_NAME = re.compile(r"[a-zA-Z\\(][^-+*/^<>]*")  # f(x), m_{\max}, \angle ABC, (x,y)
 _FUNCTION = re.compile(r"[^()]*\(([a-z])\)")
 _SIGNS = {r"\pm": "+-", r"\mp": "-+"}
 _MAX_FREE_SIGNS = 4
-
-_TIDY = [
-    (re.compile(pattern), replacement)
-    for pattern, replacement in [
-        (r",?\\!|\{,\}", ""),  # 32,\!000 and 32{,}000
-        (r"\\?\$|\\(?:left|right|[bB]igg?[lr]?|displaystyle)(?![a-zA-Z])", ""),
-        (r"\s|~|(?<!\\)\\[,;: ]|\\q?quad(?![a-zA-Z])", " "),
-        (r" +", " "),
-        (r"\\lbrace(?![a-zA-Z])", r"\\{"),
-        (r"\\rbrace(?![a-zA-Z])", r"\\}"),
-        ("\N{DEGREE SIGN}", r"^{\\circ}"),
-        ("\N{MINUS SIGN}", "-"),
-        (r"\\(?:text|textrm|textbf|mathrm|mbox) ?\{ ?,? ?(?:and|or) ?,? ?\}", ","),
-        (r"(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])", ","),
-    ]
-]
+_JOINED = re.compile(
+    r"\\text ?\{ ?,? ?(?:and|or) ?,? ?\}|(?<![a-zA-Z\\{ ]) *,? *\b(?:and|or)\b(?![a-zA-Z]) *|\\(?:lor|vee)(?![a-zA-Z])"
+)
+_GROUPED = re.compile(r"(?<![0-9.])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])")
+_MAX_DEPTH = 8
+"""Groups in groups; what is deeper is read as one value."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +43,24 @@ class Part:
     items: tuple[Part, ...] = ()
     """Of a group."""
 
+    sides: tuple[str, ...] = ()
+    """What else it is said to equal, and is no name: `2+3` of `x=2+3=5`."""
+
+    approximations: tuple[str, ...] = ()
+    """What it is said to be about."""
+
+    written: str = ""
+    """All of it, with label, sides and relation."""
+
     @property
     def ordered(self) -> bool:
         """Whether the order of the items counts: in tuples and intervals."""
         return self.kind not in ("", r"\{\}", r"\cup")
+
+    @property
+    def relation(self) -> bool:
+        """Whether it is an equation or an inequality that gives no name a value."""
+        return bool(self.sides) or is_inequality(self.text)
 
     def leaves(self) -> Iterator[Part]:
         """What is no group."""
@@ -70,38 +72,37 @@ class Part:
 
 def parse_listing(text: str) -> Part:
     r"""A list of answers as a set: commas, `and` and `or` separate them; braces around all of them say nothing."""
-    items = map(_parse, split(_listed(tidy(text)), *_COMMAS))
+    items = [_parse(item, _MAX_DEPTH) for item in _listed(tidy(text))]
     # k \in \mathbb{Z} says what k is, and is no answer.
-    return Part(text, kind=r"\{\}", items=tuple(item for item in items if not item.text.startswith(r"\mathbb")))
+    return Part(text, kind=r"\{\}", items=tuple(item for item in items if not item.text.startswith(r"\mathbb Z")))
 
 
-def readings(text: str) -> list[Part]:
-    r"""What a completion may mean by a list of answers.
+def readings(text: str, *, lists: bool = True, numbers: bool = True) -> list[Part]:
+    r"""What a text may mean by a list of answers.
 
-    `1,234` is two numbers or one; the signs of `(\pm 1, \pm 2)` go together, as in a formula, or each its way.
+    The signs of `(\pm 1, \pm 2)` go together, as in a formula, or each its way.
+
+    Args:
+        text: LaTeX as it was written.
+        lists: whether `1,234` may be two numbers.
+        numbers: whether it may be one.
     """
-    listed = _listed(tidy(text))
-    texts = dict.fromkeys([listed, drop_thousands_commas(listed)])
+    listed = tidy(text)
+    grouped = _GROUPED.sub(lambda found: found[0].replace(",", ""), listed)
+    texts = dict.fromkeys([listed] * (lists or grouped == listed) + [grouped] * numbers)
     listings = [_signed(listing, free) for listing in texts for free in (False, True)]
     return [parse_listing(listing) for listing in dict.fromkeys(listings)]
 
 
+def is_one_number(text: str) -> bool:
+    """Whether the only commas of a text group thousands: `22,500`, but not `1, 22,500`."""
+    listed = tidy(text)
+    return len(_GROUPED.findall(listed)) == 1 and not re.search(r"[,;()\[\]]", _GROUPED.sub("", listed))
+
+
 def tidy(text: str) -> str:
-    """Without dollars, sizes and spacing; every separator a comma."""
-    for pattern, replacement in _TIDY:
-        text = pattern.sub(replacement, text)
-    return text.strip(" ").rstrip(".,;: ")
-
-
-def split(text: str, *separators: str) -> list[str]:
-    """The trimmed parts between separators that stand outside all brackets, without empty ones."""
-    parts, depth, start = [], 0, 0
-    for token in _TOKEN.finditer(text):
-        depth += _DEPTH.get(token[0], 0)
-        if depth == 0 and token[0] in separators:
-            parts.append(text[start : token.start()])
-            start = token.end()
-    return [part.strip() for part in [*parts, text[start:]] if part.strip()]
+    """One spelling, in which every separator is a comma."""
+    return re.sub(r" +", " ", _JOINED.sub(", ", plain(text))).strip(" ,;")
 
 
 def in_variable_of(gold: Part, answer: Part) -> Part:
@@ -110,56 +111,56 @@ def in_variable_of(gold: Part, answer: Part) -> Part:
     if not ours or not theirs or ours[1] == theirs[1]:
         return answer
     text, label = (
-        "".join(ours[1] if token == theirs[1] else token for token in _TOKEN.findall(written))
+        "".join(ours[1] if token == theirs[1] else token for token in TOKEN.findall(written))
         for written in (answer.text, answer.label)
     )
-    return replace(_parse(text), label=label)
+    return replace(_parse(text, _MAX_DEPTH), label=label)
 
 
-def _parse(text: str) -> Part:
-    label, text = _split_label(text)
+def _parse(text: str, depth: int) -> Part:
+    exact, *about = split(text, r"\approx") or [text]
+    if about and is_name(exact):
+        exact, about = f"{exact} = {about[0]}", about[1:]
+    *others, value = split(exact, "=", r"\in") or [exact]
+    label = next((as_label(side) for side in others if is_name(side)), "")
+    sides = tuple(side for side in others if not is_name(side))
+    name, value = as_interval(value) or ("", value)
+    kind, items = _group(value)
+    parts = tuple(_parse(item, depth - 1) for item in items) if depth else ()
+    return Part(value, label or name, kind if parts else "", parts, sides, tuple(about), text)
+
+
+def _group(text: str) -> tuple[str, list[str]]:
+    """The kind of a group and its items; none of what is no group."""
     if len(parts := split(text, r"\cup")) > 1:
-        return Part(text, label, r"\cup", tuple(map(_parse, parts)))
-    brackets, inside = _brackets(text)
+        return r"\cup", parts
+    brackets, inside = enclosing(text)
     items = split(inside, *_COMMAS)
-    if len(items) > 1 or (items and brackets == r"\{\}"):
-        return Part(text, label, brackets, tuple(map(_parse, items)))
-    return Part(text, label)
+    return (brackets, items) if len(items) > 1 or (items and brackets == r"\{\}") else ("", [])
 
 
-def _split_label(text: str) -> tuple[str, str]:
-    *names, value = split(text, "=", r"\in") or [text]
-    if not names or not all(map(_NAME.fullmatch, names)):
-        return "", text
-    return re.sub(r"[ {}]", "", names[-1]), value
-
-
-def _listed(text: str) -> str:
-    """The list itself, without a name and braces around all of it."""
-    brackets, inside = _brackets(_split_label(text)[1])
-    return inside if brackets == r"\{\}" and len(split(text, *_COMMAS)) == 1 else text
-
-
-def _brackets(text: str) -> tuple[str, str]:
-    """The pair that encloses the whole text, and what it encloses; two empty strings if there is none."""
-    tokens, depth = _TOKEN.findall(text), 0
-    if len(tokens) < 2 or tokens[0] not in ("(", "[", r"\{") or tokens[-1] not in (")", "]", r"\}"):
-        return "", ""
-    for position, token in enumerate(tokens, start=1):
-        depth += _DEPTH.get(token, 0)
-        if depth == 0 and position < len(tokens):
-            return "", ""
-    return (tokens[0] + tokens[-1], "".join(tokens[1:-1])) if depth == 0 else ("", "")
+def _listed(text: str) -> list[str]:
+    """The items of a list, which may have a name and braces around all of it."""
+    items = split(text, *_COMMAS)
+    if len(items) == 1:
+        *_, value = split(text, "=", r"\in") or [text]
+        brackets, inside = enclosing(value)
+        return split(inside, *_COMMAS) if brackets == r"\{\}" else items
+    if items and not any("=" in item for item in items[1:]):  # x = 1, 2 names them all
+        name, *values = split(items[0], "=", r"\in") or [""]
+        items[0] = values[0] if len(values) == 1 and is_name(name) else items[0]
+    return items
 
 
 def _signed(listing: str, free: bool) -> str:
     """The list with an answer for each sign that a `\\pm` stands for."""
     written = []
-    for item in split(listing, *_COMMAS):
-        tokens = _TOKEN.findall(item)
+    brackets, inside = enclosing(listing)
+    for item in split(inside if brackets == r"\{\}" else listing, *_COMMAS):
+        tokens = TOKEN.findall(item)
         signs = [_SIGNS[token] for token in tokens if token in _SIGNS]
         choices = product(*signs) if free and len(signs) <= _MAX_FREE_SIGNS else zip(*signs, strict=True)
         for choice in list(choices) if signs else [()]:
             left = iter(choice)
             written.append("".join(next(left) if token in _SIGNS else token for token in tokens))
-    return ",".join(written)
+    return ",".join(written) if r"\pm" in listing or r"\mp" in listing else listing

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cppo_verl.rewards.numbers import drop_thousands_commas, find_numbers, gold_text, only_number, plain_number
-from cppo_verl.rewards.result import result
+from cppo_verl.rewards.result import Outcome, result
 from cppo_verl.rewards.tags import MAX_CHARS, has_format, last_answer
-
-if TYPE_CHECKING:  # its module imports sympy, which takes seconds and is not needed here
-    from cppo_verl.rewards.symbolic import Outcome
 
 EXACT, SAME_NUMBER = 2.0, 1.5
 

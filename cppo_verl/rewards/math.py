@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
+from cppo_verl.rewards.answers import is_one_number, parse_listing, readings
 from cppo_verl.rewards.boxed import BoxedReward
-from cppo_verl.rewards.latex import clean, last_boxed
-from cppo_verl.rewards.numbers import PLAIN, drop_thousands_commas, only_number, plain_number
-from cppo_verl.rewards.result import FAILURES
-from cppo_verl.rewards.symbolic import Outcome, check_gold, equivalent
-
-_SHORT_FRACTION = re.compile(r"\\frac([0-9])([0-9])")
+from cppo_verl.rewards.judging import judge_list
+from cppo_verl.rewards.latex import last_boxed
+from cppo_verl.rewards.literals import read_literal
+from cppo_verl.rewards.numbers import only_number, plain_number
+from cppo_verl.rewards.plain import plain, squeezed
+from cppo_verl.rewards.result import FAILURES, Outcome
+from cppo_verl.rewards.values import Rules, check_value
 
 
 def judge(gold: str, answer: str | None, extra: Mapping[str, Any], timeout: float) -> Outcome:
-    """What becomes of a comparison by symbolic equivalence; nothing of `extra` is read."""
-    return "no_answer" if answer is None else equivalent(gold, answer, timeout=timeout)
+    """What becomes of a comparison with a gold of MATH.
+
+    Whether "x^2-4" is asked for or "(x-2)(x+2)" is in the `question` of `extra`, and its own formula is no answer
+    (`boxed`). Without the question, the form of the gold says what is asked for.
+    """
+    one_number = is_one_number(gold)  # 22,500
+    return judge_list(
+        readings(gold, lists=not one_number, numbers=one_number), answer, Rules(timeout, form=not extra.get("question"))
+    )
 
 
 compute_score = BoxedReward(judge)
+compute_scores = compute_score.of_many
 
 
 def extract_answer(completion: str) -> str | None:
-    r"""The answer as a vote counts it: the cleaned box without white space, a number as `plain_number`, `\frac12`
-    with its braces; None without a box, or if it is empty."""
-    answer = "".join(drop_thousands_commas(clean(last_boxed(completion) or "")).split())
-    if PLAIN.fullmatch(answer) and (number := only_number(answer)) is not None:
-        return plain_number(number)
-    return _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", answer) or None
+    r"""The answer as a vote counts it: the box in one spelling, without white space; a number as `plain_number`. None
+    without a box, or if it is empty."""
+    answer = squeezed(plain(last_boxed(completion) or ""))
+    if is_one_number(answer):
+        answer = answer.replace(",", "")
+    if "." in answer and (number := read_literal(answer)) is not None and number.places is not None:
+        return plain_number(only_number(answer))
+    return answer or None
 
 
 def parse_gold(solution: str) -> str:
@@ -67,3 +78,9 @@ def parse_number(answer: str) -> str:
     if number is None:
         raise ValueError(f"the gold is not one number: {answer[:80]!r}")
     return plain_number(number)
+
+
+def check_gold(gold: str) -> Outcome:
+    """`equal`, or the first failure among the values of a gold."""
+    outcomes = [check_value(leaf) for leaf in parse_listing(gold).leaves()] or ["bad_gold"]
+    return next((outcome for outcome in outcomes if outcome in FAILURES), "equal")

@@ -6,11 +6,23 @@ import math
 import re
 from decimal import Decimal
 
+from cppo_verl.rewards.plain import join_thousands
+
 PLAIN = re.compile(r"[-+]?[0-9]*\.?[0-9]+")
 """Nothing but a number."""
 
-_NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)")  # ASCII digits only: `\d` is also every other script's
+_WORDS = (  # that are a number, or change what one is worth; "one" is too often none
+    "zero|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen"
+    "|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundreds?|thousands?|millions?|billions?"
+    "|trillions?|dozens?|half|halves|twice|thrice|doubled?|tripled?|quadrupled?|squared|cubed"
+)
+_NUMBER = re.compile(  # ASCII digits only: `\d` is also every other script's
+    rf"([0-9]+(?:\.[0-9]+)?|\.[0-9]+|\b(?:{_WORDS}|(?:quarter|third|fifth|tenth)s? of)\b)", re.IGNORECASE
+)
 _GROUPED = re.compile(r"(?<![0-9.])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])")
+_UNIT_POWER = re.compile(
+    r"(?<![a-zA-Z])((?:[mcdk]?m|in|ft|yd|mi|inch(?:es)?|feet|(?:centi|kilo)?met(?:er|re)s?)\}?)\^ ?\{? ?[23] ?\}?"
+)
 _LATEX_SPACE = re.compile(r"\\[,;:! ]")
 _SIGN_WORD = re.compile(r"\b(?:minus|negative)\b", re.IGNORECASE)
 _SIGNS = "+-\uff0b\uff0d\ufe63\u2212\u2010\u2011\u2012\u2013\u2014\u2015"  # every dash: fonts show them alike
@@ -18,7 +30,7 @@ _GLUE = " ()[]{}$€£¥₹\\*_~\u200b\u200c\u200d\u2060\ufeff"
 """What may stand between a number and what changes it: spaces (of no width too), brackets, currency, emphasis."""
 _OTHER_DIGIT = r"(?:[^\D0-9]|[²³¹¼-¾\u2070-\u209c\u2150-\u218b])"  # another script's, raised, lowered, fractions
 _CHANGED_BEFORE = re.compile(rf"(?:[√∛∜±∓≠^]|sqrt|\\(?:pm|mp|neq?)|{_OTHER_DIGIT}[.,]?)\Z")
-_CHANGED_AFTER = re.compile(rf"!|\^(?! ?\{{? ?\\circ)|[.,]?{_OTHER_DIGIT}")
+_CHANGED_AFTER = re.compile(rf"!|(?:[kKMB]|bn|mn|mil|mln)(?![a-zA-Z])|\^(?! ?\{{? ?\\circ)|[.,]?{_OTHER_DIGIT}")
 
 
 def gold_text(gold: object) -> str:
@@ -39,9 +51,11 @@ def find_numbers(text: str) -> list[Decimal | None]:
 
     A sign counts across a space, as any dash and as a word (`- 72`, `minus 72`), but not inside a word (`covid-19`).
     None stands for a number that what is next to it changes: `√72`, `72!`, `72²`, `^72`, `±72`, `--72`, or a
-    digit of another script. Words are not read: 72 is the number of `not 72` and of `72 dollars`.
+    digit of another script; or for a word that is a number or changes one: `72 million`, `twice 72`, `72k`. Other words
+    are not read: 72 is the number of `not 72` and of `72 dollars`.
     """
-    spaced = " ".join(_LATEX_SPACE.sub(" ", drop_thousands_commas(text)).split())
+    joined = _UNIT_POWER.sub(r"\1", drop_thousands_commas(join_thousands(text)))
+    spaced = " ".join(_LATEX_SPACE.sub(" ", joined).split())
     between, digits = (_NUMBER.split(_SIGN_WORD.sub("-", spaced))[start::2] for start in (0, 1))
     return [_value(*found) for found in zip(between, digits, between[1:], strict=False)]
 
@@ -66,6 +80,8 @@ def plain_number(number: Decimal) -> str:
 
 def _value(before: str, digits: str, after: str) -> Decimal | None:
     """A number with its sign, from the text on either side as far as the next numbers."""
+    if not digits[-1:].isdigit():
+        return None
     before = before.rstrip(_GLUE)
     word = before.rstrip(_SIGNS + _GLUE)
     around = before[len(word) :]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Literal
 
-if TYPE_CHECKING:  # its module imports sympy, which takes seconds and is not needed here
-    from cppo_verl.rewards.symbolic import Outcome
+Outcome = Literal[
+    "equal", "unworked", "different", "no_answer", "too_long", "unparseable", "bad_gold", "timed_out", "crashed"
+]
+"""What became of an answer. `unworked`: it has the gold's value, and is not worked out (`71+1` for 72)."""
 
 FAILURES: frozenset[Outcome] = frozenset({"bad_gold", "timed_out", "crashed"})
 """Outcomes that say nothing about the answer: counted, and worth no reward."""

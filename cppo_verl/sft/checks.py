@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
 from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.hardware.drivers import why_no_gpu
 from cppo_verl.hardware.model_files import code_fault, model_fault, num_positions, tokenizer_fault, weights_fault
+from cppo_verl.preflight.attention import flash_fault
 from cppo_verl.preflight.data import paths
 
 ATTENTION = "attn_implementation"
@@ -86,9 +88,10 @@ def _device_faults(config: DictConfig) -> Iterator[str]:
         return
     import torch
 
+    yield from flash_fault(config)
     asked, there = config.trainer.n_gpus_per_node, torch.cuda.device_count()
     if there < asked:
-        yield f"trainer.n_gpus_per_node={asked} but torch sees {there} GPU(s); " + (
+        yield f"trainer.n_gpus_per_node={asked} but torch sees {there} GPU(s){why_no_gpu(torch)}; " + (
             f"set trainer.n_gpus_per_node={there}" if there else "device=cpu runs without one"
         )
 

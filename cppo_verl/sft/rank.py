@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from verl.trainer.sft_trainer import SFTTrainer
 from verl.utils.distributed import destroy_global_process_group, initialize_global_process_group
 
+import cppo_verl.trainer.log_probs  # noqa: F401  (the SFT loss takes them too)
 from cppo_verl.cpu.platform import chosen as on_cpu
 from cppo_verl.runs.folder import METRICS_FILE
 

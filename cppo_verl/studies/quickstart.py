@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
 def _parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("outputs/quickstart"), help="folder for all of it")
-    parser.add_argument("--questions", type=int, default=256, help="questions each method trains on")
+    parser.add_argument("--questions", type=int, default=320, help="questions each method trains on")
     parser.add_argument("--pruning-rate", type=float, default=0.75, help="P of the CPPO run")
     parser.add_argument("--seed", type=int, default=0, help="of the order of the questions, the sampling and ties")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each method, with seeds from --seed on")

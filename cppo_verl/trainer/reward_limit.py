@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 SHOWN = 300
 """Characters of a completion in an error."""
@@ -25,18 +26,30 @@ class LimitedRewards:
         Raises:
             RewardHung: See there.
         """
+        await self.within_limit(asyncio.ensure_future(super()._compute_score(outputs, kwargs)), outputs[-1])
+
+    async def within_limit(self, reward: asyncio.Future, output: Any) -> Any:
+        """What a reward that is being computed comes to.
+
+        Args:
+            reward: Is cancelled where it is given up.
+            output: A completion that it is of.
+
+        Raises:
+            RewardHung: See there.
+        """
         limit, asked = self.config.cppo.reward_timeout, time.monotonic()
-        reward = asyncio.ensure_future(super()._compute_score(outputs, kwargs))
         left = limit
         while left > 0 and not reward.done():
             await asyncio.wait([reward], timeout=left)
             left = max(asked, self.last_reward) + limit - time.monotonic()
         if not reward.done():
             reward.cancel()
-            completion = self.tokenizer.decode(outputs[-1].response_ids)
+            completion = self.tokenizer.decode(output.response_ids)
             raise RewardHung(
                 f"no reward has come back for {limit:g} s (cppo.reward_timeout); one that is waited for is that of "
                 f"{completion[:SHOWN]!r}, of which {max(len(completion) - SHOWN, 0)} more characters are not shown"
             )
-        await reward
+        result = await reward
         self.last_reward = time.monotonic()
+        return result

@@ -24,6 +24,11 @@ def request_seeds(run_seed: int, row_ids: Sequence[str]) -> np.ndarray:
     return np.array([hashed(run_seed, question) + int(sample) for question, _, sample in named], dtype=np.int64)
 
 
+def question_seeds(run_seed: int, uids: Sequence[str]) -> np.ndarray:
+    """Seeds `(num_questions,)`: each its first completion's."""
+    return np.array([hashed(run_seed, uid) for uid in uids], dtype=np.int64)
+
+
 def hashed(seed: int, name: str) -> int:
     """32 bits that belong to the name under this seed."""
     return int.from_bytes(hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=4).digest(), "little")

@@ -14,6 +14,8 @@ from cppo_verl.trainer.reported import numbers
 
 SCORES = ("token_level_scores", "token_level_rewards", "rm_scores")
 """Columns of a batch that no forward and no update reads: an advantage is made of them, and metrics."""
+PICTURES = "multi_modal_inputs"
+"""The only column of verl's that is no tensor and that its engines read."""
 
 
 def together(batches: Sequence[DataProto]) -> DataProto:
@@ -21,9 +23,12 @@ def together(batches: Sequence[DataProto]) -> DataProto:
     return batches[0] if len(batches) == 1 else DataProto.concat(batches)
 
 
-def without_scores(batch: DataProto) -> DataProto:
-    """What workers are sent of a batch: all but its `SCORES`; what is left is the batch's own, not copied."""
-    return DataProto(batch.batch.exclude(*SCORES), batch.non_tensor_batch, batch.meta_info)
+def read_by_workers(batch: DataProto) -> DataProto:
+    """What workers are sent of a batch: no `SCORES`, and of what is no tensor only pictures and the like, where there
+    are any: workers move all columns of each micro-batch, row by row. What is left is the batch's own, not copied."""
+    pictures = batch.non_tensor_batch.get(PICTURES)
+    columns = {PICTURES: pictures} if pictures is not None and any(pictures) else {}
+    return DataProto(batch.batch.exclude(*SCORES), columns, batch.meta_info)
 
 
 def name_questions(batch: DataProto, step: int, first: int) -> None:

@@ -34,6 +34,6 @@ def test_rows_are_gathered_over_the_ranks(batch):
     assert trained.meta_info["mini_batch_rows"] == ROWS // 4
 
 
-def test_a_request_is_made_for_each_completion():
+def test_each_question_is_asked_once_with_a_seed_of_its_own():
     given = driver.requests(3)
-    assert len(given) == 3 * driver.GROUP == len(set(given.non_tensor_batch[driver.SEED_KEY]))
+    assert len(given) == 3 == len(set(given.non_tensor_batch[driver.SEED_KEY]))

@@ -31,7 +31,7 @@ VICTIMS = {
     "driver": "instrumented.py",
     "trainer": "ray::InstrumentedRunner",
     "worker": "ray::WorkerDict",
-    "vLLM's server": "ray::vLLMHttpServer",
+    "vLLM's server": "ray::GroupServer",
     "vLLM's engine": "VLLM::EngineCore",
     "load balancer": "ray::GlobalRequestLoadBalancer",
     "agent loop": "ray::CPPOAgentLoopWorker",

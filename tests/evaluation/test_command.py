@@ -9,7 +9,7 @@ from command import cppo_verl
 
 from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.config.compose import compose
-from cppo_verl.evaluation.benchmarks import BENCHMARKS, find
+from cppo_verl.evaluation.benchmarks import BENCHMARKS, find, known_errors
 from cppo_verl.evaluation.command import CONFIG, evaluate, plan_requests, protocol_of, settings
 from cppo_verl.evaluation.comparison import compare_folders
 from cppo_verl.evaluation.generate import Completion
@@ -171,3 +171,22 @@ def test_surrogates_and_nulls_are_written(config, tmp_path):
     log = GenerationsLog(tmp_path / "out", {})
     log.append(answers(config("limit=1"), ["\ud800\x00\u202e"]))
     assert json.loads(log.path.read_text())["completion"] == "\ud800\x00\u202e"
+
+
+def test_accuracy_is_counted_both_ways_where_a_formula_stands_for_a_number():
+    outcomes = ["equal", "unworked", "different", "unworked"]
+    rows = pd.DataFrame(
+        {"index": range(4), "sample": 0, "acc": [float(o == "equal") for o in outcomes], "outcome": outcomes}
+        | dict.fromkeys(("format", "score", "truncated", "tokens"), 1.0)
+        | {"answer": "", "verify_failed": 0.0}
+    )
+    found = summarize(rows)
+    assert (found["accuracy"], found["in any form"]) == (0.25, 0.75)
+    assert "in any form" in found["intervals"]
+    assert "in any form" not in summarize(rows[rows["outcome"] != "unworked"])
+
+
+def test_golds_known_to_be_wrong_are_stated(config):
+    questions = [request.question for request in plan_requests(find("gsm8k"), config())]
+    questions[1].extra_info["known_error"] = "published gold '5' is known to be wrong: kept"
+    assert known_errors(questions) == {1: "published gold '5' is known to be wrong: kept"}

@@ -54,28 +54,6 @@ def test_a_cluster_is_joined_only_where_one_is_named(config, device, monkeypatch
     assert (joined.num_cpus, joined.get("num_gpus")) == (None, None)
 
 
-def test_published_settings(config):
-    """The table of hyperparameters of the published verl runs, as far as it is not the plan."""
-    c = config("recipe=gsm8k")
-    actor, rollout = c.actor_rollout_ref.actor, c.actor_rollout_ref.rollout
-    assert (rollout.n, rollout.temperature, rollout.gpu_memory_utilization) == (16, 1.0, 0.65)
-    assert rollout.tensor_model_parallel_size == 1
-    assert (c.data.train_batch_size, actor.ppo_mini_batch_size, actor.ppo_epochs) == (8, 8, 2)
-    assert (c.data.max_prompt_length, c.data.max_response_length) == (2048, 2048)
-    assert (actor.clip_ratio_low, actor.clip_ratio_high, actor.clip_ratio_c) == (0.2, 0.2, 10)
-    assert (actor.use_kl_loss, actor.kl_loss_coef, actor.kl_loss_type) == (True, 0.04, "low_var_kl")
-    assert actor.loss_agg_mode == "seq-mean-token-mean"
-    assert (actor.entropy_coeff, actor.use_dynamic_bsz) == (0, True)
-    for stage in (actor.ppo_max_token_len_per_gpu, rollout.log_prob_max_token_len_per_gpu):
-        assert stage == 4096
-    assert c.actor_rollout_ref.ref.log_prob_max_token_len_per_gpu == 4096
-    optim = actor.optim
-    assert (optim.lr, optim.lr_scheduler_type, optim.lr_warmup_steps_ratio) == (1e-6, "cosine", 0.1)
-    assert (optim.weight_decay, c.trainer.total_epochs, c.trainer.test_freq) == (1e-4, 1, 50)
-    assert (c.trainer.n_gpus_per_node, config("recipe=math").trainer.n_gpus_per_node) == (2, 4)
-    assert config("recipe=math").actor_rollout_ref.model.path == "Qwen/Qwen2.5-7B-Instruct"
-
-
 @pytest.mark.parametrize(
     ("override", "says"),
     [

@@ -9,6 +9,8 @@ from cppo_verl.preflight.cpus import CPUS, UNITS, cpu_faults, cpus_needed
 
 GPU = ("recipe=gsm8k", "trainer.n_gpus_per_node=1")
 V1 = (*GPU, "trainer.use_v1=true")
+MANY = (*V1, f"{UNITS}=8")
+"""verl's own number of storage units."""
 
 
 @pytest.mark.parametrize(
@@ -16,9 +18,10 @@ V1 = (*GPU, "trainer.use_v1=true")
     [
         (GPU, 1 + 3 + 1),
         (("recipe=gsm8k",), 1 + 2 * 3 + 1),
-        (V1, 1 + 3 + 1 + 8),
-        ((*GPU, "mode=separate_async"), 1 + 3 + 2 + 1 + 8),
-        ((*V1, f"{UNITS}=2"), 1 + 3 + 1 + 2),
+        (V1, 1 + 3 + 1 + 2),
+        ((*V1, "trainer.n_gpus_per_node=4"), 16),
+        ((*GPU, "mode=separate_async"), 1 + 3 + 2 + 1 + 2),
+        ((*V1, f"{UNITS}=8"), 1 + 3 + 1 + 8),
         ((*V1, "device=cpu"), 1 + 3 + 1 + 1),
     ],
 )
@@ -29,21 +32,21 @@ def test_what_is_needed(config, overrides, needed):
 def test_too_few_are_refused_with_what_works(config, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(cpus.os, "cpu_count", lambda: 8)
-    (message,) = cpu_faults(config(*V1))
+    (message,) = cpu_faults(config(*MANY))
     assert "for 13 CPUs" in message and "of its 8" in message
     for remedy in (f"{UNITS}=3", f"{CPUS}=13"):
         assert remedy in message
-        assert list(cpu_faults(config(*V1, remedy))) == []
+        assert list(cpu_faults(config(*MANY, remedy))) == []
     assert list(cpu_faults(config(*GPU))) == []
 
 
 def test_those_of_another_machine_are_not_counted(config, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(cpus.os, "cpu_count", lambda: 2)
-    assert list(cpu_faults(config(*V1)))
-    assert list(cpu_faults(config(*V1, "dry_run=true"))) == []
-    assert list(cpu_faults(config(*V1, "trainer.nnodes=2"))) == []
-    assert list(cpu_faults(config(*V1, "+ray_kwargs.ray_init.address=auto"))) == []
+    assert list(cpu_faults(config(*MANY)))
+    assert list(cpu_faults(config(*MANY, "dry_run=true"))) == []
+    assert list(cpu_faults(config(*MANY, "trainer.nnodes=2"))) == []
+    assert list(cpu_faults(config(*MANY, "+ray_kwargs.ray_init.address=auto"))) == []
 
 
 def test_the_cpu_stack_has_enough(config):

@@ -158,6 +158,7 @@ def test_a_loss_of_a_library_of_the_users_own_is_not_refused(ready):
 
 
 NO_SCHEDULE = "~actor_rollout_ref.actor.optim.lr_scheduler_type"
+NO_FSDP = "~actor_rollout_ref.ref.fsdp_config"
 
 
 def test_another_engine_is_planned_with_its_own_options(config, ready):
@@ -165,7 +166,7 @@ def test_another_engine_is_planned_with_its_own_options(config, ready):
     with pytest.raises(ConfigError, match=r"strategy=megatron needs actor_rollout_ref.actor.megatron.*=megatron too"):
         check(ready(strategy))
     with pytest.raises(ConfigError, match=r"^data\.train_files: nowhere is not there") as caught:
-        check(config("recipe=toy", engine, strategy, NO_SCHEDULE, "dry_run=true", *NOWHERE))
+        check(config("recipe=toy", engine, strategy, NO_SCHEDULE, NO_FSDP, "dry_run=true", *NOWHERE))
     assert len(caught.value.args) == 3
     with pytest.raises(ConfigError, match=r"strategy=fsdp2 needs actor_rollout_ref.actor.fsdp_config.*model_engine=dp"):
         check(config("recipe=toy", engine, *NOWHERE))

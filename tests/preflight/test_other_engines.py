@@ -21,7 +21,7 @@ CPPO = ("recipe=gsm8k", "cppo.pruning_rate=0.75", "trainer.n_gpus_per_node=4")
 SGLANG = "actor_rollout_ref.rollout.name=sglang"
 MEGATRON = (
     *("model_engine=megatron", "actor_rollout_ref.actor.strategy=megatron", f"~{SCHEDULE}"),
-    "actor_rollout_ref.actor.optim.lr_decay_style=cosine",
+    *("actor_rollout_ref.actor.optim.lr_decay_style=cosine", "~actor_rollout_ref.ref.fsdp_config"),
 )
 ULYSSES = (f"{SHARDS}=2", f"{ATTENTION}=flash_attention_2")
 
@@ -76,7 +76,7 @@ def test_verl_accepts_the_options(planned):
         ((*ULYSSES, "actor_rollout_ref.model.use_remove_padding=false"), "needs packed sequences"),
         *(((f"{key}=2", f"{ATTENTION}=flash_attention_2"), f"{key}=2 is not what") for key in OTHER_SHARDS[:3]),
         ((*MEGATRON, "actor_rollout_ref.ref.strategy=fsdp2"), "set actor_rollout_ref.ref.strategy=megatron"),
-        ((*MEGATRON[:2],), "give ~actor_rollout_ref.actor.optim.lr_scheduler_type and"),
+        ((*MEGATRON[:2], MEGATRON[-1]), "give ~actor_rollout_ref.actor.optim.lr_scheduler_type and"),
     ],
 )
 def test_what_cannot_work_is_refused(planned, overrides, says):

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cppo_verl.rewards import symbolic
-from cppo_verl.rewards.answers import parse_listing, readings, split, tidy
+from cppo_verl.rewards.answers import parse_listing, readings, tidy
+from cppo_verl.rewards.brackets import split
 from cppo_verl.rewards.olympiad import compute_score, extract_answer, parse_gold
+from cppo_verl.rewards.tags import MAX_CHARS
 
 RIGHT, WRONG = 1.0, 0.0
 TOWER = "9^{9^{9^9}}"
@@ -206,11 +208,13 @@ def test_a_gold_that_is_no_text() -> None:
         score("5", None)
 
 
-def test_the_first_failed_comparison_is_the_last() -> None:
-    completion = rf"\boxed{{{', '.join([TOWER] * 9)}}}"
-    result = compute_score("", completion, "1,2,3,4,5,6,7,8,9", timeout=0.5)
+def test_the_first_failed_comparison_is_the_last(monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr("cppo_verl.rewards.values.equivalent", lambda *pair, **_: asked.append(pair) or "timed_out")
+    result = compute_score("", rf"\boxed{{{', '.join([TOWER] * 9)}}}", "1,2,3,4,5,6,7,8,9", timeout=0.5)
     assert result.pop("outcome") == "timed_out"
     assert result == {"score": 0.0, "acc": 0.0, "format": 0.0, "verify_failed": 1.0}
+    assert len(asked) == 1
 
 
 def test_gold_is_plain_latex_that_can_be_read() -> None:
@@ -276,12 +280,12 @@ def test_any_text_gets_a_score(text: str, gold: str, unit: str | None) -> None:
     "piece", [" ", "(", ")", r"\pm", r"\pm,", r"\{", "1,", "=", r"\in", "a", r"\text{", "1,000", ","]
 )
 def test_reading_takes_no_longer_than_the_text(piece: str) -> None:
-    text = piece * (symbolic.MAX_CHARS // len(piece))
+    text = piece * (MAX_CHARS // len(piece))
     assert score(text, "1,2")["acc"] == WRONG
     assert readings(text)
 
 
 @pytest.mark.parametrize(("opening", "closing"), [("(1,", ")"), (r"\{", r"\}"), ("(", ")"), (r"\cup(1,", ")")])
 def test_deep_nesting_is_read(opening: str, closing: str) -> None:
-    depth = symbolic.MAX_CHARS // len(opening + closing) - 1
+    depth = MAX_CHARS // len(opening + closing) - 1
     assert score(opening * depth + "1" + closing * depth, "1,2")["acc"] == WRONG

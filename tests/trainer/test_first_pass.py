@@ -62,6 +62,7 @@ def test_the_config_chooses(skips, chosen):
 @pytest.mark.parametrize(("options", "lr"), [({}, 1e-6), ({"lr_scale": "sqrt"}, 2e-6)])
 def test_workers_get_the_scaled_learning_rate(options, lr):
     actor = {"policy_loss": {"loss_mode": "vanilla"}, "optim": {"lr": 1e-6}}
-    config = OmegaConf.create({"cppo": {"pruning_rate": 0.75, **options}, "actor_rollout_ref": {"actor": actor}})
+    parts = {"actor": actor, "model": {"external_lib": None}}
+    config = OmegaConf.create({"cppo": {"pruning_rate": 0.75, **options}, "actor_rollout_ref": parts})
     set_worker_options(config)
     assert config.actor_rollout_ref.actor.optim.lr == pytest.approx(lr)

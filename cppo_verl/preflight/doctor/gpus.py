@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cppo_verl.hardware.drivers import DRIVERS, needed_driver
 from cppo_verl.hardware.memory import gib
 from cppo_verl.preflight.doctor.facts import Facts, Torch
 from cppo_verl.preflight.doctor.finding import Finding
 from cppo_verl.preflight.doctor.packages import SETUP
 
-DRIVERS = {11: 450, 12: 525, 13: 580}
-"""Major version of CUDA to the oldest driver that it runs on (NVIDIA's CUDA compatibility tables)."""
 FREE_SHARE = 0.9
 """Of a GPU's memory: with less free, somebody uses it."""
 CPU_INSTEAD = "device=cpu runs the same stack without one"
@@ -32,7 +31,7 @@ def cuda(facts: Facts) -> Iterator[Finding]:
 def driver(facts: Facts) -> Iterator[Finding]:
     """NVIDIA's driver, and whether it is new enough."""
     there, torch = facts.driver, _usable(facts)
-    needed = DRIVERS.get(int(torch.cuda.split(".")[0])) if torch and torch.cuda else None
+    needed = needed_driver(torch.cuda) if torch else None
     if there.fault:
         remedy = "after an update of the driver the machine has to be started anew; in a container, the container"
         yield Finding("driver", _as_needed(facts), f"nvidia-smi fails: {there.fault}", remedy)

@@ -1,23 +1,55 @@
-"""verl's agent loop, which samples and scores, with a seed for each request, a limit to the wait for rewards,
-and what rewards report kept apart from other columns.
+"""verl's agent loop, which samples and scores, by the question: with a seed for each completion, a limit to the wait
+for rewards, and what rewards report kept apart from other columns.
 
 Named by `actor_rollout_ref.rollout.agent.agent_loop_manager_class`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from typing import Any
 
+import numpy as np
 import ray
-from verl.experimental.agent_loop import AgentLoopManager, AgentLoopWorker
+from verl import DataProto
+from verl.experimental.agent_loop import AgentLoopManager
+from verl.utils.ray_utils import auto_await
+from verl.utils.skip import SkipManager
 
+from cppo_verl.trainer.group.tensors import padded_rows
+from cppo_verl.trainer.group.worker import GroupWorker
 from cppo_verl.trainer.reported import ReportedApart
-from cppo_verl.trainer.reward_limit import LimitedRewards
 from cppo_verl.trainer.rollout_seed import SEED_KEY, SeededTurns
 
 
-class CPPOAgentLoopWorker(ReportedApart, LimitedRewards, SeededTurns, AgentLoopWorker):
+class CPPOAgentLoopWorker(ReportedApart, SeededTurns, GroupWorker):
     """verl's V0 worker; a row's seed, where it has one, goes to the engine as the request's."""
+
+    async def generate_questions(self, questions: DataProto, n: int) -> DataProto:
+        """What `generate_sequences` gives of n rows of each question.
+
+        Args:
+            questions: A row each; `SEED_KEY`, where it is there, is the question's seed.
+            n: Completions of each.
+        """
+        columns = dict(questions.non_tensor_batch)
+        if not self.goes_together(columns.pop("agent_name", ()), n):
+            return await self.generate_sequences(as_rows(questions, n))
+        seeds = columns.pop(SEED_KEY, [None] * len(questions))
+        params = self.sampling_params()
+        answers = await asyncio.gather(
+            *(
+                self.answer({name: column[i] for name, column in columns.items()}, params, n, int_or_none(seeds[i]))
+                for i in range(len(questions))
+            )
+        )
+        for prompt, of_question in zip(columns["raw_prompt"], answers, strict=True):
+            for output in of_question:
+                output.extra_fields["raw_prompt"] = prompt
+        rollout, outputs = self.rollout_config, [output for of_question in answers for output in of_question]
+        rows = padded_rows(outputs, rollout.prompt_length, rollout.response_length, self.tokenizer.pad_token_id)
+        return self._postprocess(rows)
 
     async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs):
         seed = kwargs.pop(SEED_KEY, None)
@@ -32,3 +64,40 @@ class CPPOAgentLoopManager(AgentLoopManager):
     def __init__(self, *args, **kwargs):
         self.agent_loop_workers_class = ray.remote(CPPOAgentLoopWorker)
         super().__init__(*args, **kwargs)
+
+    @auto_await
+    @SkipManager.annotate(role="rollout")
+    async def generate_questions(self, questions: DataProto, n: int) -> DataProto:
+        """verl's `generate_sequences` of n rows of each question, which its workers are given as questions.
+
+        Args:
+            questions: A row each.
+            n: Completions of each.
+
+        Returns:
+            Rows in the order of the questions, a question's together; verl's times are in `meta_info`.
+        """
+        questions.non_tensor_batch["priority"] = n * np.arange(len(questions), dtype=np.int64)
+        borders = np.linspace(0, len(questions), len(self.agent_loop_workers) + 1).round().astype(int)
+        parts = [questions[start:end] for start, end in itertools.pairwise(borders) if end > start]
+        workers = self.agent_loop_workers[: len(parts)]
+        outputs = await asyncio.gather(
+            *(worker.generate_questions.remote(part, n) for worker, part in zip(workers, parts, strict=True))
+        )
+        output = DataProto.concat(outputs)
+        metrics = [part.meta_info.pop("metrics") for part in outputs]
+        output.meta_info = {"timing": self._performance_metrics(metrics, output), **outputs[0].meta_info}
+        return output
+
+
+def as_rows(questions: DataProto, n: int) -> DataProto:
+    """n rows of each question, with seeds and priorities that follow on from the question's."""
+    rows = questions.repeat(n, interleave=True)
+    for name in {SEED_KEY, "priority"} & rows.non_tensor_batch.keys():
+        rows.non_tensor_batch[name] = rows.non_tensor_batch[name] + np.tile(np.arange(n), len(questions))
+    return rows
+
+
+def int_or_none(number: Any) -> int | None:
+    """A column's number as Python's."""
+    return None if number is None else int(number)

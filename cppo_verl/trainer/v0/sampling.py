@@ -13,10 +13,11 @@ from verl.utils.debug import marked_timer
 
 from cppo_verl.algorithm.allocation import Allocation, Allocator
 from cppo_verl.trainer.questions import QuestionStream
-from cppo_verl.trainer.rollout_seed import SEED_KEY, request_seeds
+from cppo_verl.trainer.rollout_seed import SEED_KEY, question_seeds
 from cppo_verl.trainer.rows import name_completions, name_questions
 from cppo_verl.trainer.sampling import sample_and_prune, sampling_metrics
 from cppo_verl.trainer.stages import outcome_advantages
+from cppo_verl.trainer.v0.agent_loop import CPPOAgentLoopManager, as_rows
 from cppo_verl.trainer.v0.loop_times import over_rounds
 
 
@@ -68,24 +69,30 @@ class PrunedSampling(SeparateRayPPOTrainer):
             rows_before: Completions of the step's earlier rounds.
         """
         n = self.plan.rollout_n
-        requests = self._get_gen_batch(batch).repeat(repeat_times=n, interleave=True)
-        requests.meta_info["global_steps"] = self.global_steps
+        questions = self._get_gen_batch(batch)
+        questions.meta_info["global_steps"] = self.global_steps
+        if self.cppo.rollout_seed is not None:
+            uids = batch.non_tensor_batch["uid"]
+            questions.non_tensor_batch[SEED_KEY] = question_seeds(self.cppo.rollout_seed, uids)
         batch = batch.repeat(repeat_times=n, interleave=True)
         name_completions(batch, n)
-        if self.cppo.rollout_seed is not None:
-            requests.non_tensor_batch[SEED_KEY] = request_seeds(
-                self.cppo.rollout_seed, batch.non_tensor_batch["row_id"]
-            )
-        requests, padding = pad_dataproto_to_divisor(requests, len(self.async_rollout_manager.agent_loop_workers))
         with marked_timer("gen", self.timing_raw, color="red"):
             if self.curr_step_profile:
                 self.llm_server_manager.start_profile()
-            completions = self.async_rollout_manager.generate_sequences(requests)
+            completions = self._generate(questions, n)
             if self.curr_step_profile:
                 self.llm_server_manager.stop_profile()
         times = completions.meta_info.pop("timing", {})
         self.timing_raw |= over_rounds(self.timing_raw, rows_before, times, len(batch))
-        return batch.union(unpad_dataproto(completions, padding))
+        return batch.union(completions)
+
+    def _generate(self, questions: DataProto, n: int) -> DataProto:
+        """n completions of each question, in rows; by verl's interface where the agent loops are others than ours."""
+        manager = self.async_rollout_manager
+        if isinstance(manager, CPPOAgentLoopManager):
+            return manager.generate_questions(questions, n)
+        rows, padding = pad_dataproto_to_divisor(as_rows(questions, n), len(manager.agent_loop_workers))
+        return unpad_dataproto(manager.generate_sequences(rows), padding)
 
     def _compute_advantage(self, batch: DataProto) -> DataProto:
         """A over all G completions of a question (paper Eq. 2), never renormalised after the pruning.

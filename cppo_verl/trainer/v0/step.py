@@ -16,7 +16,7 @@ from cppo_verl.runs.notices import notice
 from cppo_verl.trainer.old_policy import corrects_rollout, unread_log_probs
 from cppo_verl.trainer.padding import forward_metrics
 from cppo_verl.trainer.questions import QuestionStream
-from cppo_verl.trainer.rows import select_rows, weigh_advantages, without_scores
+from cppo_verl.trainer.rows import read_by_workers, select_rows, weigh_advantages
 from cppo_verl.trainer.stages import (
     actor_metrics,
     clip_fractions,
@@ -152,7 +152,7 @@ class CPPOStep(PrunedSampling, SendsWhatIsRead):
         batch.meta_info["multi_turn"] = self.config.actor_rollout_ref.rollout.multi_turn.enable
         settings = update_settings(self.config, batch.meta_info["mini_batch_rows"])
         batch.meta_info["temperature"] = settings["temperature"]
-        data = left_right_2_no_padding(without_scores(batch).to_tensordict())
+        data = left_right_2_no_padding(read_by_workers(batch).to_tensordict())
         tu.assign_non_tensor(data, **settings)
         reported = tu.get(self.actor_rollout_wg.update_actor(data), "metrics")
         metrics = actor_metrics(reported, self.config)

@@ -12,6 +12,7 @@ from verl.utils.dataset.rl_dataset import collate_fn
 from verl.workers.config import HFModelConfig
 
 from cppo_verl.cpu.roles import use_cpu_workers
+from cppo_verl.trainer.group.register import use_group_servers
 from cppo_verl.trainer.v0.critic import CriticWorker
 from cppo_verl.trainer.v0.trainer import RayCPPOTrainer
 from cppo_verl.trainer.watchdog import run_watched
@@ -48,6 +49,7 @@ class CPPOTaskRunner(BaseTaskRunner):
     def make_trainer(self, config: DictConfig) -> RayCPPOTrainer:
         """A run's datasets and trainer; its workers are not started."""
         set_worker_options(config)
+        use_group_servers(config)
         _, worker_group = self.add_actor_rollout_worker(config)
         if need_critic(config):
             self.add_critic_worker(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import ray
@@ -9,17 +10,21 @@ import transfer_queue as tq
 from tensordict import TensorDict
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
 
+from cppo_verl.trainer.group.worker import GroupWorker
 from cppo_verl.trainer.reported import ReportedApart
-from cppo_verl.trainer.reward_limit import LimitedRewards
-from cppo_verl.trainer.rollout_seed import SeededTurns, request_seeds
+from cppo_verl.trainer.rollout_seed import SeededTurns, hashed
 from cppo_verl.trainer.v1.idle import Span
+from cppo_verl.trainer.v1.putting import put_question
 from cppo_verl.trainer.v1.queue import ERROR, TRAIN, VALIDATION
 
+logger = logging.getLogger(__name__)
+NOT_COLUMNS = "agent_name", "__rollout_n__", "__do_sample__"
+"""Of what V1's workers are given of a question: what says how it is sampled."""
 _VERLS_WORKER = AgentLoopWorkerTQ.__ray_metadata__.modified_class.__ray_actor_class__
 """The class in verl's Ray actor."""
 
 
-class CPPOAgentLoopWorkerTQ(ReportedApart, LimitedRewards, SeededTurns, _VERLS_WORKER):
+class CPPOAgentLoopWorkerTQ(ReportedApart, SeededTurns, GroupWorker, _VERLS_WORKER):
     """verl's V1 worker; each training request has a seed, as in V0, and what went wrong is noted with the question."""
 
     def __init__(self, *args, **kwargs):
@@ -29,18 +34,46 @@ class CPPOAgentLoopWorkerTQ(ReportedApart, LimitedRewards, SeededTurns, _VERLS_W
         """When completions were being sampled, since the last call."""
         return self.llm_client.sampling.take()
 
-    async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs):
-        seed, is_training = self.config.cppo.rollout_seed, not trajectory["validate"]
+    async def _run_prompt(self, prompt: dict, sampling_params: dict, trajectory: dict, trace: bool = False) -> None:
+        """From a question to its completions in the queue, put there at once where they are sampled together."""
+        n, is_greedy = self.rollout_config.n, not prompt.get("__do_sample__", True)
+        is_single = trajectory["validate"] or is_greedy or prompt.get("__rollout_n__", n) != n
+        if is_single or not self.goes_together([prompt["agent_name"]], n):
+            return await super()._run_prompt(prompt, sampling_params, trajectory, trace)
+        question = {name: value for name, value in prompt.items() if name not in NOT_COLUMNS}
+        uid = question["uid"]
+        await tq.async_kv_put(key=uid, partition_id=TRAIN, tag={"status": "running"})
+        try:
+            outputs = await self.answer(question, sampling_params, n, self._question_seed(uid))
+            await put_question(question, outputs)
+            tag = {"status": "finished"}
+        except Exception as error:  # whatever it is, it is noted, and the trainer decides
+            logger.exception("the sampling of question %s failed", uid)
+            tag = {"status": "failure", ERROR: described(error)}
+        await tq.async_kv_put(key=uid, partition_id=TRAIN, tag=tag)
+
+    def _question_seed(self, uid: str) -> int | None:
+        seed = self.config.cppo.rollout_seed
         # A completion that goes on under newer weights would start its seed's random numbers again.
-        if seed is not None and is_training and self.config.trainer.v1.trainer_mode == "cppo_sync":
-            seeds = request_seeds(seed, [f"{kwargs['uid']}:{kwargs['session_id']}"])
-            sampling_params = {**sampling_params, "seed": int(seeds[0])}
+        if seed is None or self.config.trainer.v1.trainer_mode != "cppo_sync":
+            return None
+        return hashed(seed, uid)
+
+    async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs):
+        seed = None if trajectory["validate"] else self._question_seed(kwargs["uid"])
+        if seed is not None:
+            sampling_params = {**sampling_params, "seed": seed + kwargs["session_id"]}
         try:
             return await super()._run_agent_loop(sampling_params, trajectory, **kwargs)
         except Exception as error:  # whatever it is, it is noted and goes on to verl
-            why, partition = f"{type(error).__name__}: {error}", TRAIN if is_training else VALIDATION
-            await tq.async_kv_put(key=kwargs["uid"], partition_id=partition, tag={ERROR: why})
+            partition = VALIDATION if trajectory["validate"] else TRAIN
+            await tq.async_kv_put(key=kwargs["uid"], partition_id=partition, tag={ERROR: described(error)})
             raise
+
+
+def described(error: Exception) -> str:
+    """An error's kind and text."""
+    return f"{type(error).__name__}: {error}"
 
 
 class CPPOAgentLoopManagerTQ(AgentLoopManagerTQ):

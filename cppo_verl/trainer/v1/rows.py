@@ -8,9 +8,19 @@ import transfer_queue as tq
 from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
 from verl import DataProto
+from verl.utils.transferqueue_utils import kv_batch_meta2batch_meta
 
 from cppo_verl.trainer.stages import SPECULATED
 from cppo_verl.trainer.v1.queue import TRAIN, asked
+
+READ = frozenset(
+    (
+        *("prompts", "responses", "input_ids", "position_ids", "response_mask", "loss_mask"),
+        *("rollout_log_probs", "old_log_probs", "ref_log_prob", "advantages", "returns", "rollout_is_weights"),
+        *("routed_experts", "teacher_ids", "teacher_logprobs"),
+    )
+)
+"""Columns that verl 0.9.1's engines and losses read."""
 
 
 def read_scored(batch: KVBatchMeta, prompt_width: int, response_width: int) -> DataProto:
@@ -79,6 +89,12 @@ def in_order(rows: DataProto, kept: torch.Tensor) -> list[int]:
         return *asked(uid), int(sample)
 
     return sorted(kept.tolist(), key=place)
+
+
+def read_by_workers(batch: KVBatchMeta, *further: str) -> list[str]:
+    """The columns of a batch in the queue that workers read, and further ones; they would else fetch all."""
+    there = kv_batch_meta2batch_meta(KVBatchMeta(keys=batch.keys, tags=batch.tags, partition_id=batch.partition_id))
+    return [name for name in there.field_names if name in READ or name in further]
 
 
 def write_columns(batch: KVBatchMeta, rows: DataProto, *names: str) -> None:

@@ -14,12 +14,12 @@ from cppo_verl.algorithm.allocation import Allocation
 from cppo_verl.algorithm.metrics import clipping_by_place
 from cppo_verl.trainer.old_policy import corrects_rollout, has_old_forward, unread_log_probs
 from cppo_verl.trainer.padding import forward_metrics
-from cppo_verl.trainer.rows import select_rows, weigh_advantages
+from cppo_verl.trainer.rows import PICTURES, select_rows, weigh_advantages
 from cppo_verl.trainer.stages import actor_metrics, clip_fractions, update_settings
 from cppo_verl.trainer.v1.cycle import Cycle, RunningStep
 from cppo_verl.trainer.v1.metrics import StepMetrics
 from cppo_verl.trainer.v1.queue import TRAIN
-from cppo_verl.trainer.v1.rows import in_order, nothing_to_delete, write_columns
+from cppo_verl.trainer.v1.rows import in_order, nothing_to_delete, read_by_workers, write_columns
 from cppo_verl.trainer.v1.sampling import PrunedSampling
 
 
@@ -83,13 +83,17 @@ class CPPOStep(PrunedSampling, StepMetrics):
     def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """verl's, or places for the old log-probs that the loss does not read (see `first_pass`)."""
         if not self.cppo.skip_old_log_prob:
-            computed = super()._compute_old_log_prob(batch, metrics)
+            batch.fields = self._read(batch)
+            computed = self._old_forward(batch, metrics)
             self._count("old", self.actor_rollout_wg)
             return computed
         places = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["advantages"])
         places["old_log_probs"] = unread_log_probs(places.pop("advantages"))
         tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=places)
         return batch
+
+    def _old_forward(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
+        return super()._compute_old_log_prob(batch, metrics)
 
     def _correct_rollout_mismatch(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """verl's decoupled rollout correction on the kept rows, where there are the rollout's log-probs."""
@@ -107,13 +111,14 @@ class CPPOStep(PrunedSampling, StepMetrics):
         return batch
 
     def _compute_ref_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
+        batch.fields = self._read(batch)
         computed = super()._compute_ref_log_prob(batch, metrics)
         self._count("ref", self.ref_policy_wg)
         return computed
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """verl 0.9.1's with the planned mini-batch, of which it has no seam (see V0's `_update_actor`)."""
-        batch.fields = None  # all there are: verl's list is of before the reference's were put
+        batch.fields = self._read(batch)
         batch.extra_info.update(update_settings(self.config, self.this_step.cycles[-1].allocation.mini_batch_rows))
         reported = self.actor_rollout_wg.update_actor(batch)["metrics"]
         of_update = actor_metrics(reported, self.config)
@@ -121,6 +126,9 @@ class CPPOStep(PrunedSampling, StepMetrics):
         metrics |= reduce_metrics(of_update) | clipping_by_place(self.this_step.clip_fractions)
         self._count("update", self.actor_rollout_wg)
         return batch
+
+    def _read(self, batch: KVBatchMeta) -> list[str]:
+        return read_by_workers(batch, *([PICTURES] if self.processor else []))
 
     def _count(self, name: str, workers: WorkerGroup) -> None:
         """Note the padding of the cycle's forwards of this name, which are over."""

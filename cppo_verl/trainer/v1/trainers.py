@@ -29,6 +29,7 @@ from cppo_verl.cpu.roles import use_cpu_workers
 from cppo_verl.preflight.plan import cycle_from_config, micro_batch_faults, plan_from_config
 from cppo_verl.preflight.refusals import refusals, resume_refusals
 from cppo_verl.trainer.actor_watch import run_beside
+from cppo_verl.trainer.group.register import use_group_servers
 from cppo_verl.trainer.padding import count_forwards
 from cppo_verl.trainer.progress import ReportsProgress
 from cppo_verl.trainer.v1.clients import MeteredAsyncClient, MeteredClient, places_each
@@ -59,6 +60,7 @@ class CPPOTrainer(ReportsProgress, CPPOStep):
         if faults := list(micro_batch_faults(config, self.cycle_plan)):
             raise ConfigError(*faults)
         set_worker_options(config)
+        use_group_servers(config)
         self.this_step = RunningStep({})  # before the first: nothing
         self._open_run_folder(config)
         super().__init__(config)
@@ -157,8 +159,8 @@ class CPPOSeparateAsync(CPPOTrainer, PPOTrainerSeparateAsync):
         worker = ray.remote(CPUKeepingWorker if chosen() else KeepingWorker)
         self.role_worker_mapping = dict.fromkeys(self.role_worker_mapping, worker)  # actor, and reference
 
-    def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
+    def _old_forward(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """verl's puts the weights aside for a step's further cycles, also where there are none."""
-        if self.parameter_sync_step > 1 or self.cppo.skip_old_log_prob:
-            return super()._compute_old_log_prob(batch, metrics)
+        if self.parameter_sync_step > 1:
+            return super()._old_forward(batch, metrics)
         return PPOTrainer._compute_old_log_prob(self, batch, metrics)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 import torch
@@ -37,10 +38,11 @@ class Balancer:
         self.running -= 1
 
 
-async def request(client) -> None:
-    server, _ = await client._acquire_server("request")
+async def request(client, **asked) -> None:
+    request_id = uuid4().hex
+    server, _ = await client._acquire_server(request_id, **asked)
     await asyncio.sleep(0.001)
-    client._release_server(server, "request")
+    client._release_server(server, request_id=request_id)
 
 
 async def requests(client, number: int) -> None:
@@ -51,6 +53,19 @@ def test_no_more_requests_than_places_are_at_the_engines():
     balancer = Balancer()
     asyncio.run(requests(MeteredAsyncClient(config=None, load_balancer_handle=balancer, places=3), 20))
     assert balancer.most == 3 and balancer.running == 0
+
+
+@pytest.mark.parametrize(("places", "together"), [(8, 2), (9, 2), (3, 1)])
+def test_a_question_takes_the_places_of_its_completions(places, together):
+    """Of four completions each; in three places it waits for all of them."""
+    balancer = Balancer()
+    client = MeteredAsyncClient(config=None, load_balancer_handle=balancer, places=places)
+
+    async def questions():
+        await asyncio.gather(*(request(client, completions=4) for _ in range(5)), request(client))
+
+    asyncio.run(questions())
+    assert balancer.most in (together, together + (places > 4 * together)) and balancer.running == 0
 
 
 def test_the_synchronous_client_has_no_bound():

@@ -47,7 +47,8 @@ def test_weights_are_put_aside_only_for_further_cycles(cycles, skips, copies, mo
     made, forwards = [], []
     trainer = object.__new__(CPPOSeparateAsync)
     trainer.progress = SimpleNamespace(tell=lambda *_, **__: None)
-    trainer._count = lambda *_: None
+    counted = []
+    trainer._count, trainer._read = lambda name, _: counted.append(name), lambda _: []
     trainer.parameter_sync_step, trainer.local_trigger_step = cycles, 0
     trainer.cppo = SimpleNamespace(skip_old_log_prob=skips)
     trainer.config = SimpleNamespace(algorithm={"rollout_correction": None})
@@ -59,3 +60,4 @@ def test_weights_are_put_aside_only_for_further_cycles(cycles, skips, copies, mo
     batch = SimpleNamespace(keys=[], partition_id="train")
     trainer._compute_old_log_prob(batch, {})
     assert made == copies and len(forwards) == (not skips)
+    assert counted == ([] if skips else ["old"]), "its padding is logged however many cycles there are"

@@ -1,0 +1,188 @@
+r"""One spelling of a LaTeX answer: same symbols, fractions, fonts and thousands, nothing that only decorates.
+
+`plain` changes how an answer is written, never what it says. What it returns is read by `answers` (lists, tuples,
+intervals) and `quantities` (units). All patterns are linear in the length of the text, which is limited.
+"""
+
+from __future__ import annotations
+
+import re
+
+_SYMBOLS = str.maketrans(
+    {
+        "\N{MINUS SIGN}": "-",
+        "\N{EN DASH}": "-",
+        "\N{MULTIPLICATION SIGN}": r"\cdot ",
+        "\N{MIDDLE DOT}": r"\cdot ",
+        "\N{DOT OPERATOR}": r"\cdot ",
+        "\N{DIVISION SIGN}": "/",
+        "\N{FRACTION SLASH}": "/",
+        "\N{DEGREE SIGN}": r"^{\circ}",
+        "\N{GREEK SMALL LETTER PI}": r"\pi ",
+        "\N{GREEK SMALL LETTER THETA}": r"\theta ",
+        "\N{INFINITY}": r"\infty ",
+        "\N{PLUS-MINUS SIGN}": r"\pm ",
+        "\N{ALMOST EQUAL TO}": r"\approx ",
+        "\N{LESS-THAN OR EQUAL TO}": r"\le ",
+        "\N{GREATER-THAN OR EQUAL TO}": r"\ge ",
+        "\N{NOT EQUAL TO}": r"\ne ",
+        "\N{UNION}": r"\cup ",
+        "\N{ELEMENT OF}": r"\in ",
+        "\N{SUPERSCRIPT TWO}": "^{2}",
+        "\N{SUPERSCRIPT THREE}": "^{3}",
+        "\N{VULGAR FRACTION ONE HALF}": r" \frac{1}{2}",
+        "\N{VULGAR FRACTION ONE QUARTER}": r" \frac{1}{4}",
+        "\N{VULGAR FRACTION THREE QUARTERS}": r" \frac{3}{4}",
+        "\N{NO-BREAK SPACE}": " ",
+        "\N{THIN SPACE}": " ",
+        "\N{NARROW NO-BREAK SPACE}": " ",
+        "\N{ZERO WIDTH SPACE}": "",
+    }
+)
+_END = "(?![a-zA-Z])"
+_GROUP = r"\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"  # braces in braces in braces
+_THOUSANDS = re.compile(
+    r"(?<![\d.,])\d{1,3}(?:(?:,?\\! ?| ?\{ ?, ?\}(?:\\! ?)?|\{,\\!\} ?|\\[,;: ]|~| )\d{3})+(?![\d/])"
+)
+_NO_DIGIT = re.compile(r"\D+")
+_WORD = re.compile(r"[a-zA-Z]{2}")
+_UNIT_LETTERS = ("m", "g", "h", "s", "l")
+_AFTER_NUMBER = re.compile(r"[0-9}] *(?:\\[,;: ])? *$")
+_FONT = re.compile(
+    r"\\(?:text(?:bf|it|rm|sf|tt|normal|sc)?|math(?:rm|bf|it|sf|tt|cal|bb|normal|frak)|mbox|hbox|operatorname\*?"
+    rf"|boldsymbol|bm|emph|underline|textcolor ?{{[^{{}}]*}}|color ?{{[^{{}}]*}}(?= ?{{)) ?{_GROUP}"
+)
+_COMMANDS = re.compile(r"\\(?:[dtc]?frac|sqrt)" + _END)
+_TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|[^\\]", re.DOTALL)
+_REWRITES = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in [
+        (r"\\(?:displaystyle|textstyle|scriptstyle|limits|strut|mathstrut|nobreak|boxed|fbox)" + _END, ""),
+        (r"\\phantom *(?:\{[^{}]*\}|.)", ""),  # it takes room and shows nothing
+        (r"\\m?(?:left|right) ?\.", ""),
+        (r"\\m?(?:left|right|middle|[bB]igg?[lrm]?)" + _END, ""),
+        (r"\\[()]|\\\[(?![\d.]+(?:pt|ex|em)\])|(?<!\\)\\\]", " "),
+        (r"(?<!\\)\$", " "),  # what delimits a formula; `\\$` is a currency
+        (r"\N{SQUARE ROOT} ?\(([^()]*)\)|\N{SQUARE ROOT} ?([0-9]+|[a-z])?", r"\\sqrt{\1\2}"),
+        (r"\\!", ""),
+        (r"(?<!\\)\\[,;: >]|~|\\(?:q?quad|hspace\{[^{}]*\}|enspace|thinspace)" + _END + r"|(?<!\\)\\(?=\s)", " "),
+        (r"\\(?:times|cdot|ast|bullet)" + _END + r"|(?<!\*)\*(?!\*)", r"\\cdot "),
+        (r"\\(?:[lc]?dots[cbmio]?)" + _END + r"|\.\.\.|\N{HORIZONTAL ELLIPSIS}", r"\\dots "),
+        (r"\\div" + _END, "/"),
+        (r"\\(?:leqslant|leqq|leq|le)" + _END + r"|<=", r"\\le "),
+        (r"\\(?:geqslant|geqq|geq|ge)" + _END + r"|>=", r"\\ge "),
+        (r"\\lt" + _END, "<"),
+        (r"\\gt" + _END, ">"),
+        (r"\\(?:neq|ne)" + _END + "|!=", r"\\ne "),
+        (r"\\(?:thickapprox|approxeq|simeq|doteq)" + _END, r"\\approx "),
+        (r"\\(?:lbrace|\{)" + r"(?![a-zA-Z])", r"\\{"),
+        (r"\\(?:rbrace|\})" + r"(?![a-zA-Z])", r"\\}"),
+        (r"\\(?:lbrack)" + _END, "["),
+        (r"\\(?:rbrack)" + _END, "]"),
+        (r"(?:\{\})?\^ ?(?:\{ ?\\circ ?\}|\\circ" + _END + r")|\\degree" + _END, r"^{\\circ}"),
+        (r"\\%|(?<!\\)%", r"\\%"),
+        (r"\\(?:varnothing|emptyset)" + _END, r"\\emptyset "),
+        (r"\\(?:backslash|setminus)" + _END, r"\\setminus "),
+        (r"(?<![a-zA-Z\\])(?:infinity|infty|inf)" + _END, r"\\infty "),
+        (r"(?<![a-zA-Z\\])sqrt" + _END, r"\\sqrt "),
+        (r"(?<![a-zA-Z\\])(?:pi|Pi)" + _END, r"\\pi "),
+        (r"\\sqrt *\(([^()]*)\)", r"\\sqrt{\1}"),
+        (r"\\(dbinom|tbinom)" + _END, r"\\binom"),
+        (r"\\begin\{(?:[bBvV]?matrix|smallmatrix|array)\}(?:\{[^{}]*\})?", r"\\begin{pmatrix}"),
+        (r"\\end\{(?:[bBvV]?matrix|smallmatrix|array)\}", r"\\end{pmatrix}"),
+        (r"[(\[] ?(?=\\begin\{pmatrix\})|(?<=\\end\{pmatrix\}) ?[)\]]", ""),
+        (r"\\\\(?:\[[^\[\]]*\])? *(?=\\end\{pmatrix\})", ""),
+        (r"\{\}", ""),
+    ]
+]
+_TIDY_ENDS = re.compile(r"^[ :=,;]+|[ .,;:\\]+$")
+
+
+def plain(latex: str) -> str:
+    """The answer in one spelling.
+
+    `\\dfrac12` and `½` are `\\frac{1}{2}`; `32,\\!000`, `32{,}000`, `32\\,000` and `32 000` are 32000; words stand in
+    `\\text{}`, and only words; bold, colours, sizes, kinds of space, dollars around formulas and what ends a sentence
+    are gone. A bare comma, `32,000`, is left: it may be a list.
+    """
+    text = re.sub(r"\s+", " ", latex).translate(_SYMBOLS)
+    text = _unmark(text)
+    text = join_thousands(text)
+    for _ in range(3):  # a font in a font
+        text, found = _FONT.subn(_unfont, text)
+        if not found:
+            break
+    for pattern, replacement in _REWRITES:
+        text = pattern.sub(replacement, text)
+    text = _braced(text)
+    text = re.sub(r"\\color ?\{[^{}]*\}", "", text)
+    text = re.sub(r"([_^]) ?\{ ?([0-9a-zA-Z]) ?\}", r"\1\2", text)
+    return _whole_group(_TIDY_ENDS.sub("", re.sub(r" +", " ", text)).strip())
+
+
+def join_thousands(text: str) -> str:
+    r"""The text with `32,\!000`, `32{,}000`, `32\,000` and `32 000` as 32000; a bare comma is left."""
+    return _THOUSANDS.sub(lambda found: _NO_DIGIT.sub("", found[0]), text)
+
+
+def squeezed(text: str) -> str:
+    """The text without spaces: what two spellings of one answer share."""
+    return re.sub(r"\s+", "", text)
+
+
+def _unmark(text: str) -> str:
+    """Without Markdown's emphasis around all of it."""
+    found = re.fullmatch(r" *(\*\*|__)(.+)\1 *", text)
+    text = found[2] if found else text
+    return text.replace("**", "^")  # a power, as programs write it
+
+
+def _unfont(found: re.Match[str]) -> str:
+    inside = found[1]
+    if found[0].startswith(r"\mathbb"):
+        return rf"\mathbb {inside.strip()} "
+    if _WORD.search(re.sub(r"\\[a-zA-Z]+", "", inside)) and not inside.lstrip().startswith("\\"):
+        return rf"\text{{{inside.strip()}}}" if "\\" not in inside else inside
+    is_unit = inside.strip() in _UNIT_LETTERS and found[0].startswith((r"\text", r"\mathrm", r"\mbox"))
+    if is_unit and _AFTER_NUMBER.search(found.string[: found.start()]):
+        return rf"\text{{{inside.strip()}}}"
+    joined = re.sub(r"([a-z])\. ?(?=[a-z]\b)", r"\1", inside)  # p.m.
+    return rf"\text{{{joined.strip(' .')}}}" if joined != inside else inside
+
+
+def _braced(text: str) -> str:
+    r"""With braces around the arguments of each fraction and root: the innermost, which stand last, first."""
+    for found in reversed(list(_COMMANDS.finditer(text))):
+        name, end = (r"\sqrt" if found[0] == r"\sqrt" else r"\frac"), found.end()
+        if name == r"\sqrt" and (index := re.compile(r" ?\[[^\[\]]*\]").match(text, end)):
+            name, end = name + index[0].strip(), index.end()
+        arguments = []
+        for _ in range(1 if name.startswith(r"\sqrt") else 2):
+            argument, end = _argument(text, end)
+            arguments.append(f"{{{argument.strip()}}}")
+        text = text[: found.start()] + name + "".join(arguments) + text[end:]
+    return text
+
+
+def _argument(text: str, start: int) -> tuple[str, int]:
+    """What TeX takes as the argument at a position, a group or one token, and where it ends."""
+    while text[start : start + 1] == " ":
+        start += 1
+    if text[start : start + 1] != "{":
+        token = _TOKEN.match(text, start)
+        if token is None or token[0] in ("}", "&", ")", ",", "="):
+            return "", start
+        return token[0], token.end()
+    depth = 0
+    for token in _TOKEN.finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(token[0], 0)
+        if depth == 0:
+            return text[start + 1 : token.start()], token.end()
+    return text[start + 1 :], len(text)
+
+
+def _whole_group(text: str) -> str:
+    """Without braces around all of it."""
+    while text.startswith("{") and text.endswith("}") and text.count("{") == 1:
+        text = text[1:-1].strip()
+    return text

@@ -1,0 +1,145 @@
+r"""What a value is of: `4319 dollars`, `60^{\circ}`, `28\%`, `15\text{cm}^2`, `204_5`.
+
+A unit says what is counted and may be left out; another one is another answer. Words that change what the number is
+worth (`million`, `and a half`) are no unit, and a second quantity is none either: such a text has no quantity.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_KNOWN = {
+    spelling: name
+    for name, spellings in {
+        "%": "percent percentage pct",
+        "deg": "degree deg",
+        "rad": "radian rad",
+        "$": "dollar buck usd",
+        "cent": "cent",
+        "euro": "euro",
+        "pound": "pound lb",
+        "s": "second sec",
+        "min": "minute min",
+        "h": "hour hr h",
+        "day": "day",
+        "week": "week",
+        "month": "month",
+        "year": "year yr",
+        "mm": "mm millimeter millimetre",
+        "cm": "cm centimeter centimetre",
+        "m": "m meter metre",
+        "km": "km kilometer kilometre",
+        "in": "in inch inche",
+        "ft": "ft foot feet",
+        "yd": "yd yard",
+        "mi": "mi mile",
+        "g": "g gram",
+        "kg": "kg kilogram",
+        "oz": "oz ounce",
+        "l": "liter litre",
+        "gal": "gallon gal",
+        "mph": "mph",
+        "km/h": "kph kmh kmph",
+        "acre": "acre",
+    }.items()
+    for spelling in spellings.split()
+}
+_VALUE_WORDS = _words(
+    "half halves third quarter fourth twice thrice double triple dozen score hundred thousand million billion trillion "
+    "hundredth thousandth tenth and or not minus plus times negative to squared cubed factorial root less than more "
+    "greater least most at over under below above no non un k"
+)
+_NOUNS = _words(
+    "unit square cubic sq cu way people person student child children men women man woman boy girl apple egg ticket "
+    "coin bill penny pennies nickel dime ball marble card book page side edge face point line angle digit number "
+    "integer solution root factor divisor multiple term step game team player car bus triangle circle rectangle rod "
+    "box boxes piece slice cup bottle bag gallon tile block cube inhabitant member vote seat sheet sticker stamp "
+    "cookie candy orange banana house home room tree flower dog cat cow chicken bird fish mile kilometer per time"
+)
+_BARE = frozenset(_KNOWN) - {"m", "g", "h", "in", "rad", "s"}
+"""Units that need no `\\text{}` around them; a lone letter is a variable."""
+
+_NUMBER_END = r"(?<=[0-9}\])\s])"
+_POWER = r"(?:\^ ?\{? ?(-?[0-9]) ?\}?)?"
+_TEXT_TAIL = re.compile(rf"^(.*?){_NUMBER_END} ?((?:\\text\{{[^{{}}]*\}} ?)+){_POWER}$", re.DOTALL)
+_BARE_TAIL = re.compile(
+    rf"^(.*?){_NUMBER_END} ?((?<![a-zA-Z\\])[a-zA-Z]{{2,}}(?:[ /]+[a-zA-Z]+)*\.?){_POWER}$", re.DOTALL
+)
+_HEAD = re.compile(r"^\\text\{(?:about|approximately|approx\.?|exactly|is)\} ?|^\\approx ?")
+_WORDS_ALONE = re.compile(r"\\text\{[^{}]*\}")
+_MONEY = re.compile(r"^(-?) ?(?:\\\$|[€£¥₹]) ?|(?<=[0-9]) ?(?:\\\$|[€£¥₹])$")
+_PERCENT = re.compile(r" ?(?:\\%|\^\\%)$")
+_DEGREES = re.compile(r" ?\^\{\\circ\}(?: ?\\text\{ ?[CF] ?\}| ?[CF])?$")
+_BASE = re.compile(r"(-?[0-9A-Z]+)_(?:\{ ?(?:\\text)? ?\{? ?([a-z]+|[0-9]+) ?\}? ?\}|([0-9]))$")
+_BASES = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_COUNTS = {word: number for number, word in enumerate(_BASES, start=2)} | {"sixteen": 16}
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A value and what it is of."""
+
+    value: str
+    unit: str = ""
+    """A known unit's name with its power (`cm2`), other words as they are, or nothing."""
+    base: int | None = None
+    """Of a numeral that says which it is written in."""
+
+
+def read_quantity(text: str) -> Quantity | None:
+    """The quantity of a text in one spelling (`plain`); None where its words are more than a unit."""
+    text, unit = _HEAD.sub("", text.strip()), ""
+    if found := _BASE.fullmatch(text):
+        base = found[2] or found[3]
+        number = _COUNTS.get(base) if base.isalpha() else int(base)
+        return Quantity(found[1], base=number) if number else None
+    if (stripped := _MONEY.sub(r"\1", text)) != text:
+        text, unit = stripped.strip(), "$"
+    if found := _TEXT_TAIL.match(text) or _bare_tail(text):
+        words = " ".join(re.sub(r"\\text\{([^{}]*)\}", r"\1 ", found[2]).split())
+        if (named := unit_name(words, found[3])) is None:
+            return None
+        text, unit = found[1].strip(), "cent" if named == "cent" else unit or named
+    if (stripped := _PERCENT.sub("", text)) != text:
+        text, unit = stripped, unit or "%"
+    elif (stripped := _DEGREES.sub("", text)) != text:
+        text, unit = stripped, unit or "deg"
+    return None if r"\text" in text and not _WORDS_ALONE.fullmatch(text) else Quantity(text.strip(), unit)
+
+
+def unit_name(words: str, power: str | None = None) -> str | None:
+    """One name for the spellings of a unit; None if the words change what a number is worth."""
+    listed = [word for word in re.split(r"[\s./]+", words.lower().replace("^", "")) if word]
+    if any(word in _VALUE_WORDS or word.isdigit() for word in listed):
+        return None
+    known = [name for word in listed if (name := _KNOWN.get(word) or _KNOWN.get(word.rstrip("s")))]
+    exponent = power or (
+        "2" if listed[:1] in (["square"], ["sq"]) else "3" if listed[:1] in (["cubic"], ["cu"]) else ""
+    )
+    if "/" in words or "per" in listed:
+        return "/".join(known) if known else " ".join(listed)
+    return (known[0] + exponent if known[0] != "%" else "%") if known else ""
+
+
+def same_unit(gold: str, answer: str) -> bool:
+    """Whether an answer's unit is none, or the gold's, or the gold says none."""
+    return not gold or not answer or gold == answer
+
+
+def _bare_tail(text: str) -> re.Match[str] | None:
+    """Words without `\\text{}` after a number, if all are units or things that are counted."""
+    found = _BARE_TAIL.match(text)
+    if found is None or "\\" in found[2]:
+        return None
+    words = [word.rstrip(".") for word in re.split(r"[\s/]+", found[2].lower()) if word.rstrip(".")]
+    known = all(
+        word in _BARE or word.rstrip("s") in _BARE | _NOUNS or word in _NOUNS or word in ("h", "m", "s")
+        for word in words
+    )
+    return found if known and any(len(word) > 1 for word in words) else None

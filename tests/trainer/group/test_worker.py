@@ -1,0 +1,151 @@
+"""Questions that are sampled and scored together give what verl's own loop gives, completion by completion."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+import torch
+import transfer_queue as tq
+from agent_loops import Engine, Scorer, batch, client_of, question, small_config
+
+from cppo_verl.trainer.rollout_seed import SEED_KEY, question_seeds
+from cppo_verl.trainer.v0.agent_loop import CPPOAgentLoopWorker
+from cppo_verl.trainer.v1.agent_loop import CPPOAgentLoopWorkerTQ
+
+N = 4
+OURS, VERLS = "question", "single_turn_agent"
+
+
+@pytest.fixture(scope="module")
+def made(compose_config, tmp_path_factory):
+    """Makes a worker of a kind, with its engine and scorer, for an agent loop."""
+    folder = tmp_path_factory.mktemp("group")
+
+    def make(kind: type, loop: str, *overrides: str):
+        chosen = f"actor_rollout_ref.rollout.agent.default_agent_loop={loop}", f"actor_rollout_ref.rollout.n={N}"
+        config = small_config(compose_config, folder, *chosen, *overrides)
+        engine, scorer = Engine(), Scorer(config)
+        return kind(config, client_of(engine), None, [scorer]), engine, scorer
+
+    return make
+
+
+def v0_rows(made, loop: str):
+    """Of three questions, with the worker's engine and scorer."""
+
+    async def ask():  # verl's workers belong to the event loop in which they are made
+        worker, *stands_in = made(CPPOAgentLoopWorker, loop)
+        asked = batch([question(0), question(1, "A much longer question: how many are left of them?"), question(2)])
+        asked.non_tensor_batch["priority"] = N * np.arange(3)
+        asked.non_tensor_batch[SEED_KEY] = question_seeds(7, asked.non_tensor_batch["uid"])
+        return await worker.generate_questions(asked, N), *stands_in
+
+    return asyncio.run(ask())
+
+
+def test_v0_rows_are_those_of_verls_loop(made):
+    ours, engine, scorer = v0_rows(made, OURS)
+    verls, verls_engine, verls_scorer = v0_rows(made, VERLS)
+    assert (engine.groups, verls_engine.groups) == ([N] * 3, [])
+    assert (scorer.given, verls_scorer.given) == ([N] * 3, [1] * 3 * N)
+    assert sorted(map(str, engine.requests)) == sorted(map(str, verls_engine.requests))
+    assert set(ours.batch.keys()) == set(verls.batch.keys())
+    for name, column in verls.batch.items():
+        assert column.dtype == ours.batch[name].dtype and torch.equal(column, ours.batch[name]), name
+    assert (ours.batch["response_mask"].sum(dim=1) == 12).any(), "one was cut at the longest response"
+    assert ours.non_tensor_batch.keys() == verls.non_tensor_batch.keys()
+    for name, column in verls.non_tensor_batch.items():
+        assert column.tolist() == ours.non_tensor_batch[name].tolist(), name
+    assert ours.meta_info["reward_extra_keys"] == verls.meta_info["reward_extra_keys"]
+    assert [one.keys() for one in ours.meta_info["metrics"]] == [one.keys() for one in verls.meta_info["metrics"]]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("actor_rollout_ref.rollout.name=sglang",),
+        ("actor_rollout_ref.rollout.full_determinism=true",),
+        ("actor_rollout_ref.rollout.enable_rollout_routing_replay=true",),
+        ("actor_rollout_ref.rollout.trace.backend=mlflow",),
+    ],
+)
+def test_what_the_server_cannot_is_asked_one_by_one(made, overrides, monkeypatch):
+    monkeypatch.setattr("verl.experimental.agent_loop.agent_loop.RolloutTraceConfig.init", lambda *_: None)
+    worker, *_ = made(CPPOAgentLoopWorker, OURS, *overrides)
+    assert not worker.goes_together((), N)
+
+
+def test_only_questions_of_several_completions_by_the_runs_loop_go_together(made):
+    worker, *_ = made(CPPOAgentLoopWorker, OURS)
+    assert worker.goes_together((), N) and worker.goes_together([OURS, OURS], N)
+    assert not worker.goes_together((), 1)
+    assert not worker.goes_together([OURS, "tool_agent"], N)
+
+
+class Queue:
+    """Stands for verl's queue: keeps what is put into it."""
+
+    def __init__(self, monkeypatch):
+        self.tags, self.rows, self.puts = {}, {}, 0
+        monkeypatch.setattr(tq, "init", lambda: None)
+        monkeypatch.setattr(tq, "async_kv_put", self._put)
+        monkeypatch.setattr(tq, "async_kv_batch_put", self._put_rows)
+
+    async def _put(self, key, partition_id, tag):
+        self.tags.setdefault(key, {}).update(tag)
+
+    async def _put_rows(self, keys, fields, tags, partition_id):
+        self.puts += 1
+        for position, (key, tag) in enumerate(zip(keys, tags, strict=True)):
+            self.rows[key] = ({name: column[position] for name, column in fields.items()}, tag)
+
+
+def v1_rows(made, monkeypatch, loop: str, fails=None) -> Queue:
+    queue = Queue(monkeypatch)
+
+    async def ask():
+        worker, engine, _ = made(CPPOAgentLoopWorkerTQ, loop, "trainer.use_v1=true", "cppo.rollout_seed=7")
+        if fails:
+            engine.generate_group.remote = fails
+        asked = {**question(3), "global_steps": 1, "agent_name": loop}
+        await worker._run_prompt(asked, worker.sampling_params(), {"validate": False, **TRAJECTORY})
+
+    asyncio.run(ask())
+    return queue
+
+
+TRAJECTORY = {"step": 1, "sample_index": 3, "rollout_n": 0}
+
+
+def test_v1_puts_the_rows_of_verls_loop_at_once(made, monkeypatch):
+    ours, verls = v1_rows(made, monkeypatch, OURS), v1_rows(made, monkeypatch, VERLS)
+    assert (ours.puts, verls.puts) == (1, N)
+    assert ours.tags == verls.tags == {"1:3": {"status": "finished"}}
+    assert ours.rows.keys() == verls.rows.keys()
+    for key, (fields, tag) in verls.rows.items():
+        found, found_tag = ours.rows[key]
+        assert (found_tag, found.keys()) == (tag, fields.keys())
+        for name, value in fields.items():
+            assert same(plain(value), plain(found[name]), name), (name, value, found[name])
+
+
+def plain(value):
+    return getattr(value, "data", value) if not isinstance(value, torch.Tensor) else value
+
+
+def same(one, other, name: str) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if name == "metrics":
+        return one.keys() == other.keys()  # seconds
+    return one == other
+
+
+def test_v1_notes_why_a_question_failed(made, monkeypatch):
+    async def fails(*_, **__):
+        raise ValueError("no room")
+
+    queue = v1_rows(made, monkeypatch, OURS, fails)
+    assert queue.tags == {"1:3": {"status": "failure", "error": "ValueError: no room"}} and not queue.rows
