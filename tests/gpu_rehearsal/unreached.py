@@ -55,11 +55,8 @@ def find_pieces(body: Iterable[ast.stmt], where: str = "") -> Iterator[Piece]:
                 yield from _pieces([*statement.body, *statement.orelse], where)
             else:
                 yield from find_pieces([*statement.body, *statement.orelse], where)
-        elif blocks := [
-            getattr(statement, name) for name in ("body", "orelse", "finalbody") if hasattr(statement, name)
-        ]:
-            blocks += [handler.body for handler in getattr(statement, "handlers", ())]
-            yield from find_pieces([inner for block in blocks for inner in block], where)
+        elif inner := _inside(statement):
+            yield from find_pieces(inner, where)
         elif _names_gpu(statement) and not _is_text(statement):
             yield Piece(statement.lineno, statement.end_lineno, where)
 

@@ -23,6 +23,15 @@ def device(config, on_cpu):
     return 6
 
 
+def guarded():
+    try:
+        import pynvml
+    except ImportError:
+        print("no pynvml")
+    finally:
+        pynvml.nvmlShutdown()
+
+
 def neither(config):
     return config.n_gpus_per_node
 '''
@@ -40,8 +49,9 @@ def unreached(repo, tmp_path):
 
 
 def test_both_sides_of_a_question_about_the_device_and_what_names_cuda(unreached):
-    assert unreached() == [(5, 6, "device"), (8, 8, "device"), (10, 10, "device"), (13, 14, "device")]
+    device = [(5, 6, "device"), (8, 8, "device"), (10, 10, "device"), (13, 14, "device")]
+    assert unreached() == [*device, (19, 19, "guarded"), (21, 21, "guarded"), (23, 23, "guarded")]
 
 
 def test_what_was_reached_is_not_listed(unreached):
-    assert unreached(5, 8, 14) == [(6, 6, "device"), (10, 10, "device"), (13, 13, "device")]
+    assert unreached(5, 8, 14, 19, 21, 23) == [(6, 6, "device"), (10, 10, "device"), (13, 13, "device")]
