@@ -9,9 +9,9 @@ from recorded import read_metrics
 
 from cppo_verl.runs.checkpoints import Checkpoints
 
-CUT_SHORT = "data.max_response_length=8"
-"""A quarter of what an answer takes: every reward is 0."""
-STEP = r"  reward 0\.00  accuracy  0%  length 8  kept 16/16  zero-variance 4/4  generation [\d.]+ s  training [\d.]+ s"
+CUT_SHORT = "data.max_response_length=3"
+"""Too short for any answer: every reward is 0."""
+STEP = r"  reward 0\.00  accuracy  0%  length 3  kept 16/16  zero-variance 4/4  generation [\d.]+ s  training [\d.]+ s"
 
 
 @pytest.mark.parametrize("v1", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -29,7 +29,7 @@ def test_a_run_tells_how_it_goes_until_a_weight_is_not_finite(v1, train):
         *(f"waiting for {what}" for what in ("Ray", "the trainer", "the workers", "the weights", "the rollout engine")),
         r"started in \d+ s: Ray \d+ s, .*, rollout engine \d+ s",
         f"step 1/4{STEP}",
-        r"warning: \d+% of the completions of step 1 were cut at data\.max_response_length=8, .*",
+        r"warning: \d+% of the completions of step 1 were cut at data\.max_response_length=3, .*",
         f"step 2/4{STEP}",
         r"checkpoint after step 2: global_step_2 \([\d.]+ s\)",
         r"validation after step 2: accuracy 0\.0% of 16 questions \([\d.]+ s\)",
