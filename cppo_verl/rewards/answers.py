@@ -44,10 +44,10 @@ class Part:
     """Of a group."""
 
     sides: tuple[str, ...] = ()
-    """What else it is said to equal, and is no name: `2+3` of `x=2+3=5`."""
+    """The other sides of its equation that are no names: `2+3` of `x=2+3=5`."""
 
     approximations: tuple[str, ...] = ()
-    """What it is said to be about."""
+    """What follows its `\\approx`: `4.667` of `\\frac{14}{3} \\approx 4.667`."""
 
     written: str = ""
     """All of it, with label, sides and relation."""

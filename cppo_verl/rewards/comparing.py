@@ -34,7 +34,7 @@ def compare(gold: str, answer: str, relation: bool = False, tolerance: float = 0
 
     Args:
         gold: the reference.
-        answer: what is said to be equal.
+        answer: what is compared with it.
         relation: whether both are equations or inequalities.
         tolerance: how far two numbers may be apart.
         form: whether a product wants a product, and what is expanded something expanded.
@@ -82,8 +82,6 @@ def read(latex: str) -> Basic | MatrixBase | None:
             normalization_config=None,
             conversion_config=_READING,
         )
-    except RecursionError:
-        return None
     except Exception:  # noqa: BLE001  (ANTLR's listener and sympy raise Exception itself for what is no formula)
         return None
     return found if isinstance(found, Basic | MatrixBase) and found not in (nan, zoo) else None
@@ -205,6 +203,6 @@ def _sides(relation: Relational) -> tuple[Basic, str]:
     if isinstance(relation, Eq):
         return relation.lhs - relation.rhs, "="
     if isinstance(relation, sympy.Ne):
-        return relation.lhs - relation.rhs, "=" + "/"
+        return relation.lhs - relation.rhs, "!="
     greater = relation.gts - relation.lts
     return greater, ">" if isinstance(relation, sympy.StrictGreaterThan | sympy.StrictLessThan) else ">="

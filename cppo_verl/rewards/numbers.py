@@ -8,9 +8,6 @@ from decimal import Decimal
 
 from cppo_verl.rewards.plain import join_thousands
 
-PLAIN = re.compile(r"[-+]?[0-9]*\.?[0-9]+")
-"""Nothing but a number."""
-
 _WORDS = (  # that are a number, or change what one is worth; "one" is too often none
     "zero|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen"
     "|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundreds?|thousands?|millions?|billions?"

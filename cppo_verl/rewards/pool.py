@@ -151,7 +151,7 @@ class Pool:
                 self._all.remove(worker)
                 self._all.append(worker := Worker())
                 return worker.compare(arguments, timeout)
-        except BaseException:
+        except BaseException:  # also a Ctrl-C: a worker in the middle of a request cannot take the next one
             if worker in self._all:
                 worker.stop()
                 self._all.remove(worker)

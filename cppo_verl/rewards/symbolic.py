@@ -31,7 +31,7 @@ def equivalent(
 
     Args:
         gold: the reference.
-        answer: what is said to be equal.
+        answer: what is compared with it.
         timeout: seconds of processor time a worker may spend on this pair.
         tolerance: how far two numbers may be apart and still be equal.
         relation: whether both are equations or inequalities.

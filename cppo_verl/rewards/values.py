@@ -59,7 +59,7 @@ def compare_values(gold: Part, answer: Part, rules: Rules) -> Outcome:
     best = next((outcome for outcome in ("equal", "unworked") if outcome in outcomes), outcomes[0])
     if best not in ("equal", "unworked"):
         return best
-    for side in answer.sides:  # 2+3 of 2+3=5: what is said to equal the gold has to
+    for side in answer.sides:  # 2+3 of 2+3=5: every side has to equal the gold
         outcome = _compare(gold.text, side, rules)
         if outcome not in ("equal", "unworked"):
             return outcome

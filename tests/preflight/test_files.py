@@ -69,7 +69,7 @@ def test_a_value_of_the_wrong_kind_is_named(ready, override, says):
     with pytest.raises(ConfigError) as caught:
         prepare(given)
     assert says in str(caught.value)
-    assert len(caught.value.args) == 1, "nothing else is said"
+    assert len(caught.value.args) == 1, "no other fault is reported"
 
 
 def test_what_a_value_derived_from_a_wrong_one_is_not_resolved(config):
