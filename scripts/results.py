@@ -1,7 +1,7 @@
 """Runs the studies and writes what the docs show of them: tables, pictures and CSV files in `docs/results`.
 
 python scripts/results.py [STUDY ...] [--seeds N] [key=value ...]   # trains what is not complete, then writes
-python scripts/results.py quickstart                                # the quick start, under three instruction sets
+python scripts/results.py quickstart [--seeds N]                    # the quick start, under three instruction sets
 python scripts/results.py --tables                                  # only writes the tables into the pages again
 
 A page names a table of a study in a comment, `<!-- rivals/time_to_accuracy -->`, and ends it with `<!-- end -->`;
@@ -16,7 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -34,7 +34,8 @@ PAGES = (REPO / "README.md", RESULTS / "README.md")
 QUICK_START = "quickstart"
 STUDIES = (QUICK_START, "rivals", "pruning_rate", "metric", "modules", "quality", "zero_variance", "scope")
 """In this order: the later ones take runs of the first."""
-QUICK_START_SEEDS = 8
+SEEDS = {QUICK_START: 8}
+"""Runs per arm; of the other studies 5."""
 INSTRUCTION_SETS = {
     "native": {},
     "AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
@@ -78,15 +79,24 @@ def with_tables(text: str, results: Path = RESULTS) -> str:
     return TABLE.sub(table, text)
 
 
-def train_quick_start(instructions: Mapping[str, str], out: Path, seeds: int) -> Path:
-    """Run the quick start's seeds under an instruction set, where they are not complete; returns the folder.
+def run_quick_start(out: Path, seeds: int) -> int:
+    """Run what is not complete of the quick start's seeds under each instruction set, and publish them; returns the
+    exit code."""
+    folders = {name: out / name for name in INSTRUCTION_SETS}
+    for name, folder in folders.items():
+        command = [sys.executable, "-m", "cppo_verl.studies.quickstart", f"--out={folder}", f"--seeds={seeds}"]
+        if code := subprocess.run(command, env=os.environ | INSTRUCTION_SETS[name]).returncode:
+            return code
+    publish_quick_start(folders)
+    return 0
 
-    Raises:
-        subprocess.CalledProcessError: It ended with an error.
-    """
-    command = [sys.executable, "-m", "cppo_verl.studies.quickstart", "--out", str(out), "--seeds", str(seeds)]
-    subprocess.run(command, env=os.environ | instructions, check=True)
-    return out
+
+def run_study(study: str, out: Path, seeds: int, overrides: Sequence[str]) -> int:
+    """Run what of a study is not complete, and publish its report; returns the exit code."""
+    if code := start(study, seeds, None, out, overrides):
+        return code
+    publish(out / "report", RESULTS / study)
+    return 0
 
 
 def over_instruction_sets(folders: Mapping[str, Path]) -> pd.DataFrame:
@@ -115,19 +125,18 @@ def main(argv: list[str] | None = None) -> int:
     """Returns the exit code of the first study that fails, else 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("studies", nargs="*", metavar="STUDY or key=value", help=f"by default {', '.join(STUDIES)}")
-    parser.add_argument("--seeds", type=int, default=5, help="runs an arm")
+    parser.add_argument("--seeds", type=int, help="runs per arm, by default 5, of the quick start 8")
     parser.add_argument("--tables", action="store_true", help="write the tables of the pages again, train nothing")
     args = parser.parse_args(argv)
     overrides = [given for given in args.studies if "=" in given]
-    for study in [] if args.tables else [given for given in args.studies if "=" not in given] or STUDIES:
-        out = REPO / "outputs/studies" / study
-        if study == QUICK_START:
-            sets = INSTRUCTION_SETS.items()
-            publish_quick_start({name: train_quick_start(env, out / name, QUICK_START_SEEDS) for name, env in sets})
-            continue
-        if code := start(study, args.seeds, None, out, overrides):
-            return code
-        publish(out / "report", RESULTS / study)
+    studies = [given for given in args.studies if "=" not in given] or STUDIES
+    if overrides and QUICK_START in studies:
+        parser.error(f"{overrides[0]} is of studies, the quick start takes none: name the studies")
+    for study in [] if args.tables else studies:
+        out, seeds = REPO / "outputs/studies" / study, args.seeds or SEEDS.get(study, 5)
+        run = run_quick_start(out, seeds) if study == QUICK_START else run_study(study, out, seeds, overrides)
+        if run:
+            return run
     for page in PAGES:
         page.write_text(with_tables(page.read_text()))
     return 0

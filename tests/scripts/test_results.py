@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from types import SimpleNamespace
 
 import pytest
 from report_runs import make_run
@@ -38,6 +39,25 @@ def test_a_published_report_has_no_html_page(results, tmp_path):
         (tmp_path / "report" / name).write_text("x")
     results.publish(tmp_path / "report", tmp_path / "docs")
     assert sorted(path.name for path in (tmp_path / "docs").iterdir()) == ["report.md", "results.csv"]
+
+
+def test_options_of_studies_are_refused_with_the_quick_start(results, capsys):
+    with pytest.raises(SystemExit):
+        results.main(["quickstart", "cppo.metric=random"])
+    assert "cppo.metric=random is of studies" in capsys.readouterr().err
+
+
+def test_a_quick_start_that_fails_ends_the_script_with_its_code(results, monkeypatch, tmp_path):
+    asked = []
+
+    def run(command, env):
+        asked.append((command[-1], env.get("ATEN_CPU_CAPABILITY")))
+        return SimpleNamespace(returncode=3 * (len(asked) == 2))
+
+    monkeypatch.setattr(results.subprocess, "run", run)
+    monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
+    assert results.main(["quickstart", "--seeds", "2"]) == 3
+    assert asked == [("--seeds=2", None), ("--seeds=2", "avx2")]
 
 
 def test_accuracies_over_instruction_sets(results, tmp_path):
