@@ -1,4 +1,4 @@
-"""How many completions a second pass through the agent loops, the load balancer and the rewards, without a model.
+"""Completions per second that the agent loops, the load balancer and the rewards can pass on, without a model.
 
 python -m cppo_verl.bench.ceiling [--workers 1 2 4 8] [--questions 64] [--rounds 3] [key=value ...]
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,13 +32,13 @@ from cppo_verl.bench.inputs import build_model
 from cppo_verl.config.compose import compose
 from cppo_verl.console import open_console
 from cppo_verl.hardware.shapes import find_geometry
-from cppo_verl.trainer.group.requests import LOOP
+from cppo_verl.trainer.group.requests import LOOP, ONE_BY_ONE
 from cppo_verl.trainer.rollout_seed import SEED_KEY, question_seeds
 from cppo_verl.trainer.v0.agent_loop import CPPOAgentLoopManager
 
 G, RESPONSE = 16, 128
-VERLS = "single_turn_agent"
-WAYS = {"a completion at a time (verl's)": VERLS, "a question at a time": LOOP}
+WAYS = {"a completion at a time (verl's)": ONE_BY_ONE, "a question at a time": LOOP}
+"""Heading of a column to the agent loop."""
 
 
 class AtOnce:
@@ -97,12 +97,12 @@ def started(config: DictConfig) -> CPPOAgentLoopManager:
     return CPPOAgentLoopManager.create(config, client, None, scorers)
 
 
-def completions_a_second(sample: Callable[[DataProto], DataProto], questions: int, rounds: int) -> list[float]:
+def completions_per_second(manager: CPPOAgentLoopManager, questions: int, rounds: int) -> list[float]:
     """Of each round, after one that starts everything."""
     found = []
     for number in range(rounds + 1):
         batch, start = asked(questions, number), time.perf_counter()
-        rows = sample(batch)
+        rows = manager.generate_questions(batch, G)
         found.append(len(rows) / (time.perf_counter() - start))
     return found[1:]
 
@@ -114,8 +114,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--questions", type=int, default=64, help=f"asked at a time, {G} completions each")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args(argv)
+    if min(*args.workers, args.questions, args.rounds) < 1:
+        parser.error("--workers, --questions and --rounds must be at least 1")
     asked_at_a_time = f"{args.questions} questions of {G} at a time"
-    table = Table(title=f"completions a second, {asked_at_a_time}: median of {args.rounds} rounds")
+    table = Table(title=f"completions per second, {asked_at_a_time}: median of {args.rounds} rounds")
     for heading in ("agent loops", *WAYS, "ratio"):
         table.add_column(heading, justify="right")
     with TemporaryDirectory() as folder:
@@ -127,14 +129,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def measured(folder: Path, workers: int, loop: str, args: argparse.Namespace) -> float:
-    """Median completions a second of one way, on actors of its own."""
+    """Median completions per second of one way, on actors of its own."""
     config = settings(folder, workers, loop, args.overrides)
     env_vars = dict(config.ray_kwargs.ray_init.runtime_env.env_vars)
     ray.init(num_cpus=workers + config.reward.num_workers + 4, runtime_env={"env_vars": env_vars}, log_to_driver=False)
     try:
-        manager = started(config)
-        sample = lambda batch: manager.generate_questions(batch, G)  # noqa: E731
-        return statistics.median(completions_a_second(sample, args.questions, args.rounds))
+        return statistics.median(completions_per_second(started(config), args.questions, args.rounds))
     finally:
         ray.shutdown()
 

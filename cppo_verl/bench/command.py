@@ -73,7 +73,7 @@ def bench(
     (out / "bench.json").write_text(json.dumps(record, indent=2) + "\n")
     split = table[["arm", *PHASES, "other"]].rename(columns={"arm": "label"})
     plots.plot_time_split(split, out / "time_split.png", "time of a question: generation + training (s)")
-    for part, title in zip(shown(table), ("", "seconds a question", "tokens a second, fill, memory"), strict=True):
+    for part, title in zip(shown(table), ("", "seconds per question", "tokens per second, fill, memory"), strict=True):
         console.print(show.terminal(part, title or f"{shape.name}: {shape.about}"))
     console.print(f"{out / 'bench.json'}", soft_wrap=True, highlight=False)
     return 0

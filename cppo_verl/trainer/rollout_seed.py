@@ -9,23 +9,18 @@ from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
+import wrapt
 
 SEED_KEY = "rollout_seed"
 _turns: ContextVar[Iterator[int]] = ContextVar("turns")
 """Of the completion whose task this is: numbers of the turns that are still to be sampled."""
 
 
-def request_seeds(run_seed: int, row_ids: Sequence[str]) -> np.ndarray:
-    """Seeds `(num_rows,)` of completions by their ids, `question:sample`: the question's seed plus the sample's number.
+def question_seeds(run_seed: int, uids: Sequence[str]) -> np.ndarray:
+    """Seeds `(num_questions,)`; completion j of a question has the question's plus j.
 
     So does vLLM seed the samples of one request, and one of them can be asked again alone.
     """
-    named = (row.rpartition(":") for row in row_ids)
-    return np.array([hashed(run_seed, question) + int(sample) for question, _, sample in named], dtype=np.int64)
-
-
-def question_seeds(run_seed: int, uids: Sequence[str]) -> np.ndarray:
-    """Seeds `(num_questions,)`: each its first completion's."""
     return np.array([hashed(run_seed, uid) for uid in uids], dtype=np.int64)
 
 
@@ -49,20 +44,12 @@ class SeededTurns:
         return await super()._run_agent_loop(sampling_params, trajectory, **kwargs)
 
 
-class ClientByTurns:
+class ClientByTurns(wrapt.ObjectProxy):
     """verl's client of the rollout engines, which is asked turn by turn; a first turn has the completion's seed."""
-
-    def __init__(self, client: Any):
-        self._client = client
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self._client, name)
 
     async def generate(self, request_id: str, *, sampling_params: dict[str, Any], **kwargs) -> Any:
         """As verl's."""
         turn = next(_turns.get(itertools.count()))
         if turn and "seed" in sampling_params:
             sampling_params = {**sampling_params, "seed": hashed(sampling_params["seed"], f"turn {turn}")}
-        return await self._client.generate(request_id, sampling_params=sampling_params, **kwargs)
+        return await self.__wrapped__.generate(request_id, sampling_params=sampling_params, **kwargs)

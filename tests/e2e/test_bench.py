@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 from cppo_verl.bench.study import GRPO, VERLS_OWN
+
+
+def test_ceiling(runner, tmp_path):
+    """Both ways, on real actors around an engine that answers at once."""
+    small = "--workers", "2", "--questions", "3", "--rounds", "1"
+    table = runner([sys.executable, "-m", "cppo_verl.bench.ceiling", *small], tmp_path / "log").output
+    (row,) = re.findall(r"2 │ +([\d,]+) │ +([\d,]+) │ +([\d.]+)x", table)
+    assert all(float(number.replace(",", "")) > 0 for number in row)
 
 
 def test_bench(runner, tmp_path):

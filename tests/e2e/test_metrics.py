@@ -12,7 +12,7 @@ from metrics_table import lines, lines_of
 from recomputed import Completion, Limits, recomputed
 from recorded import of_kind, read_calls, read_metrics
 
-from cppo_verl.trainer.rollout_seed import request_seeds
+from cppo_verl.trainer.rollout_seed import hashed
 
 GENERATIONS = {"v0": "trainer.use_v1=false", "v1": "trainer.use_v1=true"}
 SEED, G, PROMPT, RESPONSE = 0, 4, 64, 64
@@ -67,11 +67,12 @@ def completions(folder: Path, step: int) -> list[Completion]:
     found = []
     for position, row in enumerate(rows):  # V0 dumps them in the order in which it names them
         name = row.get("row_id", f"{step}:{position // G}:{position % G}")
-        (seed,) = request_seeds(SEED, [name])
+        question, _, sample = name.rpartition(":")
+        seed = hashed(SEED, question) + int(sample)
         output = torch.load(folder / f"completions/seed_{seed}.pt", weights_only=False)
         reported = {key: row[key] for key in ("acc", "format", "outcome") if key in row}
         tokens = tuple(output.prompt_ids), tuple(output.response_ids)
-        found.append(Completion(name.rpartition(":")[0], *tokens, row["score"], reported))
+        found.append(Completion(question, *tokens, row["score"], reported))
     return found
 
 

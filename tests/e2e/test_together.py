@@ -9,7 +9,9 @@ import pytest
 import torch
 from recorded import different, weights
 
-ONE_BY_ONE = "actor_rollout_ref.rollout.agent.default_agent_loop=single_turn_agent"
+from cppo_verl.trainer.group.requests import ONE_BY_ONE
+
+VERLS_LOOP = f"actor_rollout_ref.rollout.agent.default_agent_loop={ONE_BY_ONE}"
 V1 = "trainer.use_v1=true"
 
 
@@ -32,7 +34,7 @@ def sample(train, tmp_path):
 
 
 def test_together_or_one_by_one_the_same_is_sampled_and_trained(sample):
-    one_by_one, expected = sample("one_by_one", ONE_BY_ONE)
+    one_by_one, expected = sample("one_by_one", VERLS_LOOP)
     assert len(expected) == 2 * 8 * 4
     for name, generation in {"v0": "trainer.use_v1=false", "v1": V1}.items():
         folder, found = sample(name, generation)

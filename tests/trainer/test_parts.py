@@ -16,7 +16,7 @@ from verl.utils.metric import Metric
 from cppo_verl.algorithm.metrics import outcome_counts, step_metrics
 from cppo_verl.runs.metrics_log import MetricsLog
 from cppo_verl.trainer import watchdog
-from cppo_verl.trainer.rollout_seed import hashed, request_seeds
+from cppo_verl.trainer.rollout_seed import question_seeds
 from cppo_verl.trainer.rows import (
     name_completions,
     name_questions,
@@ -116,16 +116,12 @@ def test_names_are_those_of_step_question_and_sample():
     assert batch.non_tensor_batch["row_id"].tolist() == ["7:3:0", "7:3:1", "7:4:0", "7:4:1"]
 
 
-def test_request_seeds_follow_each_other_within_a_question():
-    assert request_seeds(3, ["1:2:0", "1:2:1", "1:2:15"]).tolist() == [hashed(3, "1:2") + s for s in (0, 1, 15)]
-
-
-def test_request_seeds_differ_and_repeat():
-    ids = np.array([f"1:{q}:{s}" for q in range(50) for s in range(16)], dtype=object)
-    seeds = request_seeds(0, ids)
-    assert len(set(seeds.tolist())) == len(ids)
-    assert (seeds == request_seeds(0, ids)).all()
-    assert not (seeds == request_seeds(1, ids)).any()
+def test_seeds_of_questions_differ_and_repeat():
+    uids = [f"1:{question}" for question in range(500)]
+    seeds = question_seeds(0, uids)
+    assert len(set(seeds.tolist())) == len(uids)
+    assert (seeds == question_seeds(0, uids)).all()
+    assert not (seeds == question_seeds(1, uids)).any()
 
 
 def test_metrics_log_keeps_the_steps_before_the_resume(tmp_path, monkeypatch):

@@ -9,6 +9,8 @@ from omegaconf import DictConfig
 
 LOOP = "question"
 """`rollout.agent.default_agent_loop`: questions of one turn, whose completions are asked for together."""
+ONE_BY_ONE = "single_turn_agent"
+"""verl's own loop of questions of one turn, which asks for each completion by itself."""
 
 
 def sampled_together(config: DictConfig) -> bool:

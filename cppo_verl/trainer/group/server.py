@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import ray
+import wrapt
 from verl.workers.rollout.replica import TokenOutput
 from verl.workers.rollout.vllm_rollout.vllm_async_server import vLLMHttpServer, vLLMReplica
 from vllm.outputs import CompletionOutput, RequestOutput
@@ -67,20 +68,12 @@ class GroupServer(vLLMHttpServer):
         return [token_output(output, samples.get(sample)) for sample in range(len(sampling_params))]
 
 
-class NotedEngine:
+class NotedEngine(wrapt.ObjectProxy):
     """vLLM's engine, which notes the samples of the request whose task calls it."""
-
-    def __init__(self, engine: Any):
-        self._engine = engine
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self._engine, name)
 
     def generate(self, *args, **kwargs) -> AsyncIterator[RequestOutput]:
         """As vLLM's."""
-        stream, samples = self._engine.generate(*args, **kwargs), _samples.get(None)
+        stream, samples = self.__wrapped__.generate(*args, **kwargs), _samples.get(None)
         return stream if samples is None else _noted(stream, samples)
 
 

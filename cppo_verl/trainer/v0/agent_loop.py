@@ -36,20 +36,17 @@ class CPPOAgentLoopWorker(ReportedApart, SeededTurns, GroupWorker):
         columns = dict(questions.non_tensor_batch)
         if not self.goes_together(columns.pop("agent_name", ()), n):
             return await self.generate_sequences(as_rows(questions, n))
-        seeds = columns.pop(SEED_KEY, [None] * len(questions))
-        params = self.sampling_params()
-        answers = await asyncio.gather(
-            *(
-                self.answer({name: column[i] for name, column in columns.items()}, params, n, int_or_none(seeds[i]))
-                for i in range(len(questions))
-            )
-        )
+        seeds = columns.pop(SEED_KEY, None)
+        seeds = [None] * len(questions) if seeds is None else seeds.tolist()
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        params, each = self.sampling_params(), zip(rows, seeds, strict=True)
+        answers = await asyncio.gather(*(self.answer(question, params, n, seed) for question, seed in each))
         for prompt, of_question in zip(columns["raw_prompt"], answers, strict=True):
             for output in of_question:
                 output.extra_fields["raw_prompt"] = prompt
         rollout, outputs = self.rollout_config, [output for of_question in answers for output in of_question]
-        rows = padded_rows(outputs, rollout.prompt_length, rollout.response_length, self.tokenizer.pad_token_id)
-        return self._postprocess(rows)
+        pad = self.tokenizer.pad_token_id
+        return self._postprocess(padded_rows(outputs, rollout.prompt_length, rollout.response_length, pad))
 
     async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs):
         seed = kwargs.pop(SEED_KEY, None)
@@ -96,8 +93,3 @@ def as_rows(questions: DataProto, n: int) -> DataProto:
     for name in {SEED_KEY, "priority"} & rows.non_tensor_batch.keys():
         rows.non_tensor_batch[name] = rows.non_tensor_batch[name] + np.tile(np.arange(n), len(questions))
     return rows
-
-
-def int_or_none(number: Any) -> int | None:
-    """A column's number as Python's."""
-    return None if number is None else int(number)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cppo_verl.trainer.group.requests import as_one, of_samples, sampled_together
+from cppo_verl.trainer.group.requests import LOOP, as_one, of_samples, sampled_together
 
 PARAMS = {"temperature": 1.0, "top_p": 1.0, "logprobs": False}
 
@@ -29,9 +29,10 @@ def test_one_completion_and_greedy_ones_stay_requests_of_their_own(requests):
     assert as_one(requests) is None
 
 
-def test_every_recipe_is_sampled_together(compose_config):
-    assert sampled_together(compose_config("recipe=toy"))
-    assert sampled_together(compose_config("recipe=gsm8k", "device=gpu"))
+@pytest.mark.parametrize("options", ["recipe=toy device=cpu", "recipe=gsm8k device=gpu", "recipe=math device=gpu"])
+def test_recipes_are_sampled_together(compose_config, options):
+    config = compose_config(*options.split())
+    assert config.actor_rollout_ref.rollout.agent.default_agent_loop == LOOP and sampled_together(config)
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,13 @@ import torch
 import transfer_queue as tq
 from agent_loops import Engine, Scorer, batch, client_of, question, small_config
 
+from cppo_verl.trainer.group.requests import LOOP, ONE_BY_ONE
 from cppo_verl.trainer.rollout_seed import SEED_KEY, question_seeds
 from cppo_verl.trainer.v0.agent_loop import CPPOAgentLoopWorker
 from cppo_verl.trainer.v1.agent_loop import CPPOAgentLoopWorkerTQ
 
 N = 4
-OURS, VERLS = "question", "single_turn_agent"
+OURS, VERLS = LOOP, ONE_BY_ONE
 
 
 @pytest.fixture(scope="module")
@@ -62,18 +63,9 @@ def test_v0_rows_are_those_of_verls_loop(made):
     assert [one.keys() for one in ours.meta_info["metrics"]] == [one.keys() for one in verls.meta_info["metrics"]]
 
 
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        ("actor_rollout_ref.rollout.name=sglang",),
-        ("actor_rollout_ref.rollout.full_determinism=true",),
-        ("actor_rollout_ref.rollout.enable_rollout_routing_replay=true",),
-        ("actor_rollout_ref.rollout.trace.backend=mlflow",),
-    ],
-)
-def test_what_the_server_cannot_is_asked_one_by_one(made, overrides, monkeypatch):
-    monkeypatch.setattr("verl.experimental.agent_loop.agent_loop.RolloutTraceConfig.init", lambda *_: None)
-    worker, *_ = made(CPPOAgentLoopWorker, OURS, *overrides)
+def test_what_the_server_cannot_is_asked_one_by_one(made):
+    """`test_requests` has all of it."""
+    worker, *_ = made(CPPOAgentLoopWorker, OURS, "actor_rollout_ref.rollout.full_determinism=true")
     assert not worker.goes_together((), N)
 
 

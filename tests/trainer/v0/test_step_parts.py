@@ -10,7 +10,7 @@ from verl import DataProto
 from verl.experimental.separation.ray_trainer import SeparateRayPPOTrainer
 from verl.trainer.ppo.ray_trainer import RayPPOTrainer
 
-from cppo_verl.trainer.rows import SCORES, together
+from cppo_verl.trainer.rows import PICTURES, SCORES, read_by_workers, together
 from cppo_verl.trainer.stages import SPECULATED, data_metrics
 from cppo_verl.trainer.v0 import trainer as v0_trainer
 from cppo_verl.trainer.v0.loop_times import over_rounds
@@ -57,6 +57,14 @@ def test_no_worker_is_sent_scores(sends, monkeypatch):
     assert not set(SCORES) & set(sent[0].batch.keys()) and sent[0].meta_info is batch.meta_info
     assert set(SCORES) <= set(batch.batch.keys()), "the metrics need them"
     assert sent[0].batch["advantages"].data_ptr() == batch.batch["advantages"].data_ptr(), "not copied"
+
+
+def test_of_what_is_no_tensor_workers_are_sent_only_pictures():
+    batch = scored()
+    batch.non_tensor_batch |= {name: np.array([{}, {}], dtype=object) for name in ("extra_info", PICTURES)}
+    assert not read_by_workers(batch).non_tensor_batch, "and those only where there are some"
+    batch.non_tensor_batch[PICTURES][1] = {"pixel_values": torch.ones(1)}
+    assert [*read_by_workers(batch).non_tensor_batch] == [PICTURES]
 
 
 def test_the_actors_update_is_sent_no_scores(monkeypatch):

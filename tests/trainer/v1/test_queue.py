@@ -16,12 +16,13 @@ import transfer_queue as tq
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from transfer_queue import KVBatchMeta
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
 from cppo_verl.algorithm.allocation import Allocator
 from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.preflight.plan import plan_from_config
-from cppo_verl.trainer.rows import row_advantages
+from cppo_verl.trainer.rows import PICTURES, row_advantages
 from cppo_verl.trainer.v1.asking import SamplingFailed
 from cppo_verl.trainer.v1.cycle import RunningStep
 from cppo_verl.trainer.v1.queue import ERROR, TRAIN, VALIDATION
@@ -325,3 +326,16 @@ def test_advantages_do_not_depend_on_padding(config):
     _, rows, _, _, _ = sampled_step(c, [[0.0, 1.0, 0.0, 1.0]] * MANY, 0)
     assert rows.batch["responses"].shape[1] == c.data.max_response_length
     assert torch.equal(row_advantages(rows).abs(), row_advantages(rows).abs()[:1].expand(len(rows)))
+
+
+def test_workers_fetch_the_columns_that_they_read(config):
+    """And pictures, where the model has a processor; what a question brings stays in the queue."""
+    rows = [{"input_ids": torch.ones(2), "advantages": torch.ones(2), "extra_info": {}, PICTURES: {}}] * 2
+    keys = ["9:0_0_0", "9:0_1_0"]
+    tq.kv_batch_put(keys=keys, fields=list_of_dict_to_tensordict(rows), tags=[{}] * 2, partition_id=TRAIN)
+    batch = KVBatchMeta(partition_id=TRAIN, keys=keys, tags=[{}] * 2)
+    trainer = object.__new__(CPPOSync)
+    for processor, further in ((None, set()), ("some", {PICTURES})):
+        trainer.processor = processor
+        assert set(trainer._read(batch)) == {"input_ids", "advantages"} | further
+    tq.kv_clear(keys=keys, partition_id=TRAIN)
