@@ -81,8 +81,8 @@ class CPPOConfig:
     """Seed of the random choice between completions of equal |A|."""
 
     rollout_seed: int | None = None
-    """Seed of sampling: two runs of one command sample the same. Each request gets a seed of its own, a hash of
-    (this number, step, question, sample). `null`: the engine's own randomness."""
+    """Seed of sampling: two runs of one command sample the same. Each completion has a seed of its own: a hash
+    of (this number, step, question), plus the number of the sample. `null`: the engine's own randomness."""
 
     skip_old_log_prob: bool = False
     """Leave out the old policy's forward in steps of one update. Where a step is one pass over one mini-batch
