@@ -6,14 +6,24 @@ python scripts/missing_packages.py
 from __future__ import annotations
 
 import sys
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 
 from packaging.requirements import Requirement
 
+PROJECT = "cppo-verl"
+
 
 def missing() -> list[str]:
-    """The requirements of the installed `cppo-verl`, without its extras, that are not met."""
-    wanted = [Requirement(line) for line in requires("cppo-verl") or []]
+    """The requirements of `cppo-verl`, without its extras, that are not met: of the wheel, and of the metadata that an
+    editable install may have left in the clone.
+
+    Raises:
+        PackageNotFoundError: There is neither.
+    """
+    found = list(distributions(name=PROJECT))
+    if not found:
+        raise PackageNotFoundError(PROJECT)
+    wanted = [Requirement(line) for line in dict.fromkeys(line for of in found for line in of.requires or [])]
     wanted = [need for need in wanted if need.marker is None or need.marker.evaluate({"extra": ""})]
     return [str(need) for need in wanted if not _is_met(need)]
 
@@ -29,6 +39,6 @@ if __name__ == "__main__":
     try:
         lacking = missing()
     except PackageNotFoundError:
-        lacking = ["cppo-verl itself: python -m pip wheel --no-deps ."]
+        lacking = [f"{PROJECT} itself: python -m pip wheel --no-deps ."]
     if lacking:
         sys.exit(f"error: there are no wheels of {', '.join(lacking)}")
