@@ -23,7 +23,9 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/helpers"))
 
-from rewritings import Variant, formulas, near_misses, rewritings
+from gold_kinds import Variant
+from near_misses import near_misses
+from rewritings import formulas, rewritings
 
 from cppo_verl.rewards import gsm8k, math, olympiad
 

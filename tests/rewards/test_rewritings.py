@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from rewritings import formulas, near_misses, rewritings
+from near_misses import near_misses
+from rewritings import formulas, rewritings
 
 from cppo_verl.rewards import math, symbolic
 
