@@ -14,11 +14,8 @@ from cppo_verl.rewards.own import function_fault
 
 def example(repo: Path, mark: str, file: Path) -> Path:
     """The only Python block of docs/data.md that holds `mark`, in a file; of ten lines at the most."""
-    (code,) = [
-        block
-        for block in re.findall(r"```python\n(.*?)```", (repo / "docs/data.md").read_text(), re.S)
-        if mark in block
-    ]
+    blocks = re.findall(r"```python\n(.*?)```", (repo / "docs/data.md").read_text(), re.S)
+    (code,) = [block for block in blocks if mark in block]
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     file.write_text(code)
     return file
@@ -58,9 +55,8 @@ def test_links(repo: Path) -> None:
         for to in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text()):
             path, _, heading = to.partition("#")
             file = (page.parent / path).resolve() if path else page
-            if not file.exists():
-                dead.append(f"{page.relative_to(repo)}: {to}")
-            elif heading and heading not in map(anchor, re.findall(r"^#+ (.+)$", file.read_text(), re.M)):
+            headings = re.findall(r"^#+ (.+)$", file.read_text(), re.M) if heading and file.exists() else []
+            if not file.exists() or (heading and heading not in map(anchor, headings)):
                 dead.append(f"{page.relative_to(repo)}: {to}")
     assert not dead
 
