@@ -16,6 +16,7 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
 CONFIG = "zensical.toml"
+STYLE = "docs/site/pages.css"
 PAGES = ("*.md", "docs/**/*.md", "recipe/**/*.md")
 PICTURES = {".png", ".svg"}
 LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:)([^)#\s]+)(#[^)\s]*)?\)")
@@ -29,6 +30,8 @@ def gather(folder: Path) -> None:
         written = pages / page.relative_to(REPO)
         written.parent.mkdir(parents=True, exist_ok=True)
         written.write_text(LINK.sub(lambda link, page=page: link_of_site(link, page, pages), page.read_text()))
+    (pages / STYLE).parent.mkdir()
+    shutil.copy(REPO / STYLE, pages / STYLE)
     shutil.copy(REPO / CONFIG, folder)
 
 
