@@ -8,6 +8,7 @@ called as verl's FSDP engine calls it.
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -100,7 +101,7 @@ class Step:
         leaves = [whole.batch[name].clone().requires_grad_() for name in ("new", "entropy")]
         told = update_settings(self.config, self.allocation.mini_batch_rows)["global_batch_size"]
         size = self.plan.dp_size
-        for first, last in zip(MICRO, MICRO[1:], strict=False):
+        for first, last in pairwise(MICRO):
             micro = whole.select_idxs(torch.arange(first, last))
             micro.batch = micro.batch.exclude("new", "entropy")
             data = left_right_2_no_padding(micro.to_tensordict())
@@ -212,7 +213,7 @@ def as_output(columns: torch.Tensor, rows: DataProto) -> torch.Tensor:
 def assert_is_by_hand(step: Step, loss: str = "vanilla", aggregation: str = "seq-mean-token-mean") -> None:
     """Each mini-batch's gradient, and that the step has pruned half."""
     assert len(step.kept) == len(REWARDS) // 2 and step.allocation.mini_batch_rows == MINI * K
-    micro = [list(range(first, last)) for first, last in zip(MICRO, MICRO[1:], strict=False)]
+    micro = [list(range(first, last)) for first, last in pairwise(MICRO)]
     for mini in range(QUESTIONS // MINI):
         rows = step.rows(mini)
         shares = by_hand.shares(aggregation, rows, MINI * K, WIDTH)

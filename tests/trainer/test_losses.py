@@ -131,12 +131,11 @@ def test_v1_writes_what_is_left_to_both_masks(monkeypatch, all_of_it):
     ragged = {
         name: torch.nested.as_nested_tensor(list(column), layout=torch.jagged) for name, column in tensors.items()
     }
-    queue = SimpleNamespace(
-        kv_batch_get=lambda **_: TensorDict(ragged, batch_size=ROWS),
-        kv_batch_put=lambda fields, **_: written.update(
-            {name: fields[name].to_padded_tensor(0) for name in fields.keys()}
-        ),
-    )
+
+    def put(fields: TensorDict, **_) -> None:
+        written.update({name: fields[name].to_padded_tensor(0) for name in ("response_mask", "loss_mask")})
+
+    queue = SimpleNamespace(kv_batch_get=lambda **_: TensorDict(ragged, batch_size=ROWS), kv_batch_put=put)
     monkeypatch.setattr(v1_step, "tq", queue)
     monkeypatch.setattr("cppo_verl.trainer.v1.rows.tq", queue)
     trainer, keys = object.__new__(CPPOSync), [f"0_{row}_0" for row in range(ROWS)]
