@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from omegaconf import DictConfig
 
 from cppo_verl.config.cluster import joins_cluster
-from cppo_verl.preflight.network import no_answer
+from cppo_verl.hardware.network import no_answer
 
 Environment = Mapping[str, str]
 WANDB = "https://api.wandb.ai"

@@ -9,9 +9,10 @@ from threading import Event, Thread
 import pytest
 from verl.utils.tracking import Tracking
 
-from cppo_verl.preflight import loggers, network
+from cppo_verl.hardware import network
+from cppo_verl.hardware.network import no_answer
+from cppo_verl.preflight import loggers
 from cppo_verl.preflight.loggers import BACKENDS, logger_faults
-from cppo_verl.preflight.network import no_answer
 
 KEYLESS = "WANDB_", "SWANLAB_", "MLFLOW_", "CLEARML_", "VOLC_", "MLP_", "NETRC", "RAY_ADDRESS"
 
