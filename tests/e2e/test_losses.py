@@ -1,4 +1,4 @@
-"""Losses, estimators and corrections on the real stack: each of a few that workers must be told of makes its updates."""
+"""Losses, estimators and corrections on the real stack, where workers must be told of them."""
 
 from __future__ import annotations
 
