@@ -10,9 +10,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from cppo_verl.algorithm.options import not_one_of
+from cppo_verl.algorithm.options import nearest_word, not_one_of
+from cppo_verl.preflight.thresholds import CORRECTION, rejections, threshold_faults
 
-CORRECTION = "algorithm.rollout_correction"
 LOSS = "actor_rollout_ref.actor.policy_loss.loss_mode"
 BYPASS = "bypass_mode"
 """The option, and the policy loss that reads what stands beside it."""
@@ -26,7 +26,10 @@ REJECTIONS = (
 )
 """What each of the words of `rollout_rs` may be."""
 LOSS_TYPES = ("ppo_clip", "reinforce")
-QUOTES = "a range needs quotes, as in '{}=\"0.5_2.0\"': 0.5_2 without them is the number 0.52"
+KNOWN = (
+    *("rollout_is", "rollout_is_threshold", "rollout_is_batch_normalize", "rollout_rs", "rollout_rs_threshold"),
+    *(BYPASS, "loss_type", "_target_"),
+)
 
 
 def correction_refusals(config: DictConfig) -> Iterator[str]:
@@ -35,7 +38,7 @@ def correction_refusals(config: DictConfig) -> Iterator[str]:
     loss_mode = config.actor_rollout_ref.actor.policy_loss.loss_mode
     options = options if isinstance(options, DictConfig) else {}
     yield from _word_faults(options)
-    yield from _threshold_faults(options)
+    yield from threshold_faults(options)
     yield from _unread_faults(options, loss_mode)
     asked = [f"{CORRECTION}.{key}={_shown(options[key])}" for key in (BYPASS, *CORRECTS) if options.get(key)]
     if loss_mode == BYPASS and not asked:
@@ -55,6 +58,10 @@ def rejects(config: DictConfig) -> bool:
 
 
 def _word_faults(options: Mapping[str, Any]) -> Iterator[str]:
+    for key in options:
+        if key not in KNOWN:
+            veto = "; a veto is rollout_rs=seq_max_k2 or seq_max_k3" if "veto" in key else ""
+            yield f"{CORRECTION}.{key} is no option of verl 0.9.1's; did you mean {nearest_word(key, KNOWN)}?{veto}"
     if (weights := options.get("rollout_is")) is not None:
         yield from not_one_of(f"{CORRECTION}.rollout_is", weights, WEIGHTS)
     yield from not_one_of(f"{CORRECTION}.loss_type", options.get("loss_type", LOSS_TYPES[0]), LOSS_TYPES)
@@ -66,61 +73,6 @@ def _word_faults(options: Mapping[str, Any]) -> Iterator[str]:
         yield f"{CORRECTION}.rollout_rs={given!r} must be null, or one or more of {', '.join(REJECTIONS)}, with commas"
     for word in rejections(given):
         yield from not_one_of(f"{CORRECTION}.rollout_rs", word, REJECTIONS)
-
-
-def rejections(given: object) -> list[str]:
-    """The words of `rollout_rs`, each once."""
-    words = (word.strip() for word in given.split(",")) if isinstance(given, str) else ()
-    return list(dict.fromkeys(word for word in words if word))
-
-
-def _threshold_faults(options: Mapping[str, Any]) -> Iterator[str]:
-    key, given = f"{CORRECTION}.rollout_is_threshold", options.get("rollout_is_threshold", 2.0)
-    if options.get("rollout_is") and not _is_range(given, least_high=1):
-        yield (
-            f"{key}={_shown(given)} must be the largest weight, from 1, or a range of weights around 1, outside of "
-            f"which they are 0; {QUOTES.format(key)}"
-        )
-    key, given = f"{CORRECTION}.rollout_rs_threshold", options.get("rollout_rs_threshold")
-    words = rejections(options.get("rollout_rs"))
-    if not words:
-        if given is not None:
-            yield f"{key}={_shown(given)} would be ignored: {CORRECTION}.rollout_rs is null; set it, or {key}=null"
-        return
-    if given is None:
-        yield f"{CORRECTION}.rollout_rs={','.join(words)} needs {key}: one threshold for each word, with commas, or one"
-        return
-    limits = [limit.strip() for limit in str(given).split(",") if limit.strip()]
-    if isinstance(given, bool) or len(limits) not in (1, len(words)):
-        found = f"{len(limits)} thresholds for {len(words)} words of rollout_rs"
-        yield f"{key}={_shown(given)} has {found}; give one, or as many"
-        return
-    limits = limits * len(words) if len(limits) == 1 else limits
-    for word, limit in zip(words, limits, strict=True):
-        if word.endswith("k1") and not _is_range(limit, least_high=1):
-            yield (
-                f"{key}={_shown(given)}: {limit} of {word} must be the largest ratio, from 1, or a range of ratios; "
-                f"{QUOTES.format(key)}"
-            )
-        elif not word.endswith("k1") and not (_number(limit) or 0) > 0:
-            yield f"{key}={_shown(given)}: {limit} of {word} must be a number above 0, the largest divergence"
-
-
-def _is_range(given: object, least_high: float) -> bool:
-    """Whether it is a number from `least_high`, or two above 0 in their order with `_` between them."""
-    low, dash, high = str(given).partition("_")
-    if isinstance(given, bool):
-        return False
-    if not dash or isinstance(given, int | float):
-        return (_number(given) or 0) >= least_high
-    return 0 < (_number(low) or 0) <= (_number(high) or 0)
-
-
-def _number(given: object) -> float | None:
-    try:
-        return float(given)
-    except (TypeError, ValueError):
-        return None
 
 
 def _unread_faults(options: Mapping[str, Any], loss_mode: str) -> Iterator[str]:

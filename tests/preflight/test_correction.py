@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 import torch
+from verl.trainer.config.algorithm import RolloutCorrectionConfig
 from verl.trainer.ppo.rollout_corr_helper import SUPPORTED_ROLLOUT_RS_OPTIONS, compute_rollout_rejection_mask
 
-from cppo_verl.preflight.correction import REJECTIONS, WEIGHTS
+from cppo_verl.preflight.correction import KNOWN, REJECTIONS, WEIGHTS
 from cppo_verl.preflight.refusals import refusals
 
 CORRECTION = "algorithm.rollout_correction"
@@ -28,6 +31,7 @@ def weighing(kind: str, limit: str = "2.0") -> list[str]:
 
 
 def test_the_words_are_verls():
+    assert {field.name for field in fields(RolloutCorrectionConfig)} | {"_target_"} == set(KNOWN)
     assert set(REJECTIONS) == SUPPORTED_ROLLOUT_RS_OPTIONS
     assert WEIGHTS == ("token", "sequence")
 
@@ -53,6 +57,8 @@ def test_the_words_are_verls():
         (weighing("token", "two"), "rollout_is_threshold=two must be"),
         ([f"{CORRECTION}.bypass_mode=yes_please"], "bypass_mode='yes_please' must be true or false"),
         ([f"{CORRECTION}.loss_type=ppo"], "loss_type='ppo' is not one of ppo_clip, reinforce"),
+        ([f"+{CORRECTION}.rollout_token_veto_threshold=1e-4"], "a veto is rollout_rs=seq_max_k2 or seq_max_k3"),
+        ([f"+{CORRECTION}.rollout_ris=token"], "rollout_ris is no option of verl 0.9.1's; did you mean rollout_is?"),
         ([REINFORCE], "loss_type=reinforce would be ignored: it is for"),
         ([BY_LOSS], "takes the old log-probs for the rollout's"),
         ([BYPASS, REINFORCE], "the loss vanilla does not read it"),
