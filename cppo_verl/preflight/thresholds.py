@@ -38,11 +38,12 @@ def rejections(given: object) -> list[str]:
 def _limit_faults(words: list[str], given: object) -> Iterator[str]:
     """Of `rollout_rs`: one limit for each word, or one for all."""
     if given is None:
-        yield f"{CORRECTION}.rollout_rs={','.join(words)} needs {LIMITS}: one for each word, with commas, or one for all"
+        yield f"{CORRECTION}.rollout_rs={','.join(words)} needs {LIMITS}: one for each word, with commas, or one"
         return
     limits = [limit.strip() for limit in str(given).split(",") if limit.strip()]
     if isinstance(given, bool) or len(limits) not in (1, len(words)):
-        yield f"{LIMITS}={given} has {len(limits)} thresholds for {len(words)} words of rollout_rs; give one, or as many"
+        found = f"{len(limits)} thresholds for {len(words)} words of rollout_rs"
+        yield f"{LIMITS}={given} has {found}; give one, or as many"
         return
     for word, limit in zip(words, limits * len(words) if len(limits) == 1 else limits, strict=True):
         if word.endswith("k1") and not _is_range(limit):
