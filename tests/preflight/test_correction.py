@@ -58,7 +58,7 @@ def test_the_words_are_verls():
         ([f"{CORRECTION}.bypass_mode=yes_please"], "bypass_mode='yes_please' must be true or false"),
         ([f"{CORRECTION}.loss_type=ppo"], "loss_type='ppo' is not one of ppo_clip, reinforce"),
         ([f"+{CORRECTION}.rollout_token_veto_threshold=1e-4"], "a veto is rollout_rs=seq_max_k2 or seq_max_k3"),
-        ([f"+{CORRECTION}.rollout_ris=token"], "rollout_ris is no option of verl 0.9.1's; did you mean rollout_is?"),
+        ([f"+{CORRECTION}.rolout_is=token"], "rolout_is is no option of verl 0.9.1's; did you mean rollout_is?"),
         ([REINFORCE], "loss_type=reinforce would be ignored: it is for"),
         ([BY_LOSS], "takes the old log-probs for the rollout's"),
         ([BYPASS, REINFORCE], "the loss vanilla does not read it"),
