@@ -1,34 +1,8 @@
-"""Completions that are not of the weights that train on them: what is refused of verl's correction for that, and of
-engines on devices of their own."""
+"""Engines on devices of their own, whose completions are not of the weights that train on them: what is refused."""
 
 from __future__ import annotations
 
 from omegaconf import DictConfig, OmegaConf
-
-CORRECTION = "algorithm.rollout_correction"
-
-
-def correction_refusals(config: DictConfig) -> list[tuple[bool, str]]:
-    """Of the rollout correction, which verl 0.9.1 skips without a word where it lacks what it compares with: whether
-    each is a fault, and the message."""
-    values = {
-        key: OmegaConf.select(config, f"{CORRECTION}.{key}") for key in ("bypass_mode", "rollout_is", "rollout_rs")
-    }
-    asked = {key: f"{CORRECTION}.{key}={str(value).lower()}" for key, value in values.items() if value}
-    weighed = [text for key, text in asked.items() if key != "bypass_mode"]
-    loss = config.actor_rollout_ref.actor.policy_loss.loss_mode
-    return [
-        (
-            bool(asked) and not config.actor_rollout_ref.rollout.calculate_log_probs,
-            f"{' and '.join(asked.values())}: the rollout's log-probs, which this reads, are not kept; set "
-            "actor_rollout_ref.rollout.calculate_log_probs=true",
-        ),
-        (
-            bool(config.trainer.use_v1 and "bypass_mode" in asked and weighed) and loss != "bypass_mode",
-            f"{' and '.join(weighed)} with {CORRECTION}.bypass_mode=true: verl's V1 trainers do not read it "
-            "there, where the ratio is to the rollout's log-probs already; give one of them",
-        ),
-    ]
 
 
 def separate_refusals(config: DictConfig) -> list[tuple[bool, str]]:

@@ -56,6 +56,8 @@ ROLLOUT_PACKAGES = {"vllm": "vllm", "sglang": "sglang", "trtllm": "tensorrt_llm"
 TRAINING_PACKAGES = {"megatron": "megatron"}
 """`actor_rollout_ref.actor.strategy` to the package that it takes beside those that verl itself needs."""
 SYNC = "trainer.v1.separate_async.parameter_sync_step"
+RATES = "actor_rollout_ref.actor.optim.lr", "critic.optim.lr", "actor_rollout_ref.rollout.n"
+"""Numbers that are compared where CPPO refuses a loss."""
 Faults = Iterable[str]
 
 
@@ -98,7 +100,7 @@ def _quick_checks(wrong: Container[str]) -> dict[str, tuple]:
         "the validation questions": (data.held_out_faults, "data.val_files"),
         "the lengths": (partial(length_faults, wrong=wrong),),
         "the plan of a step": (_plan_faults, *DEVICES, *PLANNED, SYNC),
-        "what CPPO refuses": (refusals, "actor_rollout_ref.model.external_lib", *ENGINE_DEVICES, SYNC),
+        "what CPPO refuses": (refusals, "actor_rollout_ref.model.external_lib", *ENGINE_DEVICES, SYNC, *RATES),
         "what a resume needs": (resume_refusals, "trainer.save_freq", *CONTENTS),
         **rows,
         "the model": (inputs.model_faults, *MODEL),

@@ -14,6 +14,7 @@ from cppo_verl.hardware.drivers import why_no_gpu
 from cppo_verl.hardware.model_files import code_fault, model_fault, num_positions, tokenizer_fault, weights_fault
 from cppo_verl.preflight.attention import flash_fault
 from cppo_verl.preflight.data import paths
+from cppo_verl.preflight.loggers import faults_of
 
 ATTENTION = "attn_implementation"
 
@@ -25,6 +26,7 @@ def check(config: DictConfig) -> None:
         ConfigError: Everything that was found wrong, a line each.
     """
     faults = [*_size_faults(config), *_device_faults(config), *_model_faults(config)]
+    faults += faults_of(config.trainer.logger)
     for split in ("train", "val"):
         faults += _row_faults(config, split)
     if not faults:

@@ -17,6 +17,7 @@ from cppo_verl.config.compose import run_with_config
 from cppo_verl.runs.checkpoints import LATEST
 from cppo_verl.runs.files import alone_in
 from cppo_verl.runs.folder import CONFIG_FILE, save_config
+from cppo_verl.runs.wandb_run import wandb_environment
 from cppo_verl.sft.checks import check, describe
 from cppo_verl.sft.model import MODEL, write_model
 
@@ -51,6 +52,8 @@ def start_ranks(config: DictConfig, file: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
     ranks = f"--nproc-per-node={config.trainer.n_gpus_per_node}"
     environment = {**os.environ, **{name: str(value) for name, value in config.environment.items()}}
+    goes_on = config.trainer.resume_mode != "disable" and (file.parent / LATEST).is_file()
+    environment |= wandb_environment(config.trainer, environment, goes_on)
     command = [*torchrun, ranks, "-m", "cppo_verl.sft.rank", str(file)]
     if code := subprocess.run(command, env=environment).returncode:
         sys.exit(f"error: the training ended with exit code {code}; the same command goes on from its last checkpoint")

@@ -19,6 +19,7 @@ def sample_and_prune(
     sample: Callable[[int], DataProto | None],
     settle: Callable[[DataProto, torch.Tensor], None] = lambda rows, kept: None,
     timed: Callable[[], AbstractContextManager] = nullcontext,
+    finish: Callable[[DataProto], None] = lambda sampled: None,
 ) -> tuple[DataProto, Allocation]:
     """Sample, score and prune round after round until the step's rows are full.
 
@@ -32,6 +33,7 @@ def sample_and_prune(
             unless a critic gives them later; None where there are no questions left.
         settle: Called with the rows of each round and which of them are kept, ascending, LongTensor.
         timed: Entered while rows are pruned, and put together.
+        finish: Called with all rows that were sampled, when they were pruned: changes their advantages in place.
 
     Returns:
         All rows that were sampled, and what of them is trained on.
@@ -44,7 +46,9 @@ def sample_and_prune(
         settle(rows, kept)
         rounds.append(rows)
     with timed():
-        return together(rounds), allocator.take()
+        sampled = together(rounds)
+        finish(sampled)
+        return sampled, allocator.take()
 
 
 def sampling_metrics(sampled: DataProto, allocation: Allocation, rounds: int) -> dict[str, float]:

@@ -49,15 +49,7 @@ def test_where_the_ratio_corrects_nothing_else_does(config, mode):
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        ((f"{CORRECTION}.rollout_is=token", NOT_KEPT), "rollout_is=token: the rollout's log-probs, which this reads"),
-        ((f"{CORRECTION}.rollout_rs=token_k1", NOT_KEPT), "set actor_rollout_ref.rollout.calculate_log_probs=true"),
-        ((f"{CORRECTION}.bypass_mode=true", NOT_KEPT), "bypass_mode=true: the rollout's log-probs"),
-        ((*SYNC, f"{CORRECTION}.rollout_is=token", NOT_KEPT), "rollout_is=token: the rollout's log-probs"),
         ((*COLOCATED, NOT_KEPT), "rollout_is=token: the rollout's log-probs"),
-        (
-            (*SYNC, f"{CORRECTION}.bypass_mode=true", f"{CORRECTION}.rollout_rs=token_k1"),
-            "rollout_rs=token_k1 with algorithm.rollout_correction.bypass_mode=true",
-        ),
         ((*SEPARATE, LORA, "actor_rollout_ref.model.lora.merge=false"), "sample from the base model for ever"),
         (
             (*SEPARATE, "actor_rollout_ref.model.lora_adapter_path=a", "actor_rollout_ref.model.lora.merge=false"),

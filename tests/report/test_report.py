@@ -351,6 +351,24 @@ def test_the_start_of_the_engine_in_a_generation_is_said(tmp_path):
     assert "70.0 s as counted, 50.0 s with the median in its place" in said
 
 
+def test_truncated_completions_are_said(tmp_path):
+    """Of a run in which every one was, with every reward 0, the numbers alone do not tell why."""
+    entries = made.lines(steps=5)
+    for entry, share in zip(entries[1:], (1.0, 1.0, 0.2, 0.75, 1.0), strict=True):
+        entry["data"]["response_length/clip_ratio"] = share
+    said = notes_on(made.write(tmp_path / "run", entries, steps=5))
+    assert "94% of the completions of step 1-2, 4-5 were truncated at data.max_response_length" in said
+
+
+def test_steps_without_an_update_are_said(tmp_path):
+    entries = made.lines(steps=5)
+    entries[2]["data"]["cppo/completions_kept"] = 0
+    entries[3]["data"]["cppo/rejected/updates"] = 1
+    folder = made.write(tmp_path / "run", entries, steps=5)
+    assert "step 2-3 updated nothing" in notes_on(folder)
+    assert read_run(folder).updates().loc[[2, 3]].tolist() == [0, 0]
+
+
 def test_a_run_of_an_earlier_version(tmp_path):
     entries = made.lines(questions=None)
     for entry in entries:

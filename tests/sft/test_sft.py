@@ -133,6 +133,14 @@ def test_refusals(sft, model, tmp_path, rows, words, overrides, says):
         checks.check(c)
 
 
+def test_a_logger_that_is_not_installed_is_refused(sft, model, tmp_path, monkeypatch):
+    monkeypatch.setattr("cppo_verl.preflight.loggers.find_spec", lambda package: None)
+    train = demonstrations(tmp_path / "train.parquet", 8, 1)
+    given = (f"model.path={model}", f"data.train_files={train}", "data.val_files=null", "data.train_batch_size=8")
+    with pytest.raises(ConfigError, match="swanlab needs a package: pip install swanlab, or leave swanlab out"):
+        checks.check(sft("device=cpu", *given, "data.max_length=64", "trainer.logger=[console,swanlab]"))
+
+
 def test_the_model_stops_where_the_template_ends_a_turn(model, tmp_path):
     """Also at the ends that it had."""
     write_trained(model.parent, tmp_path / "model")

@@ -12,6 +12,7 @@ from verl.protocol import pad_dataproto_to_divisor, unpad_dataproto
 from verl.utils.debug import marked_timer
 
 from cppo_verl.algorithm.allocation import Allocation, Allocator
+from cppo_verl.trainer.batch_advantages import finish_advantages
 from cppo_verl.trainer.questions import QuestionStream
 from cppo_verl.trainer.rollout_seed import SEED_KEY, question_seeds
 from cppo_verl.trainer.rows import name_completions, name_questions
@@ -40,7 +41,8 @@ class PrunedSampling(SeparateRayPPOTrainer):
         def settle(rows: DataProto, kept: torch.Tensor) -> None:
             questions.take(allocator.used)  # the rest is asked again in the next step: as on V1, none is lost
 
-        sampled, allocation = sample_and_prune(allocator, allocator.questions_needed, sample, settle, timed)
+        finish = partial(finish_advantages, config=self.config)
+        sampled, allocation = sample_and_prune(allocator, allocator.questions_needed, sample, settle, timed, finish)
         with marked_timer("gen", self.timing_raw, color="red"):
             self.checkpoint_manager.sleep_replicas()
         with timed():
@@ -95,7 +97,7 @@ class PrunedSampling(SeparateRayPPOTrainer):
         return unpad_dataproto(manager.generate_sequences(rows), padding)
 
     def _compute_advantage(self, batch: DataProto) -> DataProto:
-        """A over all G completions of a question (paper Eq. 2), never renormalised after the pruning.
+        """A over all G completions of a question (paper Eq. 2).
 
         With a critic only the rewards: there all completions are kept, and no row has an A of its own.
         """

@@ -38,7 +38,7 @@ class StepMetrics(PPOTrainer):
             "cppo/replaced_questions": whole.replaced,
             "cppo/in_flight_questions": in_flight,
             "cppo/unused_questions": unused,
-            **whole.padding,
+            **whole.counts,
             **sampling_metrics(whole.sampled, whole.allocation, rounds=1),
             **data_metrics(whole.sampled, whole.trained, self.metrics.get("actor/grad_norm")),
         }
@@ -51,7 +51,7 @@ class StepMetrics(PPOTrainer):
         timing_raw["step"] -= timing_raw.get("save_checkpoint", 0)  # as in V0: a step is sampling and training
         sampled, trained = step.whole.sampled, step.whole.trained
         ours = dict(metrics)  # of all that was sampled; verl's of the same names are of what was trained on
-        if len(trained):
+        if step.has_updated:  # verl's cannot do without a token
             super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)
         metrics |= ours | timing_metrics(sampled, trained, timing_raw, self._get_n_gpus_for_throughput())
 

@@ -11,6 +11,7 @@ from transfer_queue import KVBatchMeta
 from verl import DataProto
 
 from cppo_verl.algorithm.allocation import Allocation, Allocator
+from cppo_verl.trainer.batch_advantages import finish_advantages
 from cppo_verl.trainer.sampling import sample_and_prune
 from cppo_verl.trainer.stages import outcome_advantages
 from cppo_verl.trainer.v1.asking import AskedQuestions
@@ -26,7 +27,10 @@ class PrunedSampling(AskedQuestions):
         self.this_step.begin_cycle()
         allocator = Allocator(self.cycle_plan, self.cppo)
         take = partial(self._take, metrics)
-        sampled, allocation = sample_and_prune(allocator, allocator.questions_to_take, take, self._settle)
+        finish = partial(finish_advantages, config=self.config)
+        sampled, allocation = sample_and_prune(
+            allocator, allocator.questions_to_take, take, self._settle, finish=finish
+        )
         self._delete(sampled.non_tensor_batch["key"][np.setdiff1d(allocator.kept, allocation.rows)])
         return sampled, allocation
 
@@ -51,7 +55,7 @@ class PrunedSampling(AskedQuestions):
         self._replace(len(set(ids["uid"])) - len(kept) // self.plan.keep)
 
     def _advantages(self, completions: KVBatchMeta) -> DataProto:
-        """A over all G completions of a question (paper Eq. 2), never renormalised after the pruning."""
+        """A over all G completions of a question (paper Eq. 2)."""
         rollout = self.config.actor_rollout_ref.rollout
         rows = read_scored(completions, rollout.prompt_length, rollout.response_length)
         if self.config.trainer.rollout_data_dir:
