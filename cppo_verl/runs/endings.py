@@ -214,7 +214,7 @@ CAUSES: list[tuple[Callable[[BaseException], bool], str]] = [
         "kernel",
     ),
     (_is_peer, "the worker of another rank, or its whole node, is lost: {}. The first error in the log is the cause"),
-    (_named("CheckpointError", "SamplingFailed", "NotFinite"), "{}"),
+    (_named("CheckpointError", "SamplingFailed", "NotFinite", "RewardError"), "{}"),
 ]
 """What to look for in an error's chain, and what to say around its text; the first that fits."""
 
