@@ -193,7 +193,7 @@ _PROCESS = "ActorDiedError", "ActorUnavailableError", "WorkerCrashedError", "Loc
 
 CAUSES: list[tuple[Callable[[BaseException], bool], str]] = [
     (_is_disk, "the disk is full: {}. Make room, or keep fewer checkpoints (trainer.max_actor_ckpt_to_keep)"),
-    (_named("RolloutEngineDied"), "{}"),
+    (_named("RolloutEngineDied", "RewardError"), "{}"),
     (_named("RewardHung"), "{}. Give the reward function a limit of its own, or raise cppo.reward_timeout"),
     (
         lambda error: isinstance(error, torch.OutOfMemoryError),
@@ -214,7 +214,7 @@ CAUSES: list[tuple[Callable[[BaseException], bool], str]] = [
         "kernel",
     ),
     (_is_peer, "the worker of another rank, or its whole node, is lost: {}. The first error in the log is the cause"),
-    (_named("CheckpointError", "SamplingFailed", "NotFinite", "RewardError"), "{}"),
+    (_named("CheckpointError", "SamplingFailed", "NotFinite"), "{}"),
 ]
 """What to look for in an error's chain, and what to say around its text; the first that fits."""
 

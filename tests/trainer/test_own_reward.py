@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from ray.exceptions import RayTaskError
 from verl import DataProto
 from verl.experimental.reward_loop.reward_manager.naive import NaiveRewardManager
 from verl.trainer.ppo.reward import get_custom_reward_fn
@@ -15,6 +16,7 @@ from verl.trainer.ppo.reward import get_custom_reward_fn
 from cppo_verl.preflight.reward_trial import CHECKED
 from cppo_verl.rewards.returned import RewardError
 from cppo_verl.runs.endings import explain
+from cppo_verl.trainer.v1.agent_loop import described
 
 CODE = """
 def compute_score(data_source, solution_str, ground_truth, extra_info, bonus=0):
@@ -80,3 +82,9 @@ def test_the_end_of_a_run_names_the_function_and_the_row(scored, completion, say
     with pytest.raises(RewardError, match=f"mine.py {says} for the row of data_source 'mine' and index 7") as ended:
         scored(completion)
     assert explain(ended.value).startswith(("compute_score of", "later of"))
+
+
+def test_v1_notes_the_error_itself_of_a_reward_worker():
+    through_ray = RayTaskError("compute_score_batch", "Traceback ...", RewardError("mine returned nan"))
+    assert described(through_ray.as_instanceof_cause()) == "RewardError: mine returned nan"
+    assert described(ValueError("bad")) == "ValueError: bad"
