@@ -27,6 +27,7 @@ from cppo_verl.preflight.plan import (
     plan_from_config,
 )
 from cppo_verl.preflight.refusals import refusals, resume_refusals
+from cppo_verl.preflight.reward_trial import trial_faults
 from cppo_verl.preflight.sequence_length import (
     DEVICES,
     ENGINE_DEVICES,
@@ -202,10 +203,11 @@ SLOW = {
     "the way of weights to the engines": _transport_faults,
     "the model": inputs.loaded_model_faults,
     "the prompts": data.prompt_faults,
+    "the reward function on a few rows": trial_faults,
     "the positions of the model": position_faults,
     "the heads of the model": head_faults,
     "the embeddings of the model": fused_faults,
 }
-"""What imports torch, transformers or verl, or asks a hub."""
+"""What imports torch, transformers or verl, asks a hub, or runs a reward function."""
 ROOM = {"the room for checkpoints": outputs.room_faults}
 """Which lays the model out."""

@@ -17,9 +17,7 @@ LOGGERS = {"wandb", "tracking"}
 """verl's names of wandb in `trainer.logger`."""
 
 
-def wandb_environment(
-    trainer: DictConfig, environment: Mapping[str, str], goes_on: bool | None = None
-) -> dict[str, str]:
+def wandb_environment(trainer: DictConfig, environment: Mapping[str, str]) -> dict[str, str]:
     """What to give to the process that logs, so that a resumed run goes on in its wandb run; nothing without wandb, nor
     for a validation alone, which gets a wandb run of its own.
 
@@ -29,14 +27,12 @@ def wandb_environment(
     Args:
         trainer: The config's `trainer`.
         environment: Whose `WANDB_RUN_ID` and `WANDB_RESUME` go first.
-        goes_on: Whether the start goes on from the last checkpoint of the run; None asks the folder of a run of ours.
     """
     loggers = [trainer.logger] if isinstance(trainer.logger, str) else trainer.logger
     if LOGGERS.isdisjoint(loggers) or trainer.get("val_only"):
         return {}
     file = Path(trainer.default_local_dir) / RUN_ID_FILE
-    goes_on = _goes_on(trainer) if goes_on is None else goes_on
-    known = file.read_text().strip() if file.is_file() and goes_on else ""
+    known = file.read_text().strip() if file.is_file() and _goes_on(trainer) else ""
     run_id = environment.get("WANDB_RUN_ID") or known or uuid.uuid4().hex[:12]
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, run_id)

@@ -15,6 +15,7 @@ from cppo_verl.hardware.model_files import code_fault, model_fault, num_position
 from cppo_verl.preflight.attention import flash_fault
 from cppo_verl.preflight.data import paths
 from cppo_verl.preflight.loggers import faults_of
+from cppo_verl.sft.going_on import resume_faults
 
 ATTENTION = "attn_implementation"
 
@@ -25,8 +26,8 @@ def check(config: DictConfig) -> None:
     Raises:
         ConfigError: Everything that was found wrong, a line each.
     """
-    faults = [*_size_faults(config), *_device_faults(config), *_model_faults(config)]
-    faults += faults_of(config.trainer.logger)
+    faults = [*_size_faults(config), *_frequency_faults(config), *resume_faults(config)]
+    faults += [*_device_faults(config), *_model_faults(config), *faults_of(config.trainer.logger)]
     for split in ("train", "val"):
         faults += _row_faults(config, split)
     if not faults:
@@ -83,6 +84,13 @@ def _step_faults(config: DictConfig) -> Iterator[str]:
         )
     if not config.data.val_files and trainer.test_freq != -1:
         yield f"trainer.test_freq={trainer.test_freq} without data.val_files; set it to -1, or give the files"
+
+
+def _frequency_faults(config: DictConfig) -> Iterator[str]:
+    """Steps to divide by: verl's SFT trainer takes the remainder by it at every step."""
+    for key in ("save_freq", "test_freq"):
+        if config.trainer[key] == 0:
+            yield f"trainer.{key}=0; set it to -1 for never, to a number of steps, or to after_each_epoch"
 
 
 def _device_faults(config: DictConfig) -> Iterator[str]:

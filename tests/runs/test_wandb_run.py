@@ -80,14 +80,6 @@ def test_a_validation_alone_is_no_part_of_the_runs(tmp_path):
     assert run_id(tmp_path) == first
 
 
-def test_who_keeps_checkpoints_of_another_kind_says_whether_it_goes_on(tmp_path):
-    """The supervised warm start."""
-    trainer = trainer_config(tmp_path)
-    first = wandb_environment(trainer, {}, goes_on=False)["WANDB_RUN_ID"]
-    assert wandb_environment(trainer, {}, goes_on=True)["WANDB_RUN_ID"] == first
-    assert wandb_environment(trainer, {}, goes_on=False)["WANDB_RUN_ID"] != first
-
-
 def test_the_users_own_goes_first_and_is_kept(tmp_path):
     own = {"WANDB_RUN_ID": "mine", "WANDB_RESUME": "must"}
     assert wandb_environment(trainer_config(tmp_path), own) == own

@@ -3,52 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from transformers import AutoTokenizer
 from verl.trainer.sft_trainer import SFTTrainer
 from verl.utils.config import omega_conf_to_dataclass
-from verl_rows import write_model
 
-import cppo_verl.sft
 from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.sft import checks
 from cppo_verl.sft.model import turn_end
 from cppo_verl.sft.model import write_model as write_trained
-from cppo_verl.toy.tokenizer import END_OF_TEXT, TURN_END, save_tokenizer, train_tokenizer
-
-CONF = Path(cppo_verl.sft.__file__).parent / "conf"
-
-
-@pytest.fixture
-def sft(repo) -> Callable[..., DictConfig]:
-    """`sft("key=value", ...)`: the config that `recipe/grpo_plus/sft.sh` composes."""
-    path = f"hydra.searchpath=[pkg://verl.trainer.config,file://{repo}/recipe/grpo_plus/config]"
-
-    def composed(*overrides: str) -> DictConfig:
-        with initialize_config_dir(str(CONF), version_base=None):
-            return compose("sft", overrides=[path, "sft=grpo_plus", *overrides])
-
-    return composed
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    """A folder with a tokenizer like a base model's: its end of text is not what ends a turn."""
-    folder = tmp_path_factory.mktemp("model") / "huggingface"
-    tokenizer = train_tokenizer(["How many pens?"], 300)
-    tokenizer.eos_token = END_OF_TEXT
-    save_tokenizer(tokenizer, folder, [])
-    chat = (folder / "tokenizer_config.json").read_text()
-    write_model(folder, max_position_embeddings=64, eos_token_id=0, architectures=["Qwen2ForCausalLM"])
-    (folder / "tokenizer_config.json").write_text(chat)
-    (folder / "generation_config.json").write_text('{"eos_token_id": 0, "do_sample": false}')
-    return folder
+from cppo_verl.toy.tokenizer import END_OF_TEXT, TURN_END
 
 
 def demonstrations(path: Path, rows: int, words: int = 1) -> Path:
@@ -122,6 +90,9 @@ def test_all_faults_at_once(sft, tmp_path):
             "after_each_epoch without data.val_files; set it to -1",
         ),
         (8, 1, ("trainer.total_training_steps=9", "trainer.total_epochs=2"), "2 epoch.s. are 2 steps; set it to 2"),
+        (8, 1, ("trainer.save_freq=0",), "trainer.save_freq=0; set it to -1 for never"),
+        (8, 1, ("trainer.resume_mode=last",), "trainer.resume_mode=last: verl knows auto, disable and resume_path"),
+        (8, 1, ("trainer.resume_from_path=global_step_7",), "global_step_7 is not there; trainer.resume_mode=auto"),
         (8, 1, ("engine.ulysses_sequence_parallel_size=2",), "ulysses_sequence_parallel_size=2 with attn_impl.*=sdpa"),
     ],
 )

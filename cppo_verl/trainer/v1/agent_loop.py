@@ -72,8 +72,9 @@ class CPPOAgentLoopWorkerTQ(ReportedApart, SeededTurns, GroupWorker, _VERLS_WORK
 
 
 def described(error: Exception) -> str:
-    """An error's kind and text."""
-    return f"{type(error).__name__}: {error}"
+    """An error's kind and text; of one that another process of Ray's raised, that one's own: Ray's is a traceback."""
+    own = getattr(error, "cause", None) or error
+    return f"{type(own).__name__}: {own}"
 
 
 class CPPOAgentLoopManagerTQ(AgentLoopManagerTQ):
