@@ -8,7 +8,7 @@ from itertools import product
 from omegaconf import DictConfig, OmegaConf
 
 from cppo_verl.algorithm.options import CPPOConfig
-from cppo_verl.preflight.asynchronous import correction_refusals, separate_refusals
+from cppo_verl.preflight.asynchronous import colocated_refusals, correction_refusals, separate_refusals
 from cppo_verl.preflight.choices import CHOICES
 from cppo_verl.preflight.critic import GAE, critic_refusals
 from cppo_verl.preflight.other_engines import engine_refusals
@@ -47,7 +47,7 @@ def refusals(config: DictConfig) -> list[str]:
         *(critic_refusals(config) if estimator == GAE or on("critic.enable") else ()),
         *_v1_refusals(config),
         *correction_refusals(config),
-        *(separate_refusals(config) if is_separate(config) else ()),
+        *(separate_refusals(config) if is_separate(config) else colocated_refusals(config)),
         _engine_refusal(config),
         _reference_refusal(config),
         (

@@ -67,6 +67,8 @@ def test_where_the_ratio_corrects_nothing_else_does(config, mode):
             (*SEPARATE, LORA, "actor_rollout_ref.rollout.checkpoint_engine.backend=delta_sharded"),
             "without LoRA's adapters; set it to nccl",
         ),
+        (("actor_rollout_ref.rollout.checkpoint_engine.backend=nccl",), "backend=nccl is a way of weights to"),
+        ((*SYNC, "actor_rollout_ref.hybrid_engine=false"), "hybrid_engine=false is for engines on"),
         ((*CYCLES, "cppo.scope=batch"), "cppo.scope=batch with trainer.v1.separate_async.parameter_sync_step=2"),
     ],
 )

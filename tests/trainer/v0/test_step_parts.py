@@ -77,7 +77,7 @@ def test_the_actors_update_is_sent_no_scores(monkeypatch):
     monkeypatch.setattr("cppo_verl.trainer.v0.step.left_right_2_no_padding", packed)
     monkeypatch.setattr("cppo_verl.trainer.v0.step.update_settings", lambda *args: {"temperature": 1.0})
     trainer = object.__new__(RayCPPOTrainer)
-    trainer.config = OmegaConf.create({"actor_rollout_ref": {"rollout": {"multi_turn": {"enable": False}}}})
+    trainer.config = None
     batch = scored()
     batch.meta_info["mini_batch_rows"] = 2
     with pytest.raises(StopIteration):
