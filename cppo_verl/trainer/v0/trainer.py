@@ -11,9 +11,10 @@ from verl.utils.tracking import Tracking
 
 from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.preflight.plan import plan_from_config
+from cppo_verl.runs.notices import notice
 from cppo_verl.trainer.padding import count_forwards
 from cppo_verl.trainer.progress import ReportsProgress
-from cppo_verl.trainer.questions import QuestionStream, one_by_one
+from cppo_verl.trainer.questions import QuestionStream, one_by_one, steps_of_run
 from cppo_verl.trainer.v0.step import CPPOStep
 
 
@@ -69,13 +70,19 @@ class RayCPPOTrainer(ReportsProgress, CPPOStep):
         questions, self.is_last_step = self.train_dataloader, False
         while not self.is_last_step and questions.begin_step():
             self.fit_step(questions)
+        if (done := self.global_steps - 1) < self.total_training_steps:
+            notice(
+                f"the training data were used up after step {done} of {self.total_training_steps}: of dropped questions "
+                "(cppo.zero_variance=drop) steps took more; trainer.total_epochs says how often the data are used"
+            )
 
     def _create_dataloader(self, train_dataset, val_dataset, collate_fn, train_sampler) -> None:
         """verl's dataloaders, the training one of single questions behind a `QuestionStream`."""
         trainer, plan = self.config.trainer, self.plan
         with open_dict(self.config):
-            if trainer.total_training_steps is None:
-                trainer.total_training_steps = plan.steps_per_epoch(len(train_dataset)) * trainer.total_epochs
+            trainer.total_training_steps = steps_of_run(
+                plan, len(train_dataset), trainer.total_epochs, trainer.total_training_steps
+            )
             self.config.data.gen_batch_size = plan.questions  # by which verl names what it replays (`skip.rollout`)
         super()._create_dataloader(train_dataset, val_dataset, collate_fn, train_sampler)
         self.train_dataloader = QuestionStream(one_by_one(self.train_dataloader), plan.questions, trainer.total_epochs)

@@ -61,7 +61,7 @@ class CPPOTrainer(ReportsProgress, CPPOStep):
             raise ConfigError(*faults)
         set_worker_options(config)
         use_group_servers(config)
-        self.this_step = RunningStep({})  # before the first: nothing
+        self.this_step, self.timing_raw = RunningStep({}), {}  # before the first: nothing
         self._open_run_folder(config)
         super().__init__(config)
 
