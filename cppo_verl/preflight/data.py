@@ -47,8 +47,8 @@ def epoch_faults(config: DictConfig) -> Iterator[str]:
     of_data, asked, epochs = _steps_of_data(config), config.trainer.total_training_steps, config.trainer.total_epochs
     if asked and asked > of_data:
         yield (
-            f"trainer.total_training_steps={asked}, but {epochs} epoch(s) of the training data are {of_data} steps, with "
-            f"which the run would end; set it to {of_data} or less, or trainer.total_epochs to "
+            f"trainer.total_training_steps={asked}, but {epochs} epoch(s) of the training data are {of_data} steps, "
+            f"with which the run would end; set it to {of_data} or less, or trainer.total_epochs to "
             f"{math.ceil(asked * epochs / of_data)}"
         )
 

@@ -72,8 +72,8 @@ class RayCPPOTrainer(ReportsProgress, CPPOStep):
             self.fit_step(questions)
         if (done := self.global_steps - 1) < self.total_training_steps:
             notice(
-                f"the training data were used up after step {done} of {self.total_training_steps}: of dropped questions "
-                "(cppo.zero_variance=drop) steps took more; trainer.total_epochs says how often the data are used"
+                f"the training data were used up after step {done} of {self.total_training_steps}: in place of dropped "
+                "questions (cppo.zero_variance=drop) steps took others; raise trainer.total_epochs for more"
             )
 
     def _create_dataloader(self, train_dataset, val_dataset, collate_fn, train_sampler) -> None:
