@@ -53,9 +53,8 @@ def trainer(monkeypatch) -> CPPOSeparateAsync:
         rows, number = sampled(f"3:{len(made.this_step.cycles)}"), torch.arange(G)
         allocation = Allocation(number, G, 0, torch.ones(G, dtype=torch.double))
         made.this_step.cycles.append(Cycle(rows, rows, allocation, 0, padding={}))
-        return made._update_actor(
-            KVBatchMeta(partition_id="train", keys=[f"{rows.non_tensor_batch['uid'][0]}_0_0"], tags=[{}]), metrics
-        )
+        key = f"{rows.non_tensor_batch['uid'][0]}_0_0"
+        return made._update_actor(KVBatchMeta(partition_id="train", keys=[key], tags=[{}]), metrics)
 
     made.actor_rollout_wg, made._step_once = SimpleNamespace(update_actor=update), cycle
     return made
