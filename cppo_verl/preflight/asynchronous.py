@@ -33,6 +33,17 @@ def correction_refusals(config: DictConfig) -> list[tuple[bool, str]]:
     ]
 
 
+def seed_refusal(config: DictConfig) -> tuple[bool, str]:
+    """Of seeds of requests, which the asynchronous trainers give none: whether it is a fault, and the message."""
+    seed, trainer = config.cppo.get("rollout_seed"), config.trainer
+    return (
+        seed is not None and bool(trainer.use_v1) and trainer.v1.trainer_mode != "cppo_sync",
+        f"cppo.rollout_seed={seed} with trainer.v1.trainer_mode={trainer.v1.trainer_mode}: requests have no seeds "
+        "there, since a completion that goes on under newer weights would begin its seed's random numbers again; set "
+        "cppo.rollout_seed=null",
+    )
+
+
 def colocated_refusals(config: DictConfig) -> list[tuple[bool, str]]:
     """Of options of engines on devices of their own, where they share those that train: whether each is a fault, and
     the message."""

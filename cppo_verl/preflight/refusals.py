@@ -8,7 +8,12 @@ from itertools import product
 from omegaconf import DictConfig, OmegaConf
 
 from cppo_verl.algorithm.options import CPPOConfig
-from cppo_verl.preflight.asynchronous import colocated_refusals, correction_refusals, separate_refusals
+from cppo_verl.preflight.asynchronous import (
+    colocated_refusals,
+    correction_refusals,
+    seed_refusal,
+    separate_refusals,
+)
 from cppo_verl.preflight.choices import CHOICES
 from cppo_verl.preflight.critic import GAE, critic_refusals
 from cppo_verl.preflight.other_engines import engine_refusals
@@ -47,6 +52,7 @@ def refusals(config: DictConfig) -> list[str]:
         *(critic_refusals(config) if estimator == GAE or on("critic.enable") else ()),
         *_v1_refusals(config),
         *correction_refusals(config),
+        seed_refusal(config),
         *(separate_refusals(config) if is_separate(config) else colocated_refusals(config)),
         _engine_refusal(config),
         _reference_refusal(config),
