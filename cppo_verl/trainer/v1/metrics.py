@@ -7,7 +7,7 @@ from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from verl.utils.debug import marked_timer
 
-from cppo_verl.algorithm.metrics import clipping_by_place
+from cppo_verl.algorithm.metrics import Outcomes, clipping_by_place
 from cppo_verl.preflight.plan import is_separate
 from cppo_verl.trainer.rows import select_rows
 from cppo_verl.trainer.sampling import sampling_metrics
@@ -21,6 +21,7 @@ class StepMetrics(PPOTrainer):
     """A part of CPPO's V1 trainers: the metrics of a step, and the dump of its completions."""
 
     this_step: RunningStep
+    outcomes: Outcomes
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -42,7 +43,7 @@ class StepMetrics(PPOTrainer):
             "cppo/unused_questions": unused,
             **whole.padding,
             **clipping_by_place(self.this_step.clip_fractions),
-            **sampling_metrics(whole.sampled, whole.allocation, rounds=1),
+            **sampling_metrics(whole.sampled, whole.allocation, rounds=1, outcomes=self.outcomes),
             **data_metrics(whole.sampled, whole.trained, self.metrics.get("actor/grad_norm")),
         }
 

@@ -23,6 +23,7 @@ from verl.trainer.ppo.v1 import (
 )
 from verl.workers.rollout.llm_server import LLMServerClient
 
+from cppo_verl.algorithm.metrics import Outcomes
 from cppo_verl.algorithm.options import ConfigError, CPPOConfig
 from cppo_verl.cpu.platform import chosen
 from cppo_verl.cpu.roles import use_cpu_workers
@@ -62,6 +63,7 @@ class CPPOTrainer(ReportsProgress, CPPOStep):
         set_worker_options(config)
         use_group_servers(config)
         self.this_step, self.timing_raw = RunningStep({}), {}  # before the first: nothing
+        self.outcomes = Outcomes()
         self._open_run_folder(config)
         super().__init__(config)
 

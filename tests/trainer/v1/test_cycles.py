@@ -12,6 +12,7 @@ from transfer_queue import KVBatchMeta
 from verl import DataProto
 
 from cppo_verl.algorithm.allocation import Allocation
+from cppo_verl.algorithm.metrics import Outcomes
 from cppo_verl.algorithm.step_plan import plan_step
 from cppo_verl.trainer.v1.cycle import Cycle
 from cppo_verl.trainer.v1.trainers import CPPOSeparateAsync
@@ -42,7 +43,7 @@ def trainer(monkeypatch) -> CPPOSeparateAsync:
     made.parameter_sync_step, made.global_steps, made.total_training_steps = CYCLES, 3, 4
     made.plan, made.train_dataset = plan_step(0, G, CYCLES, 1), range(2 * CYCLES)
     made.replay_buffer = SimpleNamespace(outstanding=lambda: (0, 0))
-    made.train_dataloader = SimpleNamespace(epoch=5)
+    made.train_dataloader, made.outcomes = SimpleNamespace(epoch=5), Outcomes()
     made.prepare_step, made._read, made._count = dict, lambda _: [], lambda *_: None
     clipped = iter(CLIPPED)
 
