@@ -71,12 +71,18 @@ def test_what_is_drawn_does_not_depend_on_how_many_at_a_time(parts):
     assert len(set(found[:QUESTIONS])) == QUESTIONS, "an epoch is drawn to its end"
 
 
-def test_a_resume_draws_what_follows():
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_resume_draws_what_follows(ahead):
+    """Also where the next step's were fetched already."""
     stream, whole = new_stream(), [int(q) for q in new_stream().draw(3 * QUESTIONS)]
     for done in range(1, 2 * QUESTIONS):
         assert int(stream.draw(1)[0]) == whole[done - 1]
         resumed = new_stream()
+        if ahead:
+            stream.prefetch()
         resumed.load_state_dict(stream.state_dict())
+        if ahead:
+            resumed.prefetch()
         assert [int(q) for q in resumed.draw(QUESTIONS)] == whole[done : done + QUESTIONS], f"after {done}"
 
 

@@ -111,11 +111,13 @@ def finish(uid: str, rewards: list[float] | str) -> None:
 class Questions:
     """Stands for the data."""
 
+    fetched = 0
+
     def draw(self, count: int) -> list[dict]:
         return [{"raw_prompt": np.array(["?"], dtype=object), "index": torch.zeros(1)} for _ in range(count)]
 
     def prefetch(self) -> None:
-        pass
+        self.fetched += 1
 
 
 def trainer_of(config, sampler: Sampler, steps: int = 10, kind: type[CPPOTrainer] = CPPOSync) -> CPPOTrainer:
@@ -248,6 +250,17 @@ def test_a_validation_with_a_failed_question_ends_the_run(config):
             trainer.replay_buffer.sample(1, VALIDATION, 1)
     finally:
         empty(VALIDATION)
+
+
+def test_the_wait_for_questions_is_timed_and_the_next_ones_are_fetched(config):
+    sampler = Sampler([[0.0, 1.0, 0.0, 1.0]] * MANY, 0)
+    trainer = trainer_of(config("cppo.pruning_rate=0.5"), sampler)
+    try:
+        trainer.prepare_step()
+    finally:
+        sampler.end()
+        empty(TRAIN)
+    assert trainer.timing_raw.keys() == {"draw"} and trainer.train_dataloader.fetched == 1
 
 
 @pytest.mark.parametrize("steps, asked", [(10, [8, 8, 8]), (3, [8, 8, 8]), (2, [8, 8, 0]), (1, [8, 0, 0])])
