@@ -22,7 +22,7 @@ from cppo_verl.trainer.sampling import sampling_metrics
 from cppo_verl.trainer.stages import data_metrics, outcome_advantages, timing_metrics
 
 LOGGED = (Path(__file__).parent / "logged_keys.txt").read_text().split()
-"""Of recorded runs: GRPO, CPPO and PPO on V0, CPPO on V1, synchronous and asynchronous."""
+"""Of recorded runs: GRPO, CPPO and PPO on V0, CPPO on V1, synchronous and asynchronous; and what some options add."""
 DATA_SOURCE = "cppo/word_problems"
 """Begins as our metrics do, and is none."""
 G, PROMPT, RESPONSE = 4, 3, 6
