@@ -86,7 +86,7 @@ class CPPOConfig:
     rollout_seed: int | None = None
     """Seed of sampling: two runs of one command sample the same. Each completion has a seed of its own: a hash
     of (this number, step, question), plus the number of the sample. `null`: the engine's own randomness, which on GPUs
-    is faster; `device=cpu` sets 0."""
+    is faster, and V1's asynchronous modes, which know no seeds; else `device=cpu` sets 0."""
 
     skip_old_log_prob: bool = False
     """Leave out the old policy's forward in steps of one update. Where a step is one pass over one mini-batch

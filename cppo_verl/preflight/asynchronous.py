@@ -4,6 +4,37 @@ from __future__ import annotations
 
 from omegaconf import DictConfig, OmegaConf
 
+from cppo_verl.weight_sync.transports import COLOCATED
+
+
+def seed_refusal(config: DictConfig) -> tuple[bool, str]:
+    """Of seeds of requests, which the asynchronous trainers give none: whether it is a fault, and the message."""
+    seed, trainer = config.cppo.get("rollout_seed"), config.trainer
+    return (
+        seed is not None and bool(trainer.use_v1) and trainer.v1.trainer_mode != "cppo_sync",
+        f"cppo.rollout_seed={seed} with trainer.v1.trainer_mode={trainer.v1.trainer_mode}: requests have no seeds "
+        "there, since a completion that goes on under newer weights would begin its seed's random numbers again; set "
+        "cppo.rollout_seed=null",
+    )
+
+
+def colocated_refusals(config: DictConfig) -> list[tuple[bool, str]]:
+    """Of options of engines on devices of their own, where they share those that train: whether each is a fault, and
+    the message."""
+    parts = config.actor_rollout_ref
+    backend, elsewhere = parts.rollout.checkpoint_engine.backend, "devices of their own (mode=separate_async)"
+    return [
+        (
+            backend != COLOCATED,
+            f"actor_rollout_ref.rollout.checkpoint_engine.backend={backend} is a way of weights to engines on "
+            f"{elsewhere}; set it to {COLOCATED}",
+        ),
+        (
+            not parts.hybrid_engine,
+            f"actor_rollout_ref.hybrid_engine=false is for engines on {elsewhere}; set it to true",
+        ),
+    ]
+
 
 def separate_refusals(config: DictConfig) -> list[tuple[bool, str]]:
     """Of the mode `cppo_separate_async`: whether each is a fault, and the message."""
@@ -23,9 +54,9 @@ def separate_refusals(config: DictConfig) -> list[tuple[bool, str]]:
             "(actor_rollout_ref.rollout.n_gpus_per_node): the engines need devices of their own, at least 1 of 1",
         ),
         (
-            rollout.checkpoint_engine.backend == "naive",
-            "actor_rollout_ref.rollout.checkpoint_engine.backend=naive moves no weights between devices; set it to "
-            f"{transport}",
+            rollout.checkpoint_engine.backend == COLOCATED,
+            f"actor_rollout_ref.rollout.checkpoint_engine.backend={COLOCATED} moves no weights between devices; set it "
+            f"to {transport}",
         ),
         (
             _is_lora(config) and not OmegaConf.select(config, "actor_rollout_ref.model.lora.merge"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -33,18 +34,28 @@ def num_train_rows(config: DictConfig) -> int:
 
 def planned_steps(config: DictConfig) -> int:
     """Training steps of a run, before any prompt is left out for its length."""
-    of_data = plan_from_config(config).steps_per_epoch(num_train_rows(config)) * config.trainer.total_epochs
+    of_data = _steps_of_data(config)
     return min(config.trainer.total_training_steps or of_data, of_data)
 
 
 def epoch_faults(config: DictConfig) -> Iterator[str]:
-    """Fewer questions than a step takes.
+    """Fewer questions than a step takes, or than all steps that are asked for.
 
     Raises:
         ConfigError: See `StepPlan.steps_per_epoch`.
     """
-    plan_from_config(config).steps_per_epoch(num_train_rows(config))
-    return iter(())
+    of_data, asked, epochs = _steps_of_data(config), config.trainer.total_training_steps, config.trainer.total_epochs
+    if asked and asked > of_data:
+        yield (
+            f"trainer.total_training_steps={asked}, but {epochs} epoch(s) of the training data are {of_data} steps, "
+            f"with which the run would end; set it to {of_data} or less, or trainer.total_epochs to "
+            f"{math.ceil(asked * epochs / of_data)}"
+        )
+
+
+def _steps_of_data(config: DictConfig) -> int:
+    """Whole steps in all epochs."""
+    return plan_from_config(config).steps_per_epoch(num_train_rows(config)) * config.trainer.total_epochs
 
 
 def remarks_on_data(config: DictConfig) -> list[str]:

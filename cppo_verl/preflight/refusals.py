@@ -8,7 +8,7 @@ from itertools import product
 from omegaconf import DictConfig, OmegaConf
 
 from cppo_verl.algorithm.options import CPPOConfig
-from cppo_verl.preflight.asynchronous import separate_refusals
+from cppo_verl.preflight.asynchronous import colocated_refusals, seed_refusal, separate_refusals
 from cppo_verl.preflight.choices import CHOICES
 from cppo_verl.preflight.correction import LOSS, correction_refusals
 from cppo_verl.preflight.critic import GAE, critic_refusals
@@ -47,7 +47,8 @@ def refusals(config: DictConfig) -> list[str]:
         *unread_refusals(config),
         *(critic_refusals(config) if estimator == GAE or on("critic.enable") else ()),
         *_v1_refusals(config),
-        *(separate_refusals(config) if is_separate(config) else ()),
+        seed_refusal(config),
+        *(separate_refusals(config) if is_separate(config) else colocated_refusals(config)),
         _engine_refusal(config),
         _reference_refusal(config),
         (

@@ -9,7 +9,7 @@ import torch
 from verl import DataProto
 
 from cppo_verl.algorithm.allocation import Allocation, Allocator
-from cppo_verl.algorithm.metrics import step_metrics
+from cppo_verl.algorithm.metrics import Outcomes, step_metrics
 from cppo_verl.trainer.rows import row_advantages, sampled_rows, together
 
 
@@ -51,6 +51,9 @@ def sample_and_prune(
         return sampled, allocator.take()
 
 
-def sampling_metrics(sampled: DataProto, allocation: Allocation, rounds: int) -> dict[str, float]:
+def sampling_metrics(
+    sampled: DataProto, allocation: Allocation, rounds: int, outcomes: Outcomes | None = None
+) -> dict[str, float]:
     """What `step_metrics` says of all completions of a step, and of what is trained on of them."""
-    return step_metrics(sampled_rows(sampled), allocation.rows, rounds=rounds, surplus=allocation.surplus)
+    counted = {"rounds": rounds, "surplus": allocation.surplus, "outcomes": outcomes}
+    return step_metrics(sampled_rows(sampled), allocation.rows, **counted)

@@ -40,6 +40,12 @@ def test_stale_completions_are_corrected(config, mode, corrected, recipe):
     assert none.algorithm.rollout_correction.rollout_is is None and refusals(none) == []
 
 
+@pytest.mark.parametrize(("mode", "seed"), [((), 0), (SYNC, 0), (COLOCATED, None), (SEPARATE, None)])
+def test_requests_have_seeds_where_they_can(config, mode, seed):
+    made = config("recipe=toy", "device=cpu", *mode)
+    assert made.cppo.rollout_seed == seed and refusals(made) == []
+
+
 @pytest.mark.parametrize("mode", [COLOCATED, SEPARATE])
 def test_where_the_ratio_corrects_nothing_else_does(config, mode):
     bypassed = config("recipe=gsm8k", *mode, f"{CORRECTION}.bypass_mode=true")
@@ -59,6 +65,9 @@ def test_where_the_ratio_corrects_nothing_else_does(config, mode):
             (*SEPARATE, LORA, "actor_rollout_ref.rollout.checkpoint_engine.backend=delta_sharded"),
             "without LoRA's adapters; set it to nccl",
         ),
+        (("actor_rollout_ref.rollout.checkpoint_engine.backend=nccl",), "backend=nccl is a way of weights to"),
+        ((*SYNC, "actor_rollout_ref.hybrid_engine=false"), "hybrid_engine=false is for engines on"),
+        ((*COLOCATED, "cppo.rollout_seed=7"), "cppo.rollout_seed=7 with trainer.v1.trainer_mode=cppo_colocate_async"),
         ((*CYCLES, "cppo.scope=batch"), "cppo.scope=batch with trainer.v1.separate_async.parameter_sync_step=2"),
     ],
 )

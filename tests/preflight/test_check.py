@@ -15,6 +15,7 @@ from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.hardware.model_files import num_positions
 from cppo_verl.preflight.check import check
 from cppo_verl.preflight.choices import CHOICES
+from cppo_verl.preflight.data import epoch_faults
 from cppo_verl.preflight.plan import cycle_from_config, micro_batch_faults, plan_from_config
 from cppo_verl.preflight.refusals import refusals
 from cppo_verl.preflight.sequence_length import length_faults
@@ -348,6 +349,18 @@ def test_preflight_of_too_little_data(config, tmp_path):
     small.actor_rollout_ref.model.path = str(write_model(tmp_path))
     with pytest.raises(ConfigError, match="a step takes 8 questions but the training data hold 5"):
         check(small)
+
+
+def test_more_steps_than_the_data_have_are_refused(config, tmp_path):
+    """The run would end without them, and with a learning rate on its way."""
+    rows = write_rows(tmp_path / "rows.parquet", [f"question {i}" for i in range(50)])
+    options = "device=cpu", f"data.train_files={rows}", f"data.val_files={rows}", "trainer.total_epochs=2"
+    long = config("recipe=gsm8k", *options, "trainer.total_training_steps=13")  # of 8 questions
+    long.actor_rollout_ref.model.path = str(write_model(tmp_path))
+    with pytest.raises(ConfigError, match=r"2 epoch\(s\) .* are 12 steps.* or trainer\.total_epochs to 3"):
+        check(long)
+    long.trainer.total_epochs = 3
+    assert list(epoch_faults(long)) == []
 
 
 def test_save_best_mode_validates_on_held_out_questions(config):

@@ -25,7 +25,7 @@ from cppo_verl.trainer.v0.loop_times import over_rounds
 class PrunedSampling(SeparateRayPPOTrainer):
     """A part of `RayCPPOTrainer`: verl's sampling, in rounds whose completions are pruned.
 
-    It needs of the trainer `cppo` and the `plan` of a step.
+    It needs of the trainer `cppo`, the `plan` of a step, and the run's `outcomes`.
     """
 
     def _sample_and_prune(self, questions: QuestionStream) -> tuple[DataProto, Allocation]:
@@ -46,7 +46,7 @@ class PrunedSampling(SeparateRayPPOTrainer):
         with marked_timer("gen", self.timing_raw, color="red"):
             self.checkpoint_manager.sleep_replicas()
         with timed():
-            self.metrics |= sampling_metrics(sampled, allocation, allocator.rounds)
+            self.metrics |= sampling_metrics(sampled, allocation, allocator.rounds, self.outcomes)
         return sampled, allocation
 
     def _sample_round(self, asked: list[dict[str, Any]], first: int) -> DataProto:

@@ -152,7 +152,6 @@ class CPPOStep(PrunedSampling, SendsWhatIsRead):
 
     def _update_actor(self, batch: DataProto) -> DataProto:
         """verl 0.9.1's with the planned mini-batch, for which there is no seam below this method."""
-        batch.meta_info["multi_turn"] = self.config.actor_rollout_ref.rollout.multi_turn.enable
         settings = update_settings(self.config, batch.meta_info["mini_batch_rows"])
         batch.meta_info["temperature"] = settings["temperature"]
         data = left_right_2_no_padding(read_by_workers(batch).to_tensordict())

@@ -62,7 +62,9 @@ class RunningStep:
     waits: list[Span] = field(default_factory=list)
     """When each of them waited for completions."""
     replaced: int = 0
-    """Questions asked in the running cycle in place of others."""
+    """Questions asked in the running cycle in place of dropped ones."""
+    made_up: int = 0
+    """Questions asked in the running cycle in place of failed ones, and of those that got too old."""
     clip_fractions: list[float] = field(default_factory=list)
     """Share of tokens whose ratio was clipped, in each update so far."""
     failed: int = 0
@@ -70,7 +72,7 @@ class RunningStep:
 
     def begin_cycle(self) -> None:
         """Count anew what is counted by the cycle."""
-        self.replaced = self.failed = 0
+        self.replaced = self.made_up = self.failed = 0
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -83,6 +85,11 @@ class RunningStep:
     def has_updated(self) -> bool:
         """Whether a cycle so far had something to train on that was not all rejected."""
         return any(len(cycle.trained) and not cycle.counts.get(LEFT_OUT) for cycle in self.cycles)
+
+    @property
+    def asked_instead(self) -> int:
+        """Questions asked in the running cycle in place of others."""
+        return self.replaced + self.made_up
 
     @property
     def cycles_trained(self) -> int:

@@ -11,7 +11,6 @@ from verl.utils.debug import marked_timer
 from verl.utils.metric import reduce_metrics
 
 from cppo_verl.algorithm.allocation import Allocation
-from cppo_verl.algorithm.metrics import clipping_by_place
 from cppo_verl.trainer.old_policy import corrects_rollout, has_old_forward, unread_log_probs
 from cppo_verl.trainer.padding import forward_metrics
 from cppo_verl.trainer.rejected import LEFT_OUT, rejection
@@ -75,7 +74,7 @@ class CPPOStep(PrunedSampling, StepMetrics):
             if self.config.trainer.balance_batch:
                 batch = self._balance_batch(batch, metrics)
         batch.extra_info["temperature"] = self.config.actor_rollout_ref.rollout.temperature
-        self.this_step.cycles.append(Cycle(sampled, trained, allocation, self.this_step.replaced, counts={}))
+        self.this_step.cycles.append(Cycle(sampled, trained, allocation, self.this_step.asked_instead, counts={}))
         return batch
 
     def _get_required_batch_multiple(self, dp_size: int) -> int:
@@ -130,7 +129,7 @@ class CPPOStep(PrunedSampling, StepMetrics):
         reported = self.actor_rollout_wg.update_actor(batch)["metrics"]
         of_update = actor_metrics(reported, self.config)
         self.this_step.clip_fractions += clip_fractions(of_update)
-        metrics |= reduce_metrics(of_update) | clipping_by_place(self.this_step.clip_fractions)
+        metrics |= reduce_metrics(of_update)
         self._count("update", self.actor_rollout_wg)
         return batch
 
