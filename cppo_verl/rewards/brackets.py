@@ -52,7 +52,8 @@ def enclosing(text: str) -> tuple[str, str]:
 
 
 def is_name(text: str) -> bool:
-    """Whether an equation may give it a value: `x`, `f(x)`, `AB`, `(x, y)`, `\\text{Area}`; not `b - a`, `x^2`, `|x|`."""
+    """Whether an equation may give it a value: `x`, `f(x)`, `AB`, `(x, y)`, `\\text{Area}`; not `b - a`, `x^2` nor
+    `|x|`."""
     return bool(NAME.fullmatch(text.replace(" ", "")))
 
 

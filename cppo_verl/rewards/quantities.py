@@ -78,8 +78,8 @@ _MONEY = re.compile(r"^(-?) ?(?:(?:US)?\\\$|[€£¥₹]|USD) ?|(?<=[0-9]) ?(?:\
 _PERCENT = re.compile(r" ?(?:\\%|\^\\%)$")
 _DEGREES = re.compile(r" ?\^\{\\circ\}(?: ?\\text\{ ?[CF] ?\}| ?[CF])?$")
 _BASE = re.compile(
-    r"[({]?(-?[0-9A-Z]+)[)}]?(?:_(?:\{ ?(?:\\text)? ?\{? ?([a-z]+|[0-9]+) ?\}? ?\}|\\text\{ ?([a-z]+|[0-9]+) ?\}|([0-9]))"
-    r"| ?\\text\{ ?(?:in )?base ([a-z]+)\}| ?(?:\\text\{ ?(?:in )?base\}|(?:in )?base) ?([0-9]+))$"
+    r"[({]?(-?[0-9A-Z]+)[)}]?(?:_(?:\{ ?(?:\\text)? ?\{? ?([a-z]+|[0-9]+) ?\}? ?\}|\\text\{ ?([a-z]+|[0-9]+) ?\}"
+    r"|([0-9]))| ?\\text\{ ?(?:in )?base ([a-z]+)\}| ?(?:\\text\{ ?(?:in )?base\}|(?:in )?base) ?([0-9]+))$"
 )
 _BASES = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _COUNTS = {word: number for number, word in enumerate(_BASES, start=2)} | {"sixteen": 16}
