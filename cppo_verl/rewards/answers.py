@@ -124,7 +124,7 @@ def _parse(text: str, depth: int) -> Part:
     if about and is_name(exact):
         exact, about = f"{exact} = {about[0]}", about[1:]
     *others, value = split(exact, "=", r"\in") or [exact]
-    if is_name(value) and not any(map(is_name, others)) and "=" in exact:  # 72 = x
+    if others and is_name(value) and not any(map(is_name, others)) and "=" in exact:  # 72 = x
         others, value = [value, *others[:-1]], others[-1]
     label = next((as_label(side) for side in others if is_name(side)), "")
     sides = tuple(side for side in others if not is_name(side))

@@ -62,7 +62,7 @@ _REWRITES = [
         (r"\{([^{}]*)\\choose(?![a-zA-Z])([^{}]*)\}", r"\\binom{\1}{\2}"),
         (r"\\(?:nice|s|x)frac(?= ?\{)", r"\\frac"),
         (
-            r"\\(?:displaystyle|textstyle|scriptstyle|limits|strut|mathstrut|nobreak|hfill|qed|blacksquare|boxed|fbox)"
+            r"\\(?:displaystyle|textstyle|scriptstyle|limits|strut|mathstrut|nobreak|hfill|newline|qed|blacksquare|checkmark|boxed|fbox)"
             + _END,
             "",
         ),
@@ -79,6 +79,9 @@ _REWRITES = [
         (r" ?(?:\\div" + _END + "|/) ?", "/"),
         (r"\\(?:leqslant|leqq|leq|le)" + _END + r"|<=", r"\\le "),
         (r"\\(?:geqslant|geqq|geq|ge)" + _END + r"|>=", r"\\ge "),
+        (r"^ *(?:\\(?:therefore|implies|Rightarrow)" + _END + " *)+", ""),
+        (r"\\[lr]vert" + _END, "|"),
+        (r"\{ ?([-+]) ?\}", r"\1"),
         (r"\\lt" + _END, "<"),
         (r"\\gt" + _END, ">"),
         (r"\\(?:neq|ne)" + _END + "|!=", r"\\ne "),

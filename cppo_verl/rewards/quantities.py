@@ -55,11 +55,12 @@ _VALUE_WORDS = _words(
     "trillion two three four five six seven eight nine hundredth thousandth tenth and or not minus plus negative to "
     "squared cubed factorial root than least most at over under below above no non un k"
 )
-_VALUE_PLURALS = _VALUE_WORDS - {"quarter"}  # quarters are coins
+_VALUE_PLURALS = _VALUE_WORDS - {"quarter", "root"}  # quarters are coins, and roots solutions
 _NOUNS = _words(
     "unit square cubic sq cu way people person student child children men women man woman boy girl apple egg ticket "
     "coin bill penny pennies nickel dime ball marble card book page side edge face point line angle digit number "
-    "integer solution root factor divisor multiple term step game team player car bus triangle circle rectangle rod "
+    "integer solution value root real positive distinct pair set subset function outcome zero vertex vertices factor "
+    "divisor multiple term step game team player car bus triangle circle rectangle rod "
     "box boxes piece slice cup bottle bag gallon tile block cube inhabitant member vote seat sheet sticker stamp "
     "cookie candy orange banana house home room tree flower dog cat cow chicken bird fish mile kilometer per time"
 )
@@ -72,7 +73,9 @@ _TEXT_TAIL = re.compile(rf"^(.*?){_NUMBER_END} ?((?:\\text\{{[^{{}}]*\}} ?)+){_P
 _BARE_TAIL = re.compile(
     rf"^(.*?){_NUMBER_END} ?((?<![a-zA-Z\\])[a-zA-Z]{{2,}}(?:[ /]+[a-zA-Z]+)*\.?){_POWER}$", re.DOTALL
 )
-_HEAD = re.compile(r"^\\text\{(?:about|approximately|approx\.?|exactly|is)\} ?|^\\approx ?")
+_HEAD = re.compile(
+    r"^\\text\{(?:about|approximately|approx\.?|exactly|is|[Tt]he answer is|[a-zA-Z ]{1,40}:)\} ?|^\\approx ?"
+)
 _WORDS_ALONE = re.compile(r"\\text\{[^{}]*\}")
 _MONEY = re.compile(r"^(-?) ?(?:(?:US)?\\\$|[€£¥₹]|USD) ?|(?<=[0-9]) ?(?:\\\$|[€£¥₹])$")
 _PERCENT = re.compile(r" ?(?:\\%|\^\\%)$")
