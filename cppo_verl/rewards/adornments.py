@@ -16,6 +16,7 @@ _SWITCH = re.compile(  # for what follows: \bf 73, \large 73
     r"\\(?:bf|it|rm|sf|tt|em|sc|cal|bfseries|itshape|tiny|scriptsize|footnotesize|small|normalsize|[lL]arge|LARGE"
     rf"|[hH]uge|math(?:bf|it|rm|sf|tt)(?= *[0-9a-zA-Z])){_END} *|\\color{_COLOUR}"
 )
+_SWITCHED = re.compile(r"\{ *\\(?:bf|it|rm|sf|tt|em)(?![a-zA-Z]) *([^{}]*)\}")  # {\rm cm}
 _MARKED = re.compile(r" *(\$?)(\*{1,3}|_{1,2}|`)([^*_`]+)\2\1 *")
 _WORD = re.compile(r"[a-zA-Z]{2}")
 _UNIT = re.compile(r"[mghsl]|[a-zA-Z]{1,3}/[a-zA-Z]{1,3}")
@@ -31,6 +32,7 @@ def unmarked(text: str) -> str:
 
 def unadorned(text: str) -> str:
     r"""LaTeX without fonts, colours and sizes; words stand in `\text{}`, and only words."""
+    text = _SWITCHED.sub(r"\\mathrm{\1}", text)
     for _ in range(3):  # a font in a font
         text, found = _FONT.subn(_unfont, _SWITCH.sub("", text))
         if not found:
