@@ -13,6 +13,7 @@ from cppo_verl.preflight.attention import remarks_on_attention
 from cppo_verl.preflight.check import check
 from cppo_verl.preflight.data import num_train_rows, remarks_on_data
 from cppo_verl.preflight.plan import scaled_learning_rate
+from cppo_verl.preflight.prompts import record_style, remarks_on_prompts
 
 
 def prepare(config: DictConfig) -> str:
@@ -32,7 +33,9 @@ def prepare(config: DictConfig) -> str:
         raise unresolved
     # Ray's workers may run in another folder.
     config.trainer.default_local_dir = os.path.abspath(config.trainer.default_local_dir)
-    notes = [f"\nnote: {remark}" for remark in (*remarks_on_data(config), *remarks_on_attention(config))]
+    record_style(config)
+    remarks = *remarks_on_data(config), *remarks_on_prompts(config), *remarks_on_attention(config)
+    notes = [f"\nnote: {remark}" for remark in remarks]
     return describe(config, plan) + "".join(notes)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from omegaconf import DictConfig, open_dict
 
 from cppo_verl.preflight.plan import scaled_learning_rate
+from cppo_verl.trainer.dataset import choose_dataset
 from cppo_verl.trainer.first_pass import choose_loss
 
 LOG_PROBS = "cppo_verl.trainer.log_probs"
@@ -13,11 +14,12 @@ LOG_PROBS = "cppo_verl.trainer.log_probs"
 
 def set_worker_options(config: DictConfig) -> None:
     """Write `cppo.skip_old_log_prob` and `cppo.lr_scale` to where verl's workers look, in a run's config, in place; and
-    have them import `log_probs`.
+    have them import `log_probs`; and choose the data set for `data.system`.
 
     To be called once, by what makes the trainer: the config that is saved with the run is as it was given.
     """
     choose_loss(config)
+    choose_dataset(config)
     config.actor_rollout_ref.actor.optim.lr = scaled_learning_rate(config)
     _import_in_workers(config.actor_rollout_ref.model, LOG_PROBS)
 
