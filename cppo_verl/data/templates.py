@@ -118,15 +118,15 @@ class Prompts:
             )
         told = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
         roles = [message["role"] for message in messages]
-        if "system" in roles and self._takes([m for m in messages if m["role"] != "system"]):
-            return (
-                f"the chat template of {self.model} takes no system message ({told}); data.system=fold writes it "
-                "before what the user says, or prepare the data with --no-system-prompt or another --style"
-            )
         if self.settings.kwargs and Prompts(self.tokenizer, PromptSettings(), self.model)._takes(messages):
             return (
                 f"the chat template of {self.model} does not take data.apply_chat_template_kwargs="
                 f"{dict(self.settings.kwargs)} ({told})"
+            )
+        if "system" in roles and self._takes([m for m in messages if m["role"] != "system"]):
+            return (
+                f"the chat template of {self.model} takes no system message ({told}); data.system=fold writes it "
+                "before what the user says, or prepare the data with --no-system-prompt or another --style"
             )
         return f"the chat template of {self.model} does not take messages of {', '.join(roles)} ({told})"
 
