@@ -71,22 +71,18 @@ class Prompts:
 
     @property
     def opening(self) -> str:
-        """What the template writes of the model's turn; see `tags.left_open`.
-
-        Raises:
-            TemplateError: See `text`.
-        """
+        """What the template writes of the model's turn; see `tags.left_open`."""
         return left_open(self.generation_prompt)
 
     @property
     def generation_prompt(self) -> str:
-        """What the template writes after the last message for the model to go on from.
-
-        Raises:
-            TemplateError: See `text`.
-        """
+        """What the template writes after the last message for the model to go on from; empty where it does not take a
+        user's message alone."""
         asked = [{"role": "user", "content": _PROBE}]
-        ended, begun = (self.text(asked, generation_prompt=begins) for begins in (False, True))
+        try:
+            ended, begun = (self.text(asked, generation_prompt=begins) for begins in (False, True))
+        except TemplateError:
+            return ""
         same = next((at for at, pair in enumerate(zip(ended, begun, strict=False)) if pair[0] != pair[1]), len(ended))
         return begun[max(same, begun.rfind(_PROBE) + len(_PROBE)) :]
 

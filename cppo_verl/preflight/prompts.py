@@ -119,10 +119,7 @@ def remarks_on_prompts(config: DictConfig) -> list[str]:
     prompts = prompts_of(config)
     if prompts is None:
         return []
-    try:
-        opening, begun = prompts.opening, prompts.generation_prompt
-    except TemplateError:  # it renders the rows, and not a user's message alone
-        return []
+    opening, begun = prompts.opening, prompts.generation_prompt
     named = "the chat template" if prompts.settings.template else f"the chat template of {prompts.model}"
     if opening:
         return [
@@ -131,7 +128,7 @@ def remarks_on_prompts(config: DictConfig) -> list[str]:
         ]
     if closed := [tag for tag in TAGS[1::2] if tag in begun]:
         return [
-            f"{named} writes a closed block ({closed[0]}) into the prompt, before the model's turn: the shipped rewards "
-            "ask for blocks of the model's own"
+            f"{named} writes a closed block ({closed[0]}) into the prompt, before the model's turn: the shipped "
+            "rewards ask for blocks of the model's own"
         ]
     return []

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from cppo_verl.data.prompt_settings import PromptSettings
-from cppo_verl.data.templates import Prompts, TemplateError
+from cppo_verl.data.templates import Prompts
 from cppo_verl.rewards.tags import OPENING
 
 
@@ -24,10 +24,7 @@ class OpenedTurns:
     @cached_property
     def opening(self) -> str:
         """Of every turn of the run; see `data.templates.Prompts.opening`."""
-        try:
-            return Prompts(self.processor or self.tokenizer, PromptSettings.of(self.config)).opening
-        except TemplateError:  # agent loops of a user's own may do without one
-            return ""
+        return Prompts(self.processor or self.tokenizer, PromptSettings.of(self.config)).opening
 
 
 def with_opening(columns: Mapping[str, Any], opening: str) -> Mapping[str, Any]:

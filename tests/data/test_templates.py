@@ -83,7 +83,7 @@ def test_other_refusals_say_what_they_are_of(prompts):
     twice = [ASKED[1], ASKED[1]]
     with pytest.raises(TemplateError, match="does not take messages of user, user"):
         prompts("Gemma 2").text(twice)
-    with pytest.raises(TemplateError, match="apply_chat_template_kwargs={'add_generation_prompt': True}"):
+    with pytest.raises(TemplateError, match=r"apply_chat_template_kwargs=\{'add_generation_prompt': True\}"):
         prompts("ChatML", PromptSettings(kwargs={"add_generation_prompt": True})).text(ASKED)
 
 

@@ -14,7 +14,7 @@ _BEGIN = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
 _NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
 _ALTERNATE = (
     "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
-    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}{% endfor %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/...') }}{% endif %}{% endfor %}"
 )
 _NEEDS_USER = (
     "{% if not messages | selectattr('role', 'equalto', 'user') | list %}"
