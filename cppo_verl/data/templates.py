@@ -87,6 +87,19 @@ class Prompts:
         return begun[max(same, begun.rfind(_PROBE) + len(_PROBE)) :]
 
     @property
+    def turn_end(self) -> int | None:
+        """Id of the token with which the template ends the model's turn; None where it writes plain text, or does not
+        take a turn of the model's."""
+        try:
+            text = self.text(
+                [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}], generation_prompt=False
+            )
+        except TemplateError:
+            return None
+        after = self.tokenizer(text.rpartition(_PROBE)[2].lstrip(), add_special_tokens=False)["input_ids"]
+        return after[0] if after and after[0] in self.tokenizer.get_added_vocab().values() else None
+
+    @property
     def has_template(self) -> bool:
         """Whether there is one, whatever it is worth."""
         return bool(self.tokenizer.chat_template or self.settings.kwargs.get("chat_template"))

@@ -13,7 +13,8 @@ from cppo_verl.preflight.attention import remarks_on_attention
 from cppo_verl.preflight.check import check
 from cppo_verl.preflight.data import num_train_rows, remarks_on_data
 from cppo_verl.preflight.plan import scaled_learning_rate
-from cppo_verl.preflight.prompts import record_style, remarks_on_prompts
+from cppo_verl.preflight.prompt_remarks import remarks_on_prompts
+from cppo_verl.preflight.prompts import record_style
 
 
 def prepare(config: DictConfig) -> str:

@@ -10,10 +10,9 @@ from cppo_verl.data.check import Rows, RowsError, overlong, read_rows, too_few_l
 from cppo_verl.data.prompt_settings import STYLE, SYSTEM, TEMPLATE, PromptSettings
 from cppo_verl.data.prompts import style_of
 from cppo_verl.data.templates import Prompts, TemplateError
-from cppo_verl.hardware.model_files import code_fault, model_fault
+from cppo_verl.hardware.model_files import code_fault, model_fault, num_embeddings
 from cppo_verl.preflight.data import SPLITS, paths
 from cppo_verl.preflight.plan import plan_from_config
-from cppo_verl.rewards.tags import TAGS
 
 
 def prompts_of(config: DictConfig) -> Prompts | None:
@@ -33,16 +32,32 @@ def prompt_faults(config: DictConfig) -> Iterator[str]:
     prompts = prompts_of(config)
     if prompts is None:
         return
-    if prompts.tokenizer.pad_token_id is None and prompts.tokenizer.eos_token_id is None:
-        yield (
-            f"the tokenizer of {prompts.model} has neither a pad token nor an end token; name one in its "
-            "tokenizer_config.json (eos_token, pad_token)"
-        )
+    yield from _token_faults(config, prompts)
     if why := _template_fault(config, prompts):
         yield why
         return
     for split in SPLITS:
         yield from _length_faults(config, prompts, split)
+
+
+def _token_faults(config: DictConfig, prompts: Prompts) -> Iterator[str]:
+    """A tokenizer with nothing to pad by (verl takes the end token where there is no pad token), or to pad by what the
+    model has no embedding of."""
+    tokenizer, model = prompts.tokenizer, config.actor_rollout_ref.model
+    pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    if pad is None:
+        yield (
+            f"the tokenizer of {prompts.model} has neither a pad token nor an end token; name one in its "
+            "tokenizer_config.json (eos_token, pad_token)"
+        )
+        return
+    vocabulary = num_embeddings(model.path, trust_remote_code=model.trust_remote_code)
+    if vocabulary and pad >= vocabulary:
+        yield (
+            f"the tokenizer of {prompts.model} pads with token {pad} ({tokenizer.convert_ids_to_tokens(pad)!r}), but "
+            f"the model has embeddings of {vocabulary} tokens (vocab_size); name another pad_token in its "
+            "tokenizer_config.json, for example its end token"
+        )
 
 
 def _template_fault(config: DictConfig, prompts: Prompts) -> str | None:
@@ -112,23 +127,3 @@ def setting_faults(config: DictConfig) -> Iterator[str]:
 def record_style(config: DictConfig) -> None:
     """Note in a run's config how its rows ask, so that its evaluation asks the same way."""
     config.data.style = PromptSettings.of(config).style or style_in_rows(config)
-
-
-def remarks_on_prompts(config: DictConfig) -> list[str]:
-    """What should be known of the chat template of a run, in which no fault was found."""
-    prompts = prompts_of(config)
-    if prompts is None:
-        return []
-    opening, begun = prompts.opening, prompts.generation_prompt
-    named = "the chat template" if prompts.settings.template else f"the chat template of {prompts.model}"
-    if opening:
-        return [
-            f"{named} opens {opening.strip()} in the prompt: completions begin after it; rewards are given it as "
-            "extra_info.turn_opening, and the shipped ones count it to the completion"
-        ]
-    if closed := [tag for tag in TAGS[1::2] if tag in begun]:
-        return [
-            f"{named} writes a closed block ({closed[0]}) into the prompt, before the model's turn: the shipped "
-            "rewards ask for blocks of the model's own"
-        ]
-    return []

@@ -57,7 +57,9 @@ def config(tmp_path):
     return lambda model, *overrides: compose([*own, f"model={model}", *overrides], CONFIG, "evaluate")
 
 
-@pytest.mark.parametrize("named", ["", "best", "global_step_4", "global_step_4/huggingface_export", "best/global_step_4"])
+@pytest.mark.parametrize(
+    "named", ["", "best", "global_step_4", "global_step_4/huggingface_export", "best/global_step_4"]
+)
 def test_the_settings_are_those_of_the_models_run(run, config, named):
     (run / "best/global_step_4").mkdir(parents=True)
     put, told = choose_settings(config(run / named))
@@ -84,7 +86,9 @@ def test_other_models_are_asked_as_they_are_unless_told(run, config, tmp_path):
     put, told = choose_settings(config(run, *given))
     assert put == PromptSettings(CHAT_TEMPLATES["Qwen3.5"], {"enable_thinking": True}, "keep", "tags")
     assert "with this evaluation's own options" in told
-    with pytest.raises(ConfigError, match=r"data\.style='hush' is not one of tags, none, hash, boxed; did you mean hash"):
+    with pytest.raises(
+        ConfigError, match=r"data\.style='hush' is not one of tags, none, hash, boxed; did you mean hash"
+    ):
         choose_settings(config("a/b", "data.style=hush"))
 
 
@@ -112,7 +116,9 @@ def test_a_style_has_its_own_reward(run, config):
     assert [r.question.messages for r in plain] == [ask(question, "tags", GSM8K_SYSTEM) for question in ASKED]
     none = plan_requests(find("gsm8k"), config("a/b", "data.style=none"), PromptSettings(style="none"))
     assert none[0].question.messages == ask(ASKED[0], None, "")
-    with pytest.raises(ConfigError, match=r"data\.style=hash: olympiadbench has no reward for this style; there are tags"):
+    with pytest.raises(
+        ConfigError, match=r"data\.style=hash: olympiadbench has no reward for this style; there are tags"
+    ):
         other = config("a/b", "data.style=hash")
         OmegaConf.update(other, "files.olympiadbench", other.files.gsm8k, force_add=True)
         plan_requests(find("olympiadbench"), other, PromptSettings(style="hash"))
