@@ -1,6 +1,6 @@
 """Completions per second that the agent loops, the load balancer and the rewards can pass on, without a model.
 
-python -m cppo_verl.bench.ceiling [--workers 1 2 4 8] [--questions 64] [--rounds 3] [key=value ...]
+python -m cppo_verl.bench.ceiling [--workers 1 2 4 8] [--questions 64] [--rounds 3] [--out DIR] [key=value ...]
 
 The engine is a stand-in that answers at once, with random tokens of drawn lengths, behind the same actors: verl's load
 balancer, a server's actor, our agent loops, verl's reward workers. What is left is the ceiling that a run meets however
@@ -18,9 +18,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import ray
 from omegaconf import DictConfig, OmegaConf
-from rich.table import Table
 from verl import DataProto
 from verl.experimental.reward_loop import RewardLoopManager
 from verl.workers.rollout.llm_server import LLMServerClient
@@ -32,6 +32,7 @@ from cppo_verl.bench.inputs import build_model
 from cppo_verl.config.compose import compose
 from cppo_verl.console import open_console
 from cppo_verl.hardware.shapes import find_geometry
+from cppo_verl.report import cells, show
 from cppo_verl.trainer.group.requests import LOOP, ONE_BY_ONE
 from cppo_verl.trainer.rollout_seed import SEED_KEY, question_seeds
 from cppo_verl.trainer.v0.agent_loop import CPPOAgentLoopManager
@@ -113,19 +114,34 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8], help="agent loops' processes")
     parser.add_argument("--questions", type=int, default=64, help=f"asked at a time, {G} completions each")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, help="folder for ceiling.csv; by default none is written")
     args = parser.parse_args(argv)
     if min(*args.workers, args.questions, args.rounds) < 1:
         parser.error("--workers, --questions and --rounds must be at least 1")
+    table = measure(args)
+    if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
+        table.to_csv(args.out / "ceiling.csv", index=False)
     asked_at_a_time = f"{args.questions} questions of {G} at a time"
-    table = Table(title=f"completions per second, {asked_at_a_time}: median of {args.rounds} rounds")
-    for heading in ("agent loops", *WAYS, "ratio"):
-        table.add_column(heading, justify="right")
+    title = f"completions per second, {asked_at_a_time}: median of {args.rounds} rounds"
+    open_console().print(show.terminal(shown(table), title))
+
+
+def measure(args: argparse.Namespace) -> pd.DataFrame:
+    """A row a number of agent loops: completions per second each way, and their `ratio`."""
+    rows = []
     with TemporaryDirectory() as folder:
         build_model(Path(folder), {**find_geometry("small").shape, "num_hidden_layers": 1}, "float32")
         for workers in args.workers:
-            medians = [measured(Path(folder), workers, loop, args) for loop in WAYS.values()]
-            table.add_row(str(workers), *(f"{rate:,.0f}" for rate in medians), f"{medians[1] / medians[0]:.2f}x")
-    open_console().print(table)
+            rates = {way: measured(Path(folder), workers, loop, args) for way, loop in WAYS.items()}
+            theirs, ours = rates.values()
+            rows.append({"agent loops": workers, **rates, "ratio": ours / theirs})
+    return pd.DataFrame(rows)
+
+
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The table for people."""
+    return table.map("{:,.0f}".format).assign(ratio=table["ratio"].map(cells.times))
 
 
 def measured(folder: Path, workers: int, loop: str, args: argparse.Namespace) -> float:

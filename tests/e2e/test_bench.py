@@ -6,15 +6,20 @@ import json
 import re
 import sys
 
+import pandas as pd
+import pytest
+
 from cppo_verl.bench.study import GRPO, VERLS_OWN
 
 
 def test_ceiling(runner, tmp_path):
     """Both ways, on real actors around an engine that answers at once."""
-    small = "--workers", "2", "--questions", "3", "--rounds", "1"
-    table = runner([sys.executable, "-m", "cppo_verl.bench.ceiling", *small], tmp_path / "log").output
-    (row,) = re.findall(r"2 │ +([\d,]+) │ +([\d,]+) │ +([\d.]+)x", table)
-    assert all(float(number.replace(",", "")) > 0 for number in row)
+    small = "--workers", "2", "--questions", "3", "--rounds", "1", "--out", str(tmp_path / "out")
+    shown = runner([sys.executable, "-m", "cppo_verl.bench.ceiling", *small], tmp_path / "log").output
+    (row,) = pd.read_csv(tmp_path / "out/ceiling.csv").to_dict("records")
+    loops, theirs, ours, ratio = row.values()
+    assert loops == 2 and theirs > 0 and ratio == pytest.approx(ours / theirs)
+    assert re.search(rf"2 +│ {theirs:,.0f} +│ {ours:,.0f} +│ {ratio:.2f}x", shown)
 
 
 def test_bench(runner, tmp_path):
