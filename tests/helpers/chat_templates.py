@@ -59,3 +59,9 @@ def write_tokenizer(folder: Path, family: str | None = "ChatML", *, bos: bool = 
             single="<|begin|> $A", special_tokens=[begin]
         )
     return save_tokenizer(tokenizer, folder, [])
+
+
+def as_override(template: str) -> str:
+    """A template as it is given on a command line."""
+    quoted = template.replace("\n", "\\n").replace("'", "\\'")
+    return f"actor_rollout_ref.model.custom_chat_template='{quoted}'"
