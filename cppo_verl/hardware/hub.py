@@ -44,5 +44,5 @@ def _is_cached(repo: str) -> bool:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says first."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    """The first line of an error's text that is not empty; its kind where there is none."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -100,11 +100,20 @@ def num_positions(path: str, *, trust_remote_code: bool = False) -> int | None:
 
 def num_heads(path: str, *, trust_remote_code: bool = False) -> int | None:
     """Attention heads of a model; None where its config does not say."""
+    return _of_text(path, "num_attention_heads", trust_remote_code)
+
+
+def num_embeddings(path: str, *, trust_remote_code: bool = False) -> int | None:
+    """Tokens that a model has embeddings of; None where its config does not say."""
+    return _of_text(path, "vocab_size", trust_remote_code)
+
+
+def _of_text(path: str, name: str, trust_remote_code: bool) -> int | None:
+    """A size of a model, or of the part of it that reads text."""
     try:
-        text = read_config(path, trust_remote_code=trust_remote_code).get_text_config()
+        return getattr(read_config(path, trust_remote_code=trust_remote_code).get_text_config(), name, None)
     except ValueError:
         return None
-    return getattr(text, "num_attention_heads", None)
 
 
 def read_config(path: str, *, trust_remote_code: bool = False) -> Any:

@@ -13,7 +13,7 @@ from cppo_verl.algorithm.options import ConfigError, CPPOConfig
 from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.config.cluster import joins_cluster
 from cppo_verl.hardware.drivers import why_no_gpu
-from cppo_verl.preflight import data, inputs, outputs
+from cppo_verl.preflight import columns, data, inputs, outputs, prompts
 from cppo_verl.preflight.attention import flash_faults, fused_faults
 from cppo_verl.preflight.choices import word_faults
 from cppo_verl.preflight.cpus import cpu_faults
@@ -104,6 +104,7 @@ def _quick_checks(wrong: Container[str]) -> dict[str, tuple]:
         "what CPPO refuses": (refusals, "actor_rollout_ref.model.external_lib", *ENGINE_DEVICES, SYNC, *RATES),
         "what a resume needs": (resume_refusals, "trainer.save_freq", *CONTENTS),
         **rows,
+        "the settings of prompts": (prompts.setting_faults, "data.train_files", "data.prompt_key"),
         "the model": (inputs.model_faults, *MODEL),
         "the reward function": (inputs.reward_faults, *REWARD),
         "trainer.resume_from_path": (outputs.resume_faults, "trainer.resume_from_path"),
@@ -202,7 +203,8 @@ SLOW = {
     "the attention": flash_faults,
     "the way of weights to the engines": _transport_faults,
     "the model": inputs.loaded_model_faults,
-    "the prompts": data.prompt_faults,
+    "the columns of the data": columns.column_faults,
+    "the prompts": prompts.prompt_faults,
     "the reward function on a few rows": trial_faults,
     "the positions of the model": position_faults,
     "the heads of the model": head_faults,

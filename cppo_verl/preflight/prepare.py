@@ -13,6 +13,8 @@ from cppo_verl.preflight.attention import remarks_on_attention
 from cppo_verl.preflight.check import check
 from cppo_verl.preflight.data import num_train_rows, remarks_on_data
 from cppo_verl.preflight.plan import scaled_learning_rate
+from cppo_verl.preflight.prompt_remarks import remarks_on_prompts
+from cppo_verl.preflight.prompts import record_style
 from cppo_verl.preflight.reward_trial import remarks_on_reward, with_checked_results
 
 
@@ -35,8 +37,9 @@ def prepare(config: DictConfig) -> str:
         raise unresolved
     # Ray's workers may run in another folder.
     config.trainer.default_local_dir = os.path.abspath(config.trainer.default_local_dir)
-    remarks = *remarks_on_data(config), *remarks_on_attention(config), *remarks_on_reward(config)
-    notes = [f"\nnote: {remark}" for remark in remarks]
+    record_style(config)
+    told = remarks_on_data, remarks_on_prompts, remarks_on_attention, remarks_on_reward
+    notes = [f"\nnote: {remark}" for remarks in told for remark in remarks(config)]
     with_checked_results(config)
     return describe(config, plan) + "".join(notes)
 

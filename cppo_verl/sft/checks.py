@@ -10,6 +10,9 @@ import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
 from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.data.check import role_fault
+from cppo_verl.data.prompt_settings import PromptSettings
+from cppo_verl.data.templates import Prompts, TemplateError
 from cppo_verl.hardware.drivers import why_no_gpu
 from cppo_verl.hardware.model_files import code_fault, model_fault, num_positions, tokenizer_fault, weights_fault
 from cppo_verl.preflight.attention import flash_fault
@@ -147,18 +150,36 @@ def _length_faults(config: DictConfig) -> Iterator[str]:
     positions = num_positions(model.path, **reads)
     if positions and limit > positions:
         yield f"data.max_length={limit} is more than the {positions} positions of {model.path}; set it to {positions}"
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(Path(model.tokenizer_path or model.path).expanduser(), **reads)
+    settings = PromptSettings(
+        template=model.get("custom_chat_template"), kwargs=config.data.get("apply_chat_template_kwargs") or {}
+    )
+    prompts = Prompts.load(model.tokenizer_path or model.path, settings, **reads)
     for path in [*paths(config.data.train_files), *paths(config.data.val_files or [])]:
-        lengths = {}
-        for number, chat in enumerate(pq.read_table(path)[config.data.messages_key].to_pylist(), start=1):
-            text = tokenizer.apply_chat_template(chat, tokenize=False)
-            if len(text.encode()) > limit:  # a token is at least a byte
-                lengths[number] = len(tokenizer(text)["input_ids"])
-        too_long = {number: length for number, length in lengths.items() if length > limit}
-        if too_long:
-            yield (
-                f"{path}: {len(too_long)} demonstration(s) of more than data.max_length={limit} tokens, first in row "
-                f"{min(too_long)}; set data.max_length={max(too_long.values())}, or leave these rows out"
-            )
+        try:
+            yield from filter(None, [_long_rows(path, config.data.messages_key, prompts, limit)])
+        except TemplateError as error:
+            yield f"{path}, {error}"
+
+
+def _long_rows(path: Path, column: str, prompts: Prompts, limit: int) -> str | None:
+    """
+    Raises:
+        TemplateError: A row cannot be rendered, or has a role that is none; the message begins with its number.
+    """
+    lengths = {}
+    for number, chat in enumerate(pq.read_table(path)[column].to_pylist(), start=1):
+        if why := role_fault(chat):
+            raise TemplateError(f"row {number}: {column} holds {why}")
+        try:
+            text = prompts.text(chat, generation_prompt=False)
+        except TemplateError as error:
+            raise TemplateError(f"row {number}: {error}") from error
+        if len(text.encode()) > limit:  # a token is at least a byte
+            lengths[number] = len(prompts.tokenizer(text, add_special_tokens=False)["input_ids"])  # the text has them
+    too_long = {number: length for number, length in lengths.items() if length > limit}
+    if not too_long:
+        return None
+    return (
+        f"{path}: {len(too_long)} demonstration(s) of more than data.max_length={limit} tokens, first in row "
+        f"{min(too_long)}; set data.max_length={max(too_long.values())}, or leave these rows out"
+    )

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from chat_templates import write_tokenizer
 from omegaconf import OmegaConf
 from transformers import AutoTokenizer
 from verl.trainer.sft_trainer import SFTTrainer
 from verl.utils.config import omega_conf_to_dataclass
+from verl_rows import write_model
 
 from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.sft import checks
@@ -123,3 +125,27 @@ def test_the_model_stops_where_the_template_ends_a_turn(model, tmp_path):
     assert (ends["config"]["eos_token_id"], ends["generation_config"]["eos_token_id"]) == (end, [end, 0])
     assert ends["generation_config"]["do_sample"] is False
     assert not list(tmp_path.glob(".*partial"))
+
+
+def test_a_demonstrations_length_counts_its_begin_once(sft, tmp_path):
+    """The text of a template that writes the begin token is not given another one."""
+    model = write_model(tmp_path, max_position_embeddings=512)
+    tokenizer = write_tokenizer(model, "Llama 3", bos=True)
+    rows = demonstrations(tmp_path / "train.parquet", 8, words=30)
+    chat = pd.read_parquet(rows)["messages"][0]
+    length = len(tokenizer.apply_chat_template([dict(message) for message in chat], return_dict=False))
+    text = tokenizer.apply_chat_template([dict(message) for message in chat], tokenize=False)
+    assert len(tokenizer(text)["input_ids"]) == length + 1
+    given = f"model.path={model}", f"data.train_files={rows}", "data.train_batch_size=8", "trainer.test_freq=-1"
+    checks.check(sft("device=cpu", *given, "data.val_files=null", f"data.max_length={length}"))
+    with pytest.raises(ConfigError, match=f"set data.max_length={length}, or leave"):
+        checks.check(sft("device=cpu", *given, "data.val_files=null", f"data.max_length={length - 1}"))
+
+
+def test_roles_that_are_none_are_not_trained_on(sft, model, tmp_path):
+    rows = tmp_path / "train.parquet"
+    chat = [{"role": "human", "content": "How many?"}, {"role": "gpt", "content": "four"}]
+    pd.DataFrame({"messages": [chat] * 8}).to_parquet(rows)
+    given = f"model.path={model}", f"data.train_files={rows}", "data.train_batch_size=8", "trainer.test_freq=-1"
+    with pytest.raises(ConfigError, match=r"train\.parquet, row 1: messages holds a message of the role 'human'"):
+        checks.check(sft("device=cpu", *given, "data.val_files=null", "data.max_length=64"))

@@ -11,6 +11,7 @@ from tensordict import TensorDict
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
 
 from cppo_verl.trainer.group.worker import GroupWorker
+from cppo_verl.trainer.openings import OpenedTurns
 from cppo_verl.trainer.reported import ReportedApart
 from cppo_verl.trainer.rollout_seed import SeededTurns, hashed
 from cppo_verl.trainer.v1.idle import Span
@@ -24,7 +25,7 @@ _VERLS_WORKER = AgentLoopWorkerTQ.__ray_metadata__.modified_class.__ray_actor_cl
 """The class in verl's Ray actor."""
 
 
-class CPPOAgentLoopWorkerTQ(ReportedApart, SeededTurns, GroupWorker, _VERLS_WORKER):
+class CPPOAgentLoopWorkerTQ(OpenedTurns, ReportedApart, SeededTurns, GroupWorker, _VERLS_WORKER):
     """verl's V1 worker; each training request has a seed, as in V0, and what went wrong is noted with the question."""
 
     def __init__(self, *args, **kwargs):
