@@ -18,7 +18,7 @@ mkdir -p "$out"
 # shellcheck source=scripts/steps.sh
 source scripts/steps.sh
 if [ -n "${WHEELS:-}" ]; then
-    install_wheels "$WHEELS" "$out" "${PYTHON:-python3}"
+    install_wheels "$WHEELS" "$out" "${PYTHON:-python3}" "$device"
 elif [ -z "${PYTHON:-}" ]; then
     bash scripts/setup.sh "$device"
 fi

@@ -17,7 +17,7 @@ from cppo_verl.config.compose import run_with_config
 from cppo_verl.runs.checkpoints import LATEST
 from cppo_verl.runs.files import alone_in
 from cppo_verl.runs.folder import CONFIG_FILE, save_config
-from cppo_verl.sft.checks import check, describe
+from cppo_verl.sft.checks import check, describe, remarks
 from cppo_verl.sft.model import MODEL, write_model
 
 
@@ -33,7 +33,7 @@ def run(config: DictConfig) -> None:
     folder = Path(config.trainer.default_local_dir).absolute()
     config.trainer.default_local_dir = str(folder)
     check(config)
-    print(describe(config), flush=True)
+    print(describe(config), *(f"note: {remark}" for remark in remarks(config)), sep="\n", flush=True)
     with alone_in(folder):
         save_config(config)
         start_ranks(config, folder / CONFIG_FILE)
