@@ -2,8 +2,8 @@
 
 python scripts/missing_packages.py [gpu|cpu]
 
-ends with exit code 1 where a package that this project names is not there: of a stack's packages any version will do. What
-the others want of each other and lack is a note: they may get by without.
+ends with exit code 1 where a package that this project names is not there: of a stack's packages any version will do.
+What the others want of each other and lack is a note: they may get by without.
 """
 
 from __future__ import annotations

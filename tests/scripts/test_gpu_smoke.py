@@ -96,6 +96,8 @@ def test_what_it_starts_is_accepted(smoke, device, tmp_path, monkeypatch):
         (smoke.out / inputs).mkdir(exist_ok=True)
         write_rows(smoke.out / inputs / "questions.parquet", [f"question {number}" for number in range(128)])
     monkeypatch.setattr(os, "environ", dict(os.environ))
+    (bench,) = (call for call in smoke.calls if " bench " in call)
+    assert ("actor_rollout_ref.rollout.max_num_seqs=2048" in bench) == (device == "gpu")
     for call in smoke.calls:
         _, _, command, *overrides = call.split()
         if command == "train":
