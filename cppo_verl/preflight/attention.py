@@ -41,8 +41,8 @@ def flash_fault(config: DictConfig, prefix: str = "") -> Iterator[str]:
             raise ModuleNotFoundError(f"No module named {module!r}")
     except (ImportError, OSError) as error:  # of another build of torch's, or a library of CUDA's that is not there
         yield (
-            f"{prefix}{ATTENTION}={asked}, but flash-attn cannot be imported ({error}); install it as README.md says "
-            f"under Install, or set it to {SDPA}"
+            f"{prefix}{ATTENTION}={asked}, but flash-attn cannot be imported ({error}); install it as docs/install.md "
+            f"says, or set it to {SDPA}"
         )
 
 
@@ -96,7 +96,7 @@ def remark_on_rows(config: DictConfig, longest: int, budgets: Mapping[str, int])
     if larger := {key: size for key, size in budgets.items() if size > longest}:
         yield (
             f"attention through {SDPA} takes every pair of tokens of a packed row, of whichever sequences, and a row "
-            f"has up to {max(larger.values()):,}: install flash-attn (README.md, Install), or set "
+            f"has up to {max(larger.values()):,}: install flash-attn (docs/install.md), or set "
             + " ".join(f"{key}={longest}" for key in larger)
         )
 

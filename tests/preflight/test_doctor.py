@@ -133,7 +133,7 @@ def test_packages_that_cannot_be_imported(gpu_machine):
 
 
 def test_flash_attn_that_is_not_there_is_named_where_it_would_be_used(gpu_machine, cpu_machine):
-    assert "README.md, Install, names a wheel" in said(gpu_machine, "flash-attn")[1]
+    assert "docs/install.md names a wheel" in said(gpu_machine, "flash-attn")[1]
     assert said(cpu_machine, "flash-attn")[1].endswith("-> ")
 
 
