@@ -15,6 +15,7 @@ install_wheels() {
     "$3" -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-compile --upgrade \
         --target "$site" "$whole"/*.whl
     export PYTHON=$3 PYTHONPATH="$PWD:$site${PYTHONPATH:+:$PYTHONPATH}"
+    export HF_HUB_OFFLINE=1 # where no registry can be reached; each question would wait for an answer
     "$PYTHON" scripts/missing_packages.py "$4"
 }
 

@@ -176,7 +176,7 @@ def slices(tmp_path: Path) -> Path:
 def install(repo: Path, wheels: Path, out: Path) -> subprocess.CompletedProcess:
     script = (
         f"set -euo pipefail; source scripts/steps.sh; install_wheels {wheels} {out} {sys.executable} cpu; "
-        "echo $PYTHONPATH"
+        "echo $PYTHONPATH:$HF_HUB_OFFLINE"
     )
     return subprocess.run(["bash", "-c", script], cwd=repo, capture_output=True, text=True)
 
@@ -185,7 +185,8 @@ def test_wheels_whole_and_cut_are_installed_beside_what_is_there(repo, tmp_path)
     done = install(repo, slices(tmp_path), tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert {"whole.py", "large.py"} <= {path.name for path in (tmp_path / "out/site").iterdir()}
-    assert done.stdout.splitlines()[-1].split(":")[:2] == [str(repo), f"{tmp_path}/out/site"]
+    repository, site, *_, offline = done.stdout.splitlines()[-1].split(":")
+    assert (repository, site, offline) == (str(repo), f"{tmp_path}/out/site", "1")
 
 
 def test_a_missing_slice_is_named(repo, tmp_path):
