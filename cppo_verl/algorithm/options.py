@@ -60,11 +60,11 @@ class CPPOConfig:
     """Fill the freed room with completions of additional questions. Dynamic completion allocation (paper §3.3):
     a step trains on as many completions as GRPO does."""
 
-    mini_batch: MiniBatch = "completions"
-    """What of GRPO's an update's size keeps with allocation. As many `completions` (the published runs): an epoch has
-    1-P times GRPO's updates. As many `questions`: an epoch has GRPO's updates, of `ppo_mini_batch_size` questions and
-    k completions of each; sampling and the old and reference forwards keep the large batches of allocation. Without
-    allocation the two are the same."""
+    mini_batch: MiniBatch = "questions"
+    """What of GRPO's an update's size keeps with allocation. As many `questions`: an epoch has GRPO's updates, of
+    `ppo_mini_batch_size` questions and k completions of each; sampling and the old and reference forwards keep the
+    large batches of allocation. As many `completions` (the published runs): an epoch has 1-P times GRPO's updates.
+    Without allocation the two are the same."""
 
     lr_scale: LRScale = "none"
     """What the learning rate is multiplied by. `sqrt`: by sqrt(1/(1-P)), for the fewer updates of

@@ -212,7 +212,7 @@ def test_updates_of_as_many_questions_as_grpos(tmp_path):
     (row,) = tables.accounting([group]).to_dict("records")
     assert (row["rows an update"], row["questions an update"]) == (8, 2)
     assert row["optimiser updates"] == 2 * 4 * 2
-    assert group.label == "CPPO, P=0.5, mini_batch=questions"
+    assert group.label == "CPPO, P=0.5"
 
 
 def test_a_forward_that_did_not_run_saw_no_tokens(tmp_path):
