@@ -15,7 +15,7 @@ from cppo_verl.data.prompt_settings import PromptSettings
 from cppo_verl.data.templates import Prompts, TemplateError
 from cppo_verl.hardware.drivers import why_no_gpu
 from cppo_verl.hardware.model_files import code_fault, model_fault, num_positions, tokenizer_fault, weights_fault
-from cppo_verl.preflight.attention import flash_fault
+from cppo_verl.preflight.attention import attention_in_words, flash_fault, fused_fault, remark_on_rows
 from cppo_verl.preflight.data import paths
 from cppo_verl.preflight.loggers import faults_of
 from cppo_verl.sft.going_on import resume_faults
@@ -43,10 +43,18 @@ def describe(config: DictConfig) -> str:
     """What the run does, in a line."""
     rows, batch, epochs = num_rows(config, "train"), config.data.train_batch_size, config.trainer.total_epochs
     steps = config.trainer.total_training_steps or rows // batch * epochs
+    attention = f"Attention: {attention_in_words(config)}. " if config.trainer.device == "cuda" else ""
     return (
         f"SFT: {rows:,} demonstrations, {batch} a step over {config.trainer.n_gpus_per_node} rank(s); {steps:,} steps. "
-        f"Run folder: {config.trainer.default_local_dir}"
+        f"{attention}Run folder: {config.trainer.default_local_dir}"
     )
+
+
+def remarks(config: DictConfig) -> Iterator[str]:
+    """What works and costs more than it has to."""
+    data = config.data
+    if config.trainer.device == "cuda" and data.use_dynamic_bsz:
+        yield from remark_on_rows(config, data.max_length, {"data.max_token_len_per_gpu": data.max_token_len_per_gpu})
 
 
 def num_rows(config: DictConfig, split: str) -> int:
@@ -119,6 +127,8 @@ def _model_faults(config: DictConfig) -> Iterator[str]:
     )
     if why := next(filter(None, (ask() for ask in asked)), None):
         yield f"model.path: {why}"
+    else:
+        yield from fused_fault(config, config.engine.strategy)
 
 
 def _row_faults(config: DictConfig, split: str) -> Iterator[str]:

@@ -17,7 +17,7 @@ from cppo_verl.runs.checkpoints import Checkpoints, step_of
 from cppo_verl.runs.files import alone_in
 from cppo_verl.runs.folder import CONFIG_FILE, save_config
 from cppo_verl.runs.wandb_run import wandb_environment
-from cppo_verl.sft.checks import check, describe
+from cppo_verl.sft.checks import check, describe, remarks
 from cppo_verl.sft.going_on import leave_behind
 from cppo_verl.sft.launcher import run_ranks, wait_for_strays
 from cppo_verl.sft.model import MODEL, write_model
@@ -35,7 +35,7 @@ def run(config: DictConfig) -> None:
     folder = Path(config.trainer.default_local_dir).absolute()
     config.trainer.default_local_dir = str(folder)
     check(config)
-    print(describe(config), flush=True)
+    print(describe(config), *(f"note: {remark}" for remark in remarks(config)), sep="\n", flush=True)
     from cppo_verl.runs.endings import explained, sigterm_interrupts  # imports torch: after what does not need it
 
     with alone_in(folder):

@@ -58,6 +58,31 @@ def test_a_good_config_is_described(sft, model, tmp_path):
     assert "20 demonstrations, 8 a step over 1 rank(s); 6 steps" in checks.describe(c)
 
 
+def test_what_gpus_attend_through_is_said(sft, model, tmp_path):
+    train = demonstrations(tmp_path / "train.parquet", 20)
+    attention = "model.override_config.attn_implementation"
+    made = sft(f"model.path={model}", f"data.train_files={train}", "data.val_files=null", f"{attention}=sdpa")
+    assert "Attention: sdpa, torch's own" in checks.describe(made)
+    (remark,) = checks.remarks(made)
+    assert "up to 16,384" in remark and "set data.max_token_len_per_gpu=4096" in remark
+    for other in (f"{attention}=flash_attention_2", "device=cpu", "data.max_token_len_per_gpu=4096"):
+        assert list(checks.remarks(sft(f"{attention}=sdpa", other))) == []
+
+
+def test_fused_kernels_need_one_embedding(sft, tmp_path):
+    """As in a run: they crash in the first step, after the ranks have started."""
+    faults = {}
+    for tied in (True, False):
+        folder = tmp_path / str(tied)
+        folder.mkdir()
+        write_model(folder, tie_word_embeddings=tied, architectures=["Qwen2ForCausalLM"])
+        made = sft("device=cpu", f"model.path={folder}", "model.use_fused_kernels=true")
+        with pytest.raises(ConfigError) as caught:
+            checks.check(made)
+        faults[tied] = [line for line in map(str, caught.value.args) if line.startswith("model.use_fused_kernels=true")]
+    assert not faults[True] and len(faults[False]) == 1 and faults[False][0].endswith("set it to false")
+
+
 def test_all_faults_at_once(sft, tmp_path):
     (tmp_path / "text.parquet").write_text("no parquet")
     c = sft(
