@@ -42,7 +42,7 @@ def said(groups, target: float | None = None) -> list[str]:
     return headlines(to_target(groups, target), tables.results(groups))
 
 
-CPPO = {"rate": 0.5, "steps": 2}
+CPPO = {"rate": 0.5, "steps": 2, "mini_batch": "completions"}
 """28 s for the 16 questions that GRPO takes 40 s for."""
 
 # --- one run ---
@@ -99,7 +99,7 @@ def test_a_run_that_never_gets_there_counts_as_never(grouped):
     assert row["seconds"] == inf and row["speed-up"] == 0
     assert shown["reached by"] == "2 of 5"
     assert shown["time (s) [95 % interval]"] == "never [17.5, never]"
-    assert shown["sooner than the first [95 % interval]"].startswith("- ")
+    assert shown["sooner than the first [95 % interval]"].startswith("never [never, ")
 
 
 def test_fewer_than_three_seeds_make_no_interval(grouped):
