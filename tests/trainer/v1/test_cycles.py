@@ -53,7 +53,7 @@ def trainer(monkeypatch) -> CPPOSeparateAsync:
     def cycle(metrics: dict, timing: dict, questions: int) -> KVBatchMeta:
         rows, number = sampled(f"3:{len(made.this_step.cycles)}"), torch.arange(G)
         allocation = Allocation(number, G, 0, torch.ones(G, dtype=torch.double))
-        made.this_step.cycles.append(Cycle(rows, rows, allocation, 0, padding={}))
+        made.this_step.cycles.append(Cycle(rows, rows, allocation, 0, counts={}))
         key = f"{rows.non_tensor_batch['uid'][0]}_0_0"
         return made._update_actor(KVBatchMeta(partition_id="train", keys=[key], tags=[{}]), metrics)
 
