@@ -46,14 +46,14 @@ def batch_of(lengths: list[int], advantages: list[float], width: int = 5) -> Dat
 def test_row_advantages_do_not_depend_on_length():
     found = row_advantages(batch_of([1, 3, 5, 0], [0.1, 0.1, -0.7, 9.0]))
     assert found.tolist() == pytest.approx([0.1, 0.1, -0.7, 0.0])
-    assert found[0] == found[1], "equal to the bit, so that a tie is a tie"
+    assert found[0] == found[1], "bit-identical, so that a tie is a tie"
 
 
 def test_advantages_are_weighed_completion_by_completion():
     batch = batch_of([1, 3, 5], [0.1, -0.7, 9.0])
     before = batch.batch["advantages"].clone()
     weigh_advantages(batch, torch.ones(3, dtype=torch.double))
-    assert torch.equal(batch.batch["advantages"], before), "to the bit"
+    assert torch.equal(batch.batch["advantages"], before), "bit-identical"
     weigh_advantages(batch, torch.tensor([2.0, 0.5, 1.0], dtype=torch.double))
     assert row_advantages(batch).tolist() == pytest.approx([0.2, -0.35, 9.0])
     assert batch.batch["advantages"].dtype == before.dtype and (batch.batch["advantages"][0, 1:] == 0).all()
