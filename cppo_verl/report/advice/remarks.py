@@ -128,8 +128,8 @@ def _few(facts: Facts) -> Iterator[str]:
 
 def _updates(use: Choice) -> str:
     return (
-        "Updates: an epoch has as many optimiser updates as GRPO's; with cppo.mini_batch=completions, as in the recipes "
-        f"of the published table, it has {1 - use.rate} of them, and loses accuracy at high P."
+        "Updates: an epoch has as many optimiser updates as GRPO's; with cppo.mini_batch=completions, as in the "
+        f"recipes of the published table, it has {1 - use.rate} of them, and loses accuracy at high P."
     )
 
 
