@@ -75,6 +75,30 @@ def select_rows(batch: DataProto, rows: torch.Tensor | Sequence[int]) -> DataPro
     return selected
 
 
+def with_tokens(rows: DataProto, sent: DataProto) -> DataProto:
+    """Rows that came without tokens, with the tokens and further columns of what was sent of them.
+
+    Args:
+        rows: To be trained on.
+        sent: Completions by `row_id`, these rows among them.
+
+    Raises:
+        RuntimeError: The sampler pruned one of the rows.
+    """
+    places = {name: place for place, name in enumerate(sent.non_tensor_batch["row_id"])}
+    found = [places.get(name) for name in rows.non_tensor_batch["row_id"]]
+    check_sent(rows, found)
+    tokens = select_rows(sent, torch.tensor(found, dtype=torch.long))
+    rows.batch.update(tokens.batch)
+    rows.non_tensor_batch = tokens.non_tensor_batch | rows.non_tensor_batch
+    return rows
+
+
+def row_bytes(batch: DataProto) -> float:
+    """Bytes of the tensors of one row of a batch; all rows have as many."""
+    return sum(tensor.nbytes for tensor in batch.batch.values()) / len(batch)
+
+
 def row_advantages(batch: DataProto) -> torch.Tensor:
     """The advantage of each completion `(num_rows,)`.
 

@@ -15,6 +15,11 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
 from cppo_verl.trainer.rows import row_id
 from cppo_verl.trainer.stages import SPECULATED
 
+SCORED = "scored"
+"""Under which is told what is known of completions that were pruned where they were sampled."""
+ONE_TURN = 2
+"""What verl counts as the turns of a question and its answer."""
+
 
 @dataclass(frozen=True)
 class ScoredGroup:

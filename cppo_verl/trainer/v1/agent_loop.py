@@ -14,12 +14,13 @@ from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorke
 
 from cppo_verl.algorithm.rule import PruningRule
 from cppo_verl.trainer.group.pruned import rule_where_sampled, score_and_prune
+from cppo_verl.trainer.group.scored import SCORED
 from cppo_verl.trainer.group.worker import GroupWorker
 from cppo_verl.trainer.reported import ReportedApart
 from cppo_verl.trainer.rollout_seed import SeededTurns, hashed
 from cppo_verl.trainer.v1.idle import Span
 from cppo_verl.trainer.v1.putting import put_question
-from cppo_verl.trainer.v1.queue import ERROR, SCORED, TRAIN, VALIDATION
+from cppo_verl.trainer.v1.queue import ERROR, TRAIN, VALIDATION
 
 logger = logging.getLogger(__name__)
 NOT_COLUMNS = "agent_name", "__rollout_n__", "__do_sample__"

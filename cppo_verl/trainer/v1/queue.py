@@ -12,11 +12,11 @@ from omegaconf import DictConfig
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBufferAsync, _accumulate_eviction_metrics
 
+from cppo_verl.trainer.group.scored import SCORED
+
 TRAIN = "train"
 VALIDATION = "val"
 """verl's names for the parts of the queue that hold training and validation questions."""
-SCORED = "scored"
-"""Tag of a finished question whose completions were pruned where they were sampled: what is known of all of them."""
 BYTES = "bytes"
 """Tag of a completion that came in its question's one put: the size of its tensors."""
 ERROR = "error"
