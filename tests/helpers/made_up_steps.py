@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import random
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -24,9 +25,10 @@ from cppo_verl.trainer.stages import data_metrics
 from cppo_verl.trainer.v0 import sampling as v0_sampling
 from cppo_verl.trainer.v0.agent_loop import CPPOAgentLoopManager, CPPOAgentLoopWorker
 from cppo_verl.trainer.v0.step import CPPOStep
+from cppo_verl.trainer.v1 import asking
 from cppo_verl.trainer.v1.agent_loop import CPPOAgentLoopWorkerTQ
 from cppo_verl.trainer.v1.cycle import RunningStep
-from cppo_verl.trainer.v1.queue import TRAIN
+from cppo_verl.trainer.v1.queue import RULE, TRAIN
 from cppo_verl.trainer.v1.trainers import CPPOSync
 
 Rewards = list[list[float]]
@@ -60,21 +62,21 @@ def _question() -> dict[str, Any]:
 class V1Loops:
     """Stands for V1's agent loops: our worker's ending of a question; those of a call are finished in any order."""
 
-    def __init__(self, config: DictConfig, rewards: Rewards, sends_all: bool, order: int):
+    def __init__(self, config: DictConfig, rewards: Rewards, order: int):
         self.worker = object.__new__(CPPOAgentLoopWorkerTQ)
         self.worker.config = config
-        if sends_all:
-            vars(self.worker)["rule"] = None
         self.rewards, self.asked, self.random = rewards, 0, random.Random(order)
 
     def generate_sequences(self, batch) -> None:
+        batch = pickle.loads(pickle.dumps(batch.chunk(1)[0]))  # as verl and Ray hand it on
+        rule = dict(batch.items())[RULE].data if RULE in batch else None
         uids = list(batch["uid"])
         finished = list(zip(uids, self.rewards[self.asked : self.asked + len(uids)], strict=True))
         self.asked += len(uids)
         self.random.shuffle(finished)
         for uid, rewards in finished:
             question = {"uid": uid, "global_steps": 1, "raw_prompt": "?"}
-            said = asyncio.run(self.worker._put(question, scored_outputs(rewards)))
+            said = asyncio.run(self.worker._put(question, scored_outputs(rewards), rule))
             tq.kv_put(key=uid, partition_id=TRAIN, tag={"status": "finished"} | said)
 
 
@@ -90,10 +92,12 @@ def v1_step(config: DictConfig, rewards: Rewards, sends_all: bool, order: int = 
     trainer, metrics = _prepared(object.__new__(CPPOSync), config), {}
     trainer.cycle_plan, trainer.trainer_mode, trainer.total_training_steps = trainer.plan, "cppo_sync", 10
     trainer.train_dataloader = SimpleNamespace(draw=lambda count: [_question() for _ in range(count)])
-    trainer.agent_loop_manager = loops = V1Loops(config, rewards, sends_all, order)
+    trainer.agent_loop_manager = loops = V1Loops(config, rewards, order)
     trainer.replay_buffer, trainer.this_step = trainer._build_replay_buffer(), RunningStep({})
     with pytest.MonkeyPatch.context() as patch:
         queue = StandInQueue(patch)
+        if sends_all:
+            patch.setattr(asking, "rule_where_sampled", lambda *_: None)
         trainer.prepare_step()
         sampled, allocation = trainer._sample_and_prune(metrics)
         batch = trainer._gather(sampled, allocation, metrics)
@@ -128,7 +132,7 @@ def v0_step(config: DictConfig, rewards: Rewards, sends_all: bool, loops: int = 
     questions = SimpleNamespace(peek=lambda count: [_question() for _ in range(count)], take=lambda count: None)
     with pytest.MonkeyPatch.context() as patch:
         if sends_all:
-            patch.setattr(v0_sampling, "rule_where_sampled", lambda config: None)
+            patch.setattr(v0_sampling, "rule_where_sampled", lambda *_: None)
         sampled, allocation = trainer._sample_and_prune(questions)
     batch = trainer._gather(sampled, allocation)
     columns = set(batch.batch.keys()) - {"index", "rm_scores"}

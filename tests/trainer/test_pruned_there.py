@@ -4,6 +4,7 @@ been sent, and only what is kept is sent."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import cache
 from types import SimpleNamespace
 from typing import get_args
@@ -14,11 +15,16 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from made_up_steps import MadeUpStep, v0_step, v1_step
 from scored_outputs import MANY, G, drawn_rewards
+from stand_in_queue import StandInQueue
 
-from cppo_verl.algorithm.options import Metric
+from cppo_verl.algorithm.options import CPPOConfig, Metric
 from cppo_verl.algorithm.rule import PruningRule
+from cppo_verl.preflight.plan import plan_from_config
 from cppo_verl.trainer.group.pruned import READS_ALL, rule_where_sampled
+from cppo_verl.trainer.progress import ReportsProgress
 from cppo_verl.trainer.rows import check_sent
+from cppo_verl.trainer.v1.queue import RULE
+from cppo_verl.trainer.v1.trainers import CPPOSync
 
 OVERRIDES = (
     *("recipe=toy", "device=cpu", "trainer.use_v1=true", "data.train_batch_size=4", f"actor_rollout_ref.rollout.n={G}"),
@@ -117,14 +123,32 @@ def test_a_row_that_was_not_sent_is_not_trained_on():
         check_sent(rows, ["a", None])
 
 
+@pytest.mark.parametrize(("rate", "left"), [("0.5", ["1:0", "1:0_1_0", "1:1"]), ("0.75", ["1:1"])])
+def test_a_resumed_run_asks_anew_what_was_pruned_by_another_rule(config, monkeypatch, rate, left):
+    """Of what its checkpoint holds: a question that was pruned, one that is being sampled, and rows that were trained
+    on."""
+    trainer, queue = object.__new__(CPPOSync), StandInQueue(monkeypatch)
+    monkeypatch.setattr(ReportsProgress, "_load_checkpoint", lambda self: None)
+    trainer.config, trainer._restored_tq_prompt_count = config(f"cppo.pruning_rate={rate}"), 2
+    trainer.cppo, trainer.plan = CPPOConfig.from_mapping(trainer.config.cppo), plan_from_config(trainer.config)
+    finished = {"is_prompt": True, "status": "finished", RULE: asdict(PruningRule(G // 2))}
+    queue.tags |= {"1:0": finished, "1:0_1_0": {}, "1:1": {"is_prompt": True, "status": "running"}, "0:9_0_0": {}}
+    trainer._load_checkpoint()
+    assert sorted(queue.tags) == left
+    assert trainer._restored_tq_prompt_count == sum("_" not in key for key in left)
+
+
 @pytest.mark.parametrize("option", READS_ALL)
 def test_all_are_sent_to_what_reads_all(compose_config, option):
-    c = compose_config(*OVERRIDES, "cppo.pruning_rate=0.5")
-    assert rule_where_sampled(c) == PruningRule(G // 2)
     value = "true" if option.endswith("enable") else "some/path"
-    assert rule_where_sampled(compose_config(*OVERRIDES, "cppo.pruning_rate=0.5", f"++{option}={value}")) is None
+    assert rule_of(compose_config(*OVERRIDES, "cppo.pruning_rate=0.5")) == PruningRule(G // 2)
+    assert rule_of(compose_config(*OVERRIDES, "cppo.pruning_rate=0.5", f"++{option}={value}")) is None
 
 
 @pytest.mark.parametrize("chosen", [["cppo.pruning_rate=0.5", "cppo.scope=batch"], ["cppo.pruning_rate=0"]])
 def test_all_are_sent_where_they_compete_and_where_all_are_kept(config, chosen):
-    assert rule_where_sampled(config(*chosen)) is None
+    assert rule_of(config(*chosen)) is None
+
+
+def rule_of(config) -> PruningRule | None:
+    return rule_where_sampled(config, CPPOConfig.from_mapping(config.cppo), plan_from_config(config))

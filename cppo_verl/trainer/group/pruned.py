@@ -9,7 +9,7 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
 
 from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.algorithm.rule import PruningRule
-from cppo_verl.preflight.plan import plan_from_config
+from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.trainer.group.scored import ScoredGroup, rewarded_rows
 from cppo_verl.trainer.rows import row_advantages
 from cppo_verl.trainer.stages import outcome_advantages
@@ -26,13 +26,13 @@ READS_ALL = (
 sampler of one's own, which verl hands the batch of a step."""
 
 
-def rule_where_sampled(config: DictConfig) -> PruningRule | None:
-    """The rule by which agent-loop workers prune the questions that they sample together.
+def rule_where_sampled(config: DictConfig, cppo: CPPOConfig, plan: StepPlan) -> PruningRule | None:
+    """The rule by which agent-loop workers prune the questions that they sample together; they are told it with the
+    questions, because runs with other rules may share a worker.
 
     None where all completions are to be sent: where they compete over a batch, where nothing is pruned, and where
     something reads all of them.
     """
-    cppo, plan = CPPOConfig.from_mapping(config.cppo), plan_from_config(config)
     prunes = plan.keep < plan.rollout_n or cppo.zero_variance == "drop"
     if cppo.scope != "question" or not prunes or any(OmegaConf.select(config, option) for option in READS_ALL):
         return None

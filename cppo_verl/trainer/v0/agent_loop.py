@@ -37,8 +37,7 @@ class CPPOAgentLoopWorker(ReportedApart, SeededTurns, GroupWorker):
         Args:
             questions: A row each; `SEED_KEY`, where it is there, is the question's seed.
             n: Completions of each.
-            rule: By which they are pruned here, where they are sampled together; given with each call, because runs
-                with other rules may share a worker.
+            rule: By which they are pruned here, where they are sampled together.
 
         Returns:
             All rows. Those that are kept, with their `row_id`, where they were pruned: then `SCORED` in `meta_info` is

@@ -17,6 +17,8 @@ from cppo_verl.trainer.group.scored import SCORED
 TRAIN = "train"
 VALIDATION = "val"
 """verl's names for the parts of the queue that hold training and validation questions."""
+RULE = "pruning_rule"
+"""Column of a question that agent loops are given, where they are to prune it, and then its tag: the rule."""
 BYTES = "bytes"
 """Tag of a completion that came in its question's one put: the size of its tensors."""
 ERROR = "error"

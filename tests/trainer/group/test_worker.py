@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ import torch
 from agent_loops import Engine, Scorer, batch, client_of, question, small_config
 from stand_in_queue import StandInQueue, plain
 
+from cppo_verl.algorithm.rule import PruningRule
 from cppo_verl.trainer.group.requests import LOOP, ONE_BY_ONE
+from cppo_verl.trainer.group.scored import SCORED
 from cppo_verl.trainer.rollout_seed import SEED_KEY, question_seeds
 from cppo_verl.trainer.v0.agent_loop import CPPOAgentLoopWorker
 from cppo_verl.trainer.v1.agent_loop import CPPOAgentLoopWorkerTQ
-from cppo_verl.trainer.v1.queue import BYTES, SCORED
+from cppo_verl.trainer.v1.queue import BYTES, RULE
 
 N = 4
 OURS, VERLS = LOOP, ONE_BY_ONE
@@ -77,14 +80,14 @@ def test_only_questions_of_several_completions_by_the_runs_loop_go_together(made
     assert not worker.goes_together([OURS, "tool_agent"], N)
 
 
-def v1_rows(made, monkeypatch, loop: str, fails=None, *overrides: str) -> StandInQueue:
+def v1_rows(made, monkeypatch, loop: str, fails=None, rule: PruningRule | None = None) -> StandInQueue:
     queue = StandInQueue(monkeypatch)
 
     async def ask():
-        worker, engine, _ = made(CPPOAgentLoopWorkerTQ, loop, "trainer.use_v1=true", "cppo.rollout_seed=7", *overrides)
+        worker, engine, _ = made(CPPOAgentLoopWorkerTQ, loop, "trainer.use_v1=true", "cppo.rollout_seed=7")
         if fails:
             engine.generate_group.remote = fails
-        asked = {**question(3), "global_steps": 1, "agent_name": loop}
+        asked = {**question(3), "global_steps": 1, "agent_name": loop} | ({RULE: rule} if rule else {})
         await worker._run_prompt(asked, worker.sampling_params(), {"validate": False, **TRAJECTORY})
 
     asyncio.run(ask())
@@ -118,16 +121,22 @@ def same(one, other, name: str) -> bool:
 def test_v1_puts_what_is_kept_of_the_same_rows(made, monkeypatch):
     """Which they are is shown over whole steps, in `v1/test_pruned_there`."""
     everything = v1_rows(made, monkeypatch, OURS)
-    pruned = v1_rows(made, monkeypatch, OURS, None, "cppo.pruning_rate=0.5")
+    pruned = v1_rows(made, monkeypatch, OURS, rule=PruningRule(N // 2))
     assert len(pruned.puts) == 1 and len(pruned.rows) == N // 2
     for key, fields in pruned.rows.items():
         assert pruned.tags[key] == everything.tags[key]
         assert all(same(plain(everything.rows[key][name]), plain(value), name) for name, value in fields.items())
-    told = pruned.tags["1:3"][SCORED]
-    assert pruned.tags["1:3"]["status"] == "finished"
+    told = pruned.tags["1:3"].pop(SCORED)
+    assert pruned.tags["1:3"] == {"status": "finished", RULE: asdict(PruningRule(N // 2))}
     keys = [f"1:3_{sample}_0" for sample in range(N)]
     assert told["response_tokens"] == [everything.tags[key]["response_len"] for key in keys]
     assert told["rewards"] == [everything.rows[key]["rm_scores"].sum().item() for key in keys]
+
+
+def test_v1_puts_all_of_what_was_asked_one_by_one(made, monkeypatch):
+    """And the rule, which is no column, does not get into the queue."""
+    rows = v1_rows(made, monkeypatch, VERLS, rule=PruningRule(N // 2)).rows
+    assert len(rows) == N and all(RULE not in fields for fields in rows.values())
 
 
 def test_v1_notes_why_a_question_failed(made, monkeypatch):

@@ -9,7 +9,9 @@ import pytest
 import torch
 from verl import DataProto
 
+from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.algorithm.rule import PruningRule
+from cppo_verl.preflight.plan import plan_from_config
 from cppo_verl.trainer.rollout_seed import SEED_KEY
 from cppo_verl.trainer.v0.agent_loop import CPPOAgentLoopManager
 from cppo_verl.trainer.v0.sampling import PrunedSampling
@@ -61,6 +63,7 @@ def trainer(manager: object, compose_config) -> PrunedSampling:
     made = object.__new__(PrunedSampling)
     made.async_rollout_manager = manager
     made.config = compose_config("recipe=toy", f"actor_rollout_ref.rollout.n={N}", "cppo.pruning_rate=0.5")
+    made.cppo, made.plan = CPPOConfig.from_mapping(made.config.cppo), plan_from_config(made.config)
     return made
 
 
