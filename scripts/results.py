@@ -20,16 +20,18 @@ from pathlib import Path
 import pandas as pd
 from result_tables import PAGES, REPO, RESULTS, with_tables
 
+from cppo_verl.console import open_console
 from cppo_verl.report.groups import Group, group_runs
 from cppo_verl.report.runs import read_run
 from cppo_verl.report.tables import accuracy_before, last_accuracy
 from cppo_verl.runs.folder import METRICS_FILE
 from cppo_verl.studies.command import start
+from cppo_verl.studies.quickstart import make_task
 
 QUICK_START = "quickstart"
 STUDIES = ("rivals", "pruning_rate", "metric", "modules", "quality", "zero_variance", "scope", "trainers")
 """In this order: the later ones take runs of the first."""
-SEEDS = {QUICK_START: 8, "trainers": 3}
+SEEDS = {QUICK_START: 8, "trainers": 1}
 """Runs per arm; of the other studies 5."""
 BENCHMARKS = {
     "bench": ("cppo_verl bench --geometry small --steps 3 device=cpu", ("bench.json", "time_split.png")),
@@ -51,6 +53,7 @@ def make(name: str, out: Path, seeds: int, overrides: Sequence[str]) -> int:
         return run_quick_start(out, seeds)
     if name in BENCHMARKS:
         return run_benchmark(name, out)
+    make_task(REPO / "outputs/quickstart", open_console())
     if code := start(name, seeds, None, out, overrides):
         return code
     publish(out / "report", RESULTS / name)
@@ -108,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     names = (QUICK_START, *STUDIES, *BENCHMARKS)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME or key=value", help=f"by default {', '.join(names)}")
-    parser.add_argument("--seeds", type=int, help="runs per arm, by default 5, of the quick start 8, of trainers 3")
+    parser.add_argument("--seeds", type=int, help="runs per arm, by default 5, of the quick start 8, of trainers 1")
     parser.add_argument("--tables", action="store_true", help="write the tables of the pages again, train nothing")
     args = parser.parse_args(argv)
     overrides = [given for given in args.names if "=" in given]

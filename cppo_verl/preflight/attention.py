@@ -34,7 +34,7 @@ def flash_fault(config: DictConfig, prefix: str = "") -> Iterator[str]:
     except (ImportError, OSError) as error:  # of another build of torch's, or a library of CUDA's that is not there
         yield (
             f"{prefix}{ATTENTION}={FLASH}, but flash-attn cannot be imported ({error}); install the wheel that "
-            f"README.md names under Install, or set it to {SDPA}"
+            f"docs/install.md names, or set it to {SDPA}"
         )
 
 
@@ -65,7 +65,7 @@ def remarks_on_attention(config: DictConfig) -> Iterator[str]:
     if larger := {key: size for key, size in asked.items() if size > longest}:
         yield (
             f"attention through {SDPA} takes every pair of tokens of a packed row, of whichever sequences, and a row "
-            f"has up to {max(larger.values()):,}: install flash-attn (README.md, Install), or set "
+            f"has up to {max(larger.values()):,}: install flash-attn (docs/install.md), or set "
             + " ".join(f"{key}={longest}" for key in larger)
         )
 

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import torch
+from rich.console import Console
 
 from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.console import open_console
@@ -36,9 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     """Returns the exit code."""
     args = _parse_args(argv)
     console, out = open_console(), args.out.absolute()
-    toy = out / "toy"
-    build(toy, ToySettings(), console)
-    prepare(TOY, "", ["--local_dir", str(toy), "--source", str(toy / "raw"), "--no-system-prompt"])
+    toy = make_task(out, console)
     # As many updates as GRPO: of so few questions a quarter of them would teach too little.
     cppo = [f"cppo.pruning_rate={args.pruning_rate:g}", "cppo.mini_batch=questions", *args.cppo_overrides]
     study = Study(
@@ -60,6 +59,14 @@ def main(argv: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def make_task(out: Path, console: Console) -> Path:
+    """Build what is not there of the embedded task, its model and its questions; returns its folder, in `out`."""
+    toy = out / "toy"
+    build(toy, ToySettings(), console)
+    prepare(TOY, "", ["--local_dir", str(toy), "--source", str(toy / "raw"), "--no-system-prompt"])
+    return toy
 
 
 def _parse_args(argv: list[str] | None) -> argparse.Namespace:
