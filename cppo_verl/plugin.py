@@ -12,9 +12,11 @@ from cppo_verl.cpu import platform  # noqa: F401  (registers the platform)
 
 @wrapt.when_imported("verl.trainer.ppo.core_algos")
 def register_losses(_) -> None:
-    """Register verl's losses in the form that `cppo.skip_old_log_prob` takes."""
-    from cppo_verl.trainer import first_pass
+    """Register verl's losses in the forms that mini-batches of several micro-batches and `cppo.skip_old_log_prob`
+    take."""
+    from cppo_verl.trainer import first_pass, losses
 
+    losses.register_losses()
     first_pass.register_losses()
 
 

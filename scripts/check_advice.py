@@ -63,13 +63,18 @@ def of_study(report: Path) -> Iterator[Row]:
     results, seconds = (_table(report.read_text(), heading) for heading in ("| method |", "| time (s) |"))
     for row in results:
         row["time"] = row["time (s)"].split()[0]
-    grpo = {row.get("options"): (row, split) for row, split in zip(results, seconds, strict=True) if row["P"] == "0"}
+    grpo = {_trainer(row): (row, split) for row, split in zip(results, seconds, strict=True) if row["P"] == "0"}
     for row in results:
-        base, split = grpo[row.get("options")]
-        source = ", ".join(filter(None, [f"study {report.parent.name}", row.get("options")]))
+        base, split = grpo[_trainer(row)]
+        source = ", ".join(filter(None, [f"study {report.parent.name}", _trainer(row)]))
         if row is not base:
             ratio = float(base["time"]) / float(row["time"])
             yield predict(source, split_of(split), float(row["P"]), "pruning only" not in row["method"], ratio)
+
+
+def _trainer(row: Mapping[str, str]) -> str:
+    """Of verl's trainers, `V1 sync` and so on; none for V0."""
+    return next((option for option in row.get("options", "").split(", ") if option.startswith("V1")), "")
 
 
 def of_scaling(file: Path) -> Iterator[Row]:

@@ -18,7 +18,7 @@ mkdir -p "$out"
 # shellcheck source=scripts/steps.sh
 source scripts/steps.sh
 if [ -n "${WHEELS:-}" ]; then
-    install_wheels "$WHEELS" "$out" "${PYTHON:-python3}"
+    install_wheels "$WHEELS" "$out" "${PYTHON:-python3}" "$device"
 elif [ -z "${PYTHON:-}" ]; then
     bash scripts/setup.sh "$device"
 fi
@@ -26,8 +26,10 @@ start_clock "${BUDGET:-720}" "$out"
 
 if [ "$device" = gpu ]; then
     gpus=$(nvidia-smi --list-gpus | wc -l) small=qwen2.5-0.5b longest=512
+    # A step of the benchmark at P = .9375 samples 2,048 completions: in one wave, as the published runs on two GPUs.
+    waves=("actor_rollout_ref.rollout.max_num_seqs=$(((2048 + gpus - 1) / gpus))")
 else
-    gpus=1 small=small longest=64
+    gpus=1 small=small longest=64 waves=()
 fi
 where=("device=$device" "trainer.n_gpus_per_node=$gpus" "data.max_response_length=$longest")
 small_inputs=$out/inputs large_inputs=$out/bench/inputs
@@ -53,7 +55,7 @@ step eval 60 bash recipe/cppo/gsm8k_eval.sh "device=$device" "model=$out/cppo" \
 
 # shellcheck disable=SC2086 # several words
 step bench 120 scripts/python.sh -m cppo_verl bench --geometry "$geometry" --out "$out/bench" \
-    ${BENCH:---short --rounds 1 --steps 3} "${where[@]}"
+    ${BENCH:---short --rounds 1 --steps 3} "${where[@]}" "${waves[@]}"
 runs=("$out"/bench/runs/*/metrics.jsonl) # GRPO first; also of a benchmark that ran out of time
 [ ! -e "${runs[0]}" ] || step report 10 scripts/python.sh -m cppo_verl report "${runs[@]%/*}" --out "$out/report"
 

@@ -65,8 +65,14 @@ SETS = {
     ),
     "gsm8k": Set("gsm8k/test.jsonl", "question", lambda row: gsm8k.parse_gold(row["answer"]), gsm8k),
 }
-GSM8K_RIGHT = "{}", "${}", "{} dollars", "{}.", "**{}**", r"\${}", "{}.0", "x = {}", "{} cm^2", r"{}\%", "{} percent"
-GSM8K_WRONG = "twice {}", "{} and a half", "{}k", "{} million", "{} dozen", "half of {}", "seventy-one or {}", "{}!"
+GSM8K_RIGHT = (
+    *("{}", "${}", "{} dollars", "{}.", "**{}**", r"\${}", "{}.0", "x = {}", "{} cm^2", "{} units^2", r"{}\%"),
+    *("{} percent", "a total of {}", "One day takes {} hours"),
+)
+GSM8K_WRONG = (
+    *("twice {}", "{} and a half", "{}k", "{} million", "{} dozen", "half of {}", "seventy-one or {}", "{}!", "{}x"),
+    *("{} and a quarter", "one less than {}", "one or {}", "square root of {}", "{} hundredths", "{} to the third"),
+)
 
 
 def read(folder: Path, data: Set, told: bool) -> Iterator[tuple[str, str, dict]]:
@@ -88,7 +94,7 @@ def variants(data: Set, question: str, gold: str) -> Iterator[tuple[str, Variant
         for text in GSM8K_RIGHT:
             yield "rewriting", Variant(text, text.format(gold))
         if int(gold) >= 1000:
-            for separator in (",", "{,}", r",\!", r"\,", " "):
+            for separator in (",", "{,}", r",\!", r"\,", " ", "\u202f"):
                 yield "rewriting", Variant(separator, f"{int(gold):,}".replace(",", separator))
         for text in GSM8K_WRONG:
             yield "near miss", Variant(text, text.format(gold))

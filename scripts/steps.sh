@@ -2,8 +2,8 @@
 # Steps within a budget of time, for scripts to source: what each printed, how it ended and how long it took is written
 # before the next begins.
 
-# install_wheels FOLDER OUT PYTHON: wheels that lie in FOLDER or below, whole or in slices, into OUT/site. Ends the script
-# where a slice is missing, or a package that this project needs.
+# install_wheels FOLDER OUT PYTHON STACK: wheels that lie in FOLDER or below, whole or in slices, into OUT/site. Ends the
+# script where a slice is missing, or a package that this project needs with that stack (gpu or cpu).
 install_wheels() {
     local folder=$1 whole=$2/wheels site=$2/site name
     mkdir -p "$whole"
@@ -15,7 +15,8 @@ install_wheels() {
     "$3" -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-compile --upgrade \
         --target "$site" "$whole"/*.whl
     export PYTHON=$3 PYTHONPATH="$PWD:$site${PYTHONPATH:+:$PYTHONPATH}"
-    "$PYTHON" scripts/missing_packages.py
+    export HF_HUB_OFFLINE=1 # where no registry can be reached; each question would wait for an answer
+    "$PYTHON" scripts/missing_packages.py "$4"
 }
 
 # start_clock SECONDS OUT: the budget of all steps, and where they are written.

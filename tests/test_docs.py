@@ -1,14 +1,17 @@
-"""The docs hold what they promise: examples that run, links that lead somewhere."""
+"""The docs hold what they promise: examples that run, links that lead somewhere, the code's own words."""
 
 import importlib.util
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow.parquet
 import pytest
+from omegaconf import OmegaConf
 
+from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.rewards.own import function_fault
 
 
@@ -47,21 +50,52 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
+def pages(repo: Path) -> list[Path]:
+    """Every page of Markdown."""
+    return [
+        *sorted(repo.glob("*.md")),
+        *(page for at in ("docs", "recipe") for page in sorted((repo / at).rglob("*.md"))),
+    ]
+
+
+def links(page: Path) -> list[tuple[str, Path, str]]:
+    """To files of the clone: as it is written, the file, and the heading, if any."""
+    written = re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text())
+    parts = [(to, *to.split("#", 1)) if "#" in to else (to, to, "") for to in written]
+    return [(to, (page.parent / path).resolve() if path else page, heading) for to, path, heading in parts]
+
+
 def test_links(repo: Path) -> None:
     """To files of the clone, and to headings in them."""
-    pages = [repo / "README.md", *sorted((repo / "docs").rglob("*.md")), *sorted((repo / "recipe").rglob("*.md"))]
     dead = []
-    for page in pages:
-        for to in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text()):
-            path, _, heading = to.partition("#")
-            file = (page.parent / path).resolve() if path else page
+    for page in pages(repo):
+        for to, file, heading in links(page):
             headings = re.findall(r"^#+ (.+)$", file.read_text(), re.M) if heading and file.exists() else []
             if not file.exists() or (heading and heading not in map(anchor, headings)):
                 dead.append(f"{page.relative_to(repo)}: {to}")
     assert not dead
 
 
-def test_every_page_is_listed_in_the_readme(repo: Path) -> None:
-    """Or in a page that the README lists."""
-    readme = (repo / "README.md").read_text()
-    assert [page.name for page in (repo / "docs").glob("*.md") if f"docs/{page.name}" not in readme] == []
+def test_every_page_is_found_from_the_readme(repo: Path) -> None:
+    found, new = set(), {repo / "README.md"}
+    while new:
+        found |= new
+        new = {file for page in new for _, file, _ in links(page) if file.suffix == ".md" and file.exists()} - found
+    assert [str(page.relative_to(repo)) for page in pages(repo) if page not in found] == []
+
+
+def test_reference_is_what_the_code_says(repo: Path) -> None:
+    """docs/options.md's table, docs/commands.md."""
+    spec = importlib.util.spec_from_file_location("reference", repo / "scripts/reference.py")
+    reference = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(reference)
+    for page, make in reference.PAGES.items():
+        text = page.read_text()
+        # click's versions break lines at different places
+        assert make(text).split() == text.split(), f"{page.name}: run python scripts/reference.py"
+
+
+def test_defaults_are_those_of_the_config(repo: Path) -> None:
+    """cppo_trainer.yaml's are CPPOConfig's, of which docs/options.md is made."""
+    written = OmegaConf.load(repo / "cppo_verl/config/cppo_trainer.yaml").cppo
+    assert OmegaConf.to_container(written) == asdict(CPPOConfig())

@@ -21,7 +21,7 @@ KINDS = {
 SUBSET = "cppo/validation/subset"
 """Of how many questions a validation was, where it was of a part of them; not logged with one of all."""
 MOST_OUTCOMES = 16
-"""Different words that are counted, each by itself, of what became of the comparisons with the gold."""
+"""Different words that a run counts, each by itself, of what became of the comparisons with the gold."""
 OTHER = "other"
 PLACES = 8
 """Into how many parts a step's updates are divided at the most."""
@@ -63,7 +63,9 @@ class SampledRows:
         return {name: (layout == fine) & (answer == right) for name, (fine, right) in KINDS.items()}
 
 
-def step_metrics(sampled: SampledRows, kept: torch.Tensor, *, rounds: int, surplus: int) -> dict[str, float]:
+def step_metrics(
+    sampled: SampledRows, kept: torch.Tensor, *, rounds: int, surplus: int, outcomes: Outcomes | None = None
+) -> dict[str, float]:
     """Metrics of a step.
 
     Args:
@@ -71,6 +73,7 @@ def step_metrics(sampled: SampledRows, kept: torch.Tensor, *, rounds: int, surpl
         kept: Positions trained on, LongTensor.
         rounds: Generation rounds.
         surplus: Completions that the rule kept and the step had no mini-batch for.
+        outcomes: The run's, of its steps before; None for a step by itself.
 
     Returns:
         `cppo/*`. Left out are means over an empty set (nothing pruned, nothing kept), the counts of the four kinds
@@ -104,15 +107,27 @@ def step_metrics(sampled: SampledRows, kept: torch.Tensor, *, rounds: int, surpl
         metrics[f"cppo/kinds/{kind}/sampled"] = rows.sum().item()
         metrics[f"cppo/kinds/{kind}/kept"] = (rows & is_kept).sum().item()
     if sampled.outcome is not None:
-        metrics |= {f"cppo/outcomes/{name}": count for name, count in outcome_counts(sampled.outcome).items()}
+        counts = (outcomes or Outcomes()).count(sampled.outcome)
+        metrics |= {f"cppo/outcomes/{name}": count for name, count in counts.items()}
     return metrics
 
 
-def outcome_counts(outcomes: np.ndarray) -> Counter[str]:
-    """How many rows have each outcome, `(num_rows,)`; `other` counts what is no single word, and all of them where
-    there are more than `MOST_OUTCOMES`: a free text, of which each value would be a curve of its own."""
-    words = Counter(name if isinstance(name, str) and name.isidentifier() else OTHER for name in outcomes.tolist())
-    return words if len(words) <= MOST_OUTCOMES else Counter({OTHER: len(outcomes)})
+class Outcomes:
+    """A run's outcomes, which are counted by their words while the words are few.
+
+    Of a free text each value would be a curve of its own: once a run has seen more than `MOST_OUTCOMES` different words
+    in its steps, all outcomes are `other`.
+    """
+
+    def __init__(self):
+        self._seen: set[str] = set()
+
+    def count(self, outcomes: np.ndarray) -> Counter[str]:
+        """How many rows of a step have each outcome, `(num_rows,)`; `other` counts what is no single word too."""
+        words = Counter(name if isinstance(name, str) and name.isidentifier() else OTHER for name in outcomes.tolist())
+        if len(self._seen) <= MOST_OUTCOMES:
+            self._seen |= words.keys() - {OTHER}
+        return words if len(self._seen) <= MOST_OUTCOMES else Counter({OTHER: len(outcomes)})
 
 
 def clipping_by_place(fractions: Sequence[float]) -> dict[str, float]:

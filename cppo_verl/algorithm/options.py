@@ -50,7 +50,8 @@ class CPPOConfig:
     Table 4), `random`; with `max_variance` all but the k of largest variance (PODS, arXiv 2504.13818), with
     `distinct` all but one for each distinct advantage, largest |A| first, and after them the largest of the rest (as
     FastRL, arXiv 2609.36932). `unbiased` draws those that are kept with probability by |A| and weights them so that
-    the gradient's expectation is that of all G (as DPPO, arXiv 2603.04135; see `unbiased.py`)."""
+    the gradient's expectation is that of all G (as DPPO, arXiv 2603.04135; needs `scope=question`; see
+    `unbiased.py`)."""
 
     scope: Scope = "question"
     """Where completions compete. Within their `question` (the paper), or in the pooled `batch` (what the
@@ -60,11 +61,11 @@ class CPPOConfig:
     """Fill the freed room with completions of additional questions. Dynamic completion allocation (paper §3.3):
     a step trains on as many completions as GRPO does."""
 
-    mini_batch: MiniBatch = "completions"
-    """What of GRPO's an update's size keeps with allocation. As many `completions` (the published runs): an epoch has
-    1-P times GRPO's updates. As many `questions`: an epoch has GRPO's updates, of `ppo_mini_batch_size` questions and
-    k completions of each; sampling and the old and reference forwards keep the large batches of allocation. Without
-    allocation the two are the same."""
+    mini_batch: MiniBatch = "questions"
+    """What of GRPO's an update's size keeps with allocation. As many `questions`: an epoch has GRPO's updates, of
+    `ppo_mini_batch_size` questions and k completions of each; sampling and the old and reference forwards keep the
+    large batches of allocation. As many `completions` (the published runs): an epoch has 1-P times GRPO's updates.
+    Without allocation the two are the same."""
 
     lr_scale: LRScale = "none"
     """What the learning rate is multiplied by. `sqrt`: by sqrt(1/(1-P)), for the fewer updates of
@@ -75,19 +76,23 @@ class CPPOConfig:
     same (the paper), or `drop` them and give their room to other questions."""
 
     max_gen_rounds: int = 4
-    """With `zero_variance=drop`, generation rounds per step at most. The first one is included."""
+    """With `zero_variance=drop`, generation rounds per step at most. The first one is included; after the last, the
+    step trains on what there is. On V0 a further round asks for as many questions as fill the step if as many of them
+    are dropped as before."""
 
     seed: int = 0
     """Seed of the random choice between completions of equal |A|."""
 
     rollout_seed: int | None = None
     """Seed of sampling: two runs of one command sample the same. Each completion has a seed of its own: a hash
-    of (this number, step, question), plus the number of the sample. `null`: the engine's own randomness."""
+    of (this number, step, question), plus the number of the sample. `null`: the engine's own randomness, which on GPUs
+    is faster, and V1's asynchronous modes, which know no seeds; else `device=cpu` sets 0."""
 
     skip_old_log_prob: bool = False
     """Leave out the old policy's forward in steps of one update. Where a step is one pass over one mini-batch
     (`ppo_epochs=1`, `ppo_mini_batch_size` = `train_batch_size`), the update's own forward is the old policy's. For
-    models without dropout. The entropy that verl takes from that forward is not logged."""
+    models without dropout. What verl takes from that forward (the entropy, the difference to the rollout's log-probs)
+    is not logged."""
 
     save_best: bool = False
     """Keep the checkpoint of best validation accuracy in RUN/best. The validation questions must not be test
@@ -102,7 +107,7 @@ class CPPOConfig:
     all of them; a validation that asks all counts as a whole one in a report."""
 
     reward_timeout: float = 120
-    """Seconds without any reward after which the run ends."""
+    """Seconds without any reward after which the run ends. Only while rewards are waited for."""
 
     dumps_to_keep: int | None = None
     """How many steps' dumped generations are kept. Those in `trainer.rollout_data_dir` and

@@ -26,7 +26,7 @@ from heapq import merge
 from itertools import islice
 from math import floor, gcd, isqrt
 
-from cppo_verl.algorithm.options import ConfigError, MiniBatch, as_written
+from cppo_verl.algorithm.options import ConfigError, CPPOConfig, MiniBatch, as_written
 
 TRIES = 4096
 """Values of an option that are tried at the most for one that works."""
@@ -130,7 +130,7 @@ def plan_step(
     dp_size: int = 1,
     *,
     allocation: bool = True,
-    mini_batch: MiniBatch = "completions",
+    mini_batch: MiniBatch = CPPOConfig.mini_batch,
 ) -> StepPlan:
     """Plan a step from P, G, the batch and mini-batch size in questions, and the data-parallel size.
 

@@ -12,6 +12,22 @@ import pyarrow.parquet as pq
 
 NEEDED = ("data_source", "reward_model")
 """Columns besides the prompt's."""
+ROLES = {
+    "system": None,
+    "developer": None,
+    "user": None,
+    "assistant": None,
+    "tool": None,
+    "human": "user",
+    "gpt": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+}
+"""Roles of messages to None, and what is often found in their place to the role that it is."""
+ASKING = ("user", "tool")
+"""Roles of a prompt's last message."""
+Tokenize = Callable[[list[dict[str, str]]], Sequence[int]]
+"""From messages to tokens."""
 
 
 class RowsError(ValueError):
@@ -32,16 +48,17 @@ class Rows:
 
     @property
     def questions(self) -> list[str]:
-        """What tells rows apart: the last message, white space collapsed."""
-        return [" ".join(messages[-1]["content"].split()) for messages in self.prompts]
+        """What tells rows apart: what the user says last, white space collapsed."""
+        asked = [[m["content"] for m in messages if m["role"] == "user"] for messages in self.prompts]
+        return [" ".join(said[-1].split()) if said else "" for said in asked]
 
 
 def read_rows(path: Path, prompt_key: str = "prompt") -> Rows:
     """Read and check a file.
 
     Raises:
-        RowsError: It is no readable parquet file, has no rows, lacks a column, or a row has no prompt or no gold, or
-            one that is no text.
+        RowsError: It is no readable parquet file, has no rows, lacks a column, or a row has no prompt, one of unknown
+            roles or that does not end with a question, or no gold, or one that is no text.
     """
     if path.is_dir():
         inside = ", ".join(sorted(file.name for file in path.glob("*.parquet"))) or "no parquet file in it"
@@ -76,6 +93,29 @@ def _prompt_fault(row: dict[str, Any], prompt_key: str) -> str | None:
     return None if messages[-1]["content"].strip() else "an empty question"
 
 
+def role_fault(messages: Sequence[dict[str, Any]]) -> str | None:
+    """What is wrong with the roles of a chat, if anything: a template would write any word into the prompt."""
+    unknown = next((message["role"] for message in messages if ROLES.get(message["role"], "") is not None), None)
+    if unknown is None:
+        return None
+    roles = ", ".join(role for role, meant in ROLES.items() if meant is None)
+    known = f" (write {ROLES[unknown]})" if unknown in ROLES else ""
+    return f"a message of the role {unknown!r}, none of {roles}{known}"
+
+
+def _role_fault(row: dict[str, Any], prompt_key: str) -> str | None:
+    why = role_fault(row[prompt_key])
+    return why and f"{prompt_key} holds {why}"
+
+
+def _last_fault(row: dict[str, Any], prompt_key: str) -> str | None:
+    role = row[prompt_key][-1]["role"]
+    if role in ASKING:
+        return None
+    answers = " (an answer there would be in the prompt)" if role == "assistant" else ""
+    return f"{prompt_key} ends with a message of the {role}, not with the user's question{answers}"
+
+
 def _source_fault(row: dict[str, Any], _: str) -> str | None:
     return None if row["data_source"] else "no data_source"
 
@@ -89,31 +129,52 @@ def _gold_fault(row: dict[str, Any], _: str) -> str | None:
     return f"a reward_model.ground_truth that is no text but {str(gold)[:80]} ({type(gold).__name__})"
 
 
-CHECKS = (_prompt_fault, _source_fault, _gold_fault)
+CHECKS = (_prompt_fault, _role_fault, _last_fault, _source_fault, _gold_fault)
 """What says what is wrong with a row, if anything, in the order in which it is looked for."""
 
 
-def overlong(rows: Rows, limit: int, tokenize: Callable[[list[dict[str, str]]], Sequence[int]]) -> str | None:
-    """What to say if prompts are longer than `limit` tokens: verl would stop in the middle of a run.
-
-    Only prompts of more bytes than the limit, less what the chat template adds, are tokenized: a token is at least a
-    byte.
-    """
+def lengths(rows: Rows, limit: int, tokenize: Tokenize) -> Iterator[int | None]:
+    """Tokens of each prompt; None of one that cannot be longer than `limit`, and so is not tokenized: it has no more
+    bytes than that, less what the chat template adds, and a token is at least a byte."""
     added: dict[tuple[str, ...], int] = {}
-    lengths = {}
-    for number, messages in enumerate(rows.prompts, start=1):
+    for messages in rows.prompts:
         roles = tuple(message["role"] for message in messages)
         if roles not in added:
             added[roles] = len(tokenize([{"role": role, "content": ""} for role in roles]))
-        if sum(len(message["content"].encode()) for message in messages) + added[roles] > limit:
-            lengths[number] = len(tokenize(messages))
-    too_long = {number: length for number, length in lengths.items() if length > limit}
+        is_long = sum(len(message["content"].encode()) for message in messages) + added[roles] > limit
+        yield len(tokenize(messages)) if is_long else None
+
+
+def overlong(rows: Rows, limit: int, tokenize: Tokenize) -> str | None:
+    """What to say if prompts are longer than `limit` tokens: verl would stop in the middle of a run."""
+    found = enumerate(lengths(rows, limit, tokenize), start=1)
+    too_long = {number: length for number, length in found if length is not None and length > limit}
     if not too_long:
         return None
     return (
         f"{rows.path}: {len(too_long)} prompt(s) of more than data.max_prompt_length={limit} tokens, first in row "
         f"{min(too_long)}; set data.max_prompt_length={max(too_long.values())}, or leave them out with "
         "data.filter_overlong_prompts=true"
+    )
+
+
+def too_few_left(files: Sequence[Rows], limit: int, tokenize: Tokenize, needed: int) -> str | None:
+    """What to say if fewer than `needed` prompts of the files have at most `limit` tokens, where the others are left
+    out; no more are tokenized than it takes to know."""
+    fitting, longer = 0, []
+    for length in (length for rows in files for length in lengths(rows, limit, tokenize)):
+        if length is not None and length > limit:
+            longer.append(length)
+        else:
+            fitting += 1
+        if fitting >= needed:
+            return None
+    if fitting + len(longer) < needed:  # whatever their length: said elsewhere
+        return None
+    return (
+        f"{', '.join(str(rows.path) for rows in files)}: {fitting} of {fitting + len(longer)} prompts have at most "
+        f"data.max_prompt_length={limit} tokens, and data.filter_overlong_prompts=true leaves out the others, but "
+        f"{needed} are needed; nearest that works: data.max_prompt_length={sorted(longer)[needed - fitting - 1]}"
     )
 
 

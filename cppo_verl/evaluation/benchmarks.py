@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 
 from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.data.prompts import GSM8K_SYSTEM, MATH_SYSTEM, ask, style_of
 from cppo_verl.rewards import gsm8k, gsm8k_hash, math, math_boxed, olympiad
 
 
@@ -43,31 +44,37 @@ class Benchmark:
     """Module of the reward that the recipes train with: `compute_score` and `extract_answer`."""
     protocol: Protocol = GREEDY
     """As published (paper §4.1)."""
-
-    @property
-    def score(self) -> Callable[..., dict[str, float]]:
-        """The reward function."""
-        return self.rewards.compute_score
-
-    @property
-    def extract_answer(self) -> Callable[[str], str | None]:
-        """Normal form of a completion's answer, by which votes are counted."""
-        return self.rewards.extract_answer
+    styles: Mapping[str, object] = field(default_factory=dict)
+    """Other styles (`prompts.style_of`) that its questions can be asked in, to their rewards."""
+    system: str = MATH_SYSTEM
+    """System message of the style `tags`."""
 
 
 def _script(name: str, folder: str, *options: str) -> str:
     return " ".join((f"python examples/data_preprocess/{name}.py --local_dir data/{folder}", *options))
 
 
+OF_NUMBERS = {"tags": gsm8k, "none": gsm8k, "hash": gsm8k_hash, "boxed": math_boxed}
+OF_FORMULAS = {"tags": math, "none": math, "boxed": math_boxed}
+OF_OLYMPIADS = {"tags": olympiad, "none": olympiad}
+
 BENCHMARKS = {
     benchmark.name: benchmark
     for benchmark in (
-        Benchmark("gsm8k", "data/gsm8k/test.parquet", _script("gsm8k", "gsm8k"), gsm8k),
-        Benchmark("math500", "data/math/test.parquet", _script("math_dataset", "math"), math),
-        Benchmark("amc23", "data/amc23/test.parquet", _script("amc23", "amc23"), math, FOUR_SAMPLES),
-        Benchmark("aime24", "data/aime24/test.parquet", _script("aime24", "aime24"), math, FOUR_SAMPLES),
         Benchmark(
-            "olympiadbench", "data/olympiadbench/test.parquet", _script("olympiadbench", "olympiadbench"), olympiad
+            *("gsm8k", "data/gsm8k/test.parquet", _script("gsm8k", "gsm8k"), gsm8k),
+            styles=OF_NUMBERS,
+            system=GSM8K_SYSTEM,
+        ),
+        Benchmark(
+            *("math500", "data/math/test.parquet", _script("math_dataset", "math"), math),
+            styles=OF_FORMULAS,
+        ),
+        Benchmark("amc23", "data/amc23/test.parquet", _script("amc23", "amc23"), math, FOUR_SAMPLES, OF_FORMULAS),
+        Benchmark("aime24", "data/aime24/test.parquet", _script("aime24", "aime24"), math, FOUR_SAMPLES, OF_FORMULAS),
+        Benchmark(
+            *("olympiadbench", "data/olympiadbench/test.parquet", _script("olympiadbench", "olympiadbench"), olympiad),
+            styles=OF_OLYMPIADS,
         ),
         Benchmark(
             "gsm8k_hash", "data/gsm8k_hash/test.parquet", _script("gsm8k", "gsm8k_hash", "--style hash"), gsm8k_hash
@@ -78,10 +85,13 @@ BENCHMARKS = {
             _script("math_dataset", "math_boxed", "--style boxed"),
             math_boxed,
         ),
-        Benchmark("toy", "outputs/quickstart/toy/test.parquet", "bash scripts/quickstart.sh", gsm8k),
+        Benchmark(
+            *("toy", "outputs/quickstart/toy/test.parquet", "bash scripts/quickstart.sh", gsm8k),
+            styles={"none": gsm8k, "hash": gsm8k_hash},
+        ),
     )
 }
-"""By name; `gsm8k_hash` and `math500_boxed` are those of other answer styles, `toy` the embedded default's."""
+"""By name; `gsm8k_hash` and `math500_boxed` are asked in that style alone, `toy` is the embedded default's."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,8 @@ class Question:
     data_source: str
     gold: str
     extra_info: dict
+    rewards: object
+    """Module of its reward: `compute_score`, and `extract_answer`, by which votes are counted."""
 
 
 def find(name: str) -> Benchmark:
@@ -135,8 +147,36 @@ def load_questions(benchmark: Benchmark, file: str | None = None, limit: int | N
             data_source=row["data_source"],
             gold=row["reward_model"]["ground_truth"],
             extra_info=row.get("extra_info") or {},
+            rewards=benchmark.rewards,
         )
         for index, row in enumerate(rows.head(limit if limit is not None else len(rows)).to_dict("records"))
+    ]
+
+
+def in_style(questions: list[Question], benchmark: Benchmark, style: str) -> list[Question]:
+    """A benchmark's questions, asked in a style, and scored by its reward; as they are where they ask in it already.
+
+    Raises:
+        ConfigError: There is no reward for the style, or a file does not hold the questions apart from their prompts.
+    """
+    if all(style_of(question.messages) == style for question in questions):
+        return questions
+    if style not in benchmark.styles:
+        there = ", ".join(benchmark.styles) or style_of(questions[0].messages)
+        raise ConfigError(f"data.style={style}: {benchmark.name} has no reward for this style; there are {there}")
+    if not all(question.extra_info.get("question") for question in questions):
+        raise ConfigError(
+            f"data.style={style}: the file of {benchmark.name} has no extra_info.question to ask so; prepare it with "
+            f"--style {style}"
+        )
+    written = None if style == "none" else style
+    return [
+        replace(
+            question,
+            messages=ask(question.extra_info["question"], written, benchmark.system),
+            rewards=benchmark.styles[style],
+        )
+        for question in questions
     ]
 
 

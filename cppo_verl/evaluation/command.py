@@ -19,12 +19,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.config.compose import run_with_config
 from cppo_verl.console import open_console
-from cppo_verl.evaluation import benchmarks, results
+from cppo_verl.data.prompt_settings import PromptSettings
+from cppo_verl.evaluation import benchmarks, prompts, results
 from cppo_verl.evaluation.benchmarks import Benchmark, Protocol
 from cppo_verl.evaluation.generate import Generator, Request
 from cppo_verl.evaluation.models import Model, find_model
 from cppo_verl.hardware.drivers import why_no_gpu
 from cppo_verl.hardware.model_files import model_fault
+from cppo_verl.hardware.trainable import processor_fault
 
 CONFIG = Path(__file__).parent / "conf"
 
@@ -41,23 +43,28 @@ def evaluate(config: DictConfig, console: Console) -> dict[str, dict]:
     if isinstance(config.benchmarks, str):
         config.benchmarks = [config.benchmarks]
     chosen = [benchmarks.find(name) for name in config.benchmarks]
-    requests = [request for benchmark in chosen for request in plan_requests(benchmark, config)]
+    put, told = prompts.choose_settings(config)
+    requests = [request for benchmark in chosen for request in plan_requests(benchmark, config, put)]
     check_device(config)
     model = find_model(config.model)
-    if fault := model_fault(model.path):
+    if fault := model_fault(model.path) or processor_fault(model.path):
         raise ConfigError(f"model: {fault}")
+    console.print(told, soft_wrap=True, markup=False)
     folder = out_folder(config, model)
-    made_with = settings(config, model, requests)
+    made_with = settings(config, model, requests, put)
     log = results.GenerationsLog(folder, made_with)
     done = {f"{line['benchmark']}/{line['index']}/{line['sample']}" for line in log.done}
     if missing := [request for request in requests if request.key not in done]:
-        generate(config, model, missing, len(done), log, console)
+        generate(config, model, missing, len(done), log, console, put)
     rows = log.read()
     found = {b.name: results.summarize(rows[rows["benchmark"] == b.name]) for b in chosen}
     for benchmark in chosen:
         asked = [request.question for request in requests if request.question.benchmark == benchmark.name]
         found[benchmark.name]["known_errors"] = {str(k): v for k, v in benchmarks.known_errors(asked).items()}
-    results.write_json(folder / results.RESULTS, {"model": model.name, "settings": made_with, "benchmarks": found})
+    results.write_json(
+        folder / results.RESULTS,
+        {"model": model.name, "settings": made_with, "prompts": told, "benchmarks": found},
+    )
     console.print(results.table(found, model.name))
     for name, result in found.items():
         for row, error in result["known_errors"].items():
@@ -82,10 +89,11 @@ def check_device(config: DictConfig) -> None:
         )
 
 
-def plan_requests(benchmark: Benchmark, config: DictConfig) -> list[Request]:
-    """Every sample of every question of a benchmark."""
+def plan_requests(benchmark: Benchmark, config: DictConfig, put: PromptSettings | None = None) -> list[Request]:
+    """Every sample of every question of a benchmark, in the style of the prompt settings."""
     protocol = protocol_of(benchmark, config.sampling)
     questions = benchmarks.load_questions(benchmark, config.files.get(benchmark.name), config.limit)
+    questions = prompts.asked(questions, benchmark, config, put or PromptSettings())
     return [Request(question, sample, protocol) for question in questions for sample in range(protocol.samples)]
 
 
@@ -105,8 +113,10 @@ def protocol_of(benchmark: Benchmark, sampling: DictConfig) -> Protocol:
     return protocol
 
 
-def settings(config: DictConfig, model: Model, requests: list[Request]) -> dict:
+def settings(config: DictConfig, model: Model, requests: list[Request], put: PromptSettings | None = None) -> dict:
     """All that decides what is generated: an evaluation goes on only where it is the same."""
+    # The style is in the questions' fingerprint.
+    set_ = {name: value for name, value in (put or PromptSettings()).as_dict().items() if name != "style"}
     asked: dict[str, list[Request]] = {}
     for request in requests:
         asked.setdefault(request.question.benchmark, []).append(request)
@@ -122,6 +132,7 @@ def settings(config: DictConfig, model: Model, requests: list[Request]) -> dict:
         "max_tokens": config.sampling.max_tokens,
         "seed": config.sampling.seed,
         "dtype": config.engine.dtype,
+        **({"prompts": set_} if set_ else {}),
     }
 
 
@@ -136,17 +147,24 @@ def out_folder(config: DictConfig, model: Model) -> Path:
 
 
 def generate(
-    config: DictConfig, model: Model, requests: list[Request], done: int, log: results.GenerationsLog, console: Console
+    config: DictConfig,
+    model: Model,
+    requests: list[Request],
+    done: int,
+    log: results.GenerationsLog,
+    console: Console,
+    put: PromptSettings,
 ) -> None:
     """Generate and score what is missing, showing how far it is."""
     for name, value in config.environment.items():  # vLLM reads these when it is imported
         os.environ.setdefault(name, value)
+    ids, opening = prompts.tokenized(model.path, requests, put, config.sampling.max_tokens)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         total = done + len(requests)
         task = progress.add_task("starting vLLM", total=total, completed=done)
         engine_args = OmegaConf.to_container(config.engine)
-        generator = Generator(model.path, requests, config.sampling.max_tokens, engine_args)
+        generator = Generator(model.path, ids, config.sampling.max_tokens, engine_args, opening)
         progress.update(task, description="completions")
         for completion in generator.generate(requests, config.sampling.seed):
             log.append([results.record(completion)])

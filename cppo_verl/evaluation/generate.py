@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.evaluation.benchmarks import Protocol, Question
 
 
@@ -42,6 +41,8 @@ class Completion:
     num_tokens: int
     truncated: bool
     """It was cut at `max_tokens`."""
+    opening: str = ""
+    """What the chat template has written of the model's turn (`data.templates.Prompts.opening`)."""
 
 
 class Generator:
@@ -49,34 +50,25 @@ class Generator:
 
     Args:
         model: Folder or hub id.
-        requests: What will be asked: their longest prompt sets the context length.
+        prompts: Token ids of each request's prompt, by the request's key: the longest sets the context length.
         max_tokens: Longest completion.
         engine: Further `vllm.EngineArgs`.
-
-    Raises:
-        ConfigError: Prompt and completion do not fit the model's context.
+        opening: See `Completion`.
     """
 
-    def __init__(self, model: str, requests: Sequence[Request], max_tokens: int, engine: Mapping[str, Any]):
-        from transformers import AutoConfig, AutoTokenizer
+    def __init__(
+        self,
+        model: str,
+        prompts: Mapping[str, list[int]],
+        max_tokens: int,
+        engine: Mapping[str, Any],
+        opening: str = "",
+    ):
         from vllm import EngineArgs, LLMEngine
 
         atexit.register(_say_no_more)
-        self.max_tokens = max_tokens
-        tokenizer = AutoTokenizer.from_pretrained(model)
-        self.prompts = {
-            request.key: tokenizer.apply_chat_template(
-                request.question.messages, add_generation_prompt=True, return_dict=False
-            )
-            for request in requests
-        }
-        longest = max(map(len, self.prompts.values()))
-        context = AutoConfig.from_pretrained(model).max_position_embeddings
-        if longest + max_tokens > context:
-            raise ConfigError(
-                f"sampling.max_tokens={max_tokens}: with the longest prompt of {longest} tokens that is beyond the "
-                f"model's context of {context}; sampling.max_tokens={max(context - longest, 0)} fits"
-            )
+        self.prompts, self.max_tokens, self.opening = prompts, max_tokens, opening
+        longest = max(map(len, prompts.values()))
         args = EngineArgs(model=model, max_model_len=longest + max_tokens, **engine)
         if not args.enable_chunked_prefill:  # a prompt must then fit a batch
             args.max_num_batched_tokens = max(args.max_num_batched_tokens or 0, args.max_model_len)
@@ -106,6 +98,7 @@ class Generator:
                         text=answer.text,
                         num_tokens=len(answer.token_ids),
                         truncated=answer.finish_reason == "length",
+                        opening=self.opening,
                     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.evaluation.prompts import note_settings
 from cppo_verl.runs.checkpoints import find_checkpoint
 
 EXPORT = "huggingface_export"
@@ -58,7 +59,8 @@ def find_model(model: str) -> Model:
 def export(checkpoint: Path, target: Path | None = None) -> Path:
     """Write a sharded FSDP checkpoint as a Hugging Face model, by verl's model merger, in bfloat16.
 
-    A LoRA adapter is merged into its model. The folder appears when it is complete; an export of the same
+    A LoRA adapter is merged into its model, and how the run put its questions is noted beside it. The
+    folder appears when it is complete; an export of the same
     checkpoint that is there is taken as it is.
 
     Args:
@@ -72,6 +74,7 @@ def export(checkpoint: Path, target: Path | None = None) -> Path:
     stamp = _version(actor.glob("model_*.pt"))
     exported = (target / STAMP).read_text() if (target / STAMP).is_file() else None
     if exported == stamp:
+        note_settings(checkpoint, target)
         return target
     if exported is None and target.is_dir() and any(target.iterdir()):
         raise ConfigError(f"{target} is not empty and not an export; give another folder")
@@ -87,6 +90,7 @@ def export(checkpoint: Path, target: Path | None = None) -> Path:
     if (partial / "lora_adapter").is_dir():
         _merge_adapter(partial)
     (partial / STAMP).write_text(stamp)
+    note_settings(checkpoint, partial)
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
     return target

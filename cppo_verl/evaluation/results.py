@@ -14,8 +14,8 @@ from rich.table import Table
 
 from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.evaluation import statistics
-from cppo_verl.evaluation.benchmarks import BENCHMARKS
 from cppo_verl.evaluation.generate import Completion
+from cppo_verl.rewards.tags import OPENING
 from cppo_verl.runs.files import write_whole
 
 ANY_FORM = "in any form"
@@ -25,13 +25,14 @@ GENERATIONS, RESULTS, SETTINGS = "generations.jsonl", "results.json", "settings.
 
 def record(completion: Completion) -> dict:
     """One line of `generations.jsonl`: the completion, scored as in training."""
-    question, benchmark = completion.request.question, BENCHMARKS[completion.request.question.benchmark]
+    question = completion.request.question
+    told = question.extra_info | ({OPENING: completion.opening} if completion.opening else {})
     return {
-        "benchmark": benchmark.name,
+        "benchmark": question.benchmark,
         "index": question.index,
         "sample": completion.request.sample,
-        **benchmark.score(question.data_source, completion.text, question.gold, question.extra_info),
-        "answer": benchmark.extract_answer(completion.text),
+        **question.rewards.compute_score(question.data_source, completion.text, question.gold, told),
+        "answer": question.rewards.extract_answer(completion.text),
         "gold": question.gold,
         "tokens": completion.num_tokens,
         "truncated": completion.truncated,

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.hardware.memory import FLOAT, Memory, Model, Training, update_memory
 from cppo_verl.hardware.model_files import read_config
+from cppo_verl.hardware.trainable import is_multimodal
 
 
 def estimate_memory(config: DictConfig, model: Model) -> Memory:
@@ -67,10 +68,11 @@ def read_model(path: str, *, trust_remote_code: bool = False) -> Model:
 def model_of(config: Any, *, trust_remote_code: bool = False) -> Model:
     """Sizes of the model that a config of transformers makes; it is laid out without memory."""
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
+    loads = AutoModelForImageTextToText if is_multimodal(config) else AutoModelForCausalLM  # as verl does
     with torch.device("meta"):
-        network = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+        network = loads.from_config(config, trust_remote_code=trust_remote_code)
     text = config.get_text_config()
     return Model(
         parameters=network.num_parameters(),

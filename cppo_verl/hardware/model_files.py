@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 from pathlib import Path
 from typing import Any
+
+from cppo_verl.hardware.hub import downloaded, first_line
 
 CONFIGS = ("config.json", "tokenizer_config.json")
 TOKENIZERS = ("tokenizer*", "vocab*", "*.model", "*.tiktoken", "tekken.json")
@@ -99,11 +100,20 @@ def num_positions(path: str, *, trust_remote_code: bool = False) -> int | None:
 
 def num_heads(path: str, *, trust_remote_code: bool = False) -> int | None:
     """Attention heads of a model; None where its config does not say."""
+    return _of_text(path, "num_attention_heads", trust_remote_code)
+
+
+def num_embeddings(path: str, *, trust_remote_code: bool = False) -> int | None:
+    """Tokens that a model has embeddings of; None where its config does not say."""
+    return _of_text(path, "vocab_size", trust_remote_code)
+
+
+def _of_text(path: str, name: str, trust_remote_code: bool) -> int | None:
+    """A size of a model, or of the part of it that reads text."""
     try:
-        text = read_config(path, trust_remote_code=trust_remote_code).get_text_config()
+        return getattr(read_config(path, trust_remote_code=trust_remote_code).get_text_config(), name, None)
     except ValueError:
         return None
-    return getattr(text, "num_attention_heads", None)
 
 
 def read_config(path: str, *, trust_remote_code: bool = False) -> Any:
@@ -120,7 +130,7 @@ def read_config(path: str, *, trust_remote_code: bool = False) -> Any:
         return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except Exception as error:  # a broken config leads transformers to errors of any kind
         kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
-        raise ValueError(f"{kind}{_first_line(error)}") from error
+        raise ValueError(f"{kind}{first_line(error)}") from error
 
 
 def _folder(path: str) -> Path:
@@ -134,21 +144,10 @@ def _folder(path: str) -> Path:
         if folder.is_dir():
             return folder
         raise FileNotFoundError("there is no such folder")
-    found = _in_cache(path)
+    found = downloaded(path, (*CONFIGS, "*.py"))
     if isinstance(found, str):
         raise FileNotFoundError(found)
     return found
-
-
-@cache
-def _in_cache(repo: str) -> Path | str:
-    """The folder that a hub id's configs were downloaded to, or why not. Asked once: silence takes a minute."""
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(repo, allow_patterns=[*CONFIGS, "*.py"]))
-    except Exception as error:  # noqa: BLE001 - also those of its HTTP library
-        return _first_line(error)
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -160,7 +159,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{file} cannot be read as JSON: {_first_line(error)}") from error
+        raise ValueError(f"{file} cannot be read as JSON: {first_line(error)}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{file} is not a JSON object")
     return content
@@ -180,7 +179,3 @@ def _shards_fault(folder: Path, kind: str) -> str | None:
             more = f" and {len(gone) - 1} more" if gone[1:] else ""
             return f"{folder} lacks {gone[0]}{more}, which {index.name} names"
     return None
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,32 +1,37 @@
-"""Completions that are not of the weights that train on them: what is refused of verl's correction for that, and of
-engines on devices of their own."""
+"""Engines on devices of their own, whose completions are not of the weights that train on them: what is refused."""
 
 from __future__ import annotations
 
 from omegaconf import DictConfig, OmegaConf
 
-CORRECTION = "algorithm.rollout_correction"
+from cppo_verl.weight_sync.transports import COLOCATED
 
 
-def correction_refusals(config: DictConfig) -> list[tuple[bool, str]]:
-    """Of the rollout correction, which verl 0.9.1 skips without a word where it lacks what it compares with: whether
-    each is a fault, and the message."""
-    values = {
-        key: OmegaConf.select(config, f"{CORRECTION}.{key}") for key in ("bypass_mode", "rollout_is", "rollout_rs")
-    }
-    asked = {key: f"{CORRECTION}.{key}={str(value).lower()}" for key, value in values.items() if value}
-    weighed = [text for key, text in asked.items() if key != "bypass_mode"]
-    loss = config.actor_rollout_ref.actor.policy_loss.loss_mode
+def seed_refusal(config: DictConfig) -> tuple[bool, str]:
+    """Of seeds of requests, which the asynchronous trainers give none: whether it is a fault, and the message."""
+    seed, trainer = config.cppo.get("rollout_seed"), config.trainer
+    return (
+        seed is not None and bool(trainer.use_v1) and trainer.v1.trainer_mode != "cppo_sync",
+        f"cppo.rollout_seed={seed} with trainer.v1.trainer_mode={trainer.v1.trainer_mode}: requests have no seeds "
+        "there, since a completion that goes on under newer weights would begin its seed's random numbers again; set "
+        "cppo.rollout_seed=null",
+    )
+
+
+def colocated_refusals(config: DictConfig) -> list[tuple[bool, str]]:
+    """Of options of engines on devices of their own, where they share those that train: whether each is a fault, and
+    the message."""
+    parts = config.actor_rollout_ref
+    backend, elsewhere = parts.rollout.checkpoint_engine.backend, "devices of their own (mode=separate_async)"
     return [
         (
-            bool(asked) and not config.actor_rollout_ref.rollout.calculate_log_probs,
-            f"{' and '.join(asked.values())}: the rollout's log-probs, which this reads, are not kept; set "
-            "actor_rollout_ref.rollout.calculate_log_probs=true",
+            backend != COLOCATED,
+            f"actor_rollout_ref.rollout.checkpoint_engine.backend={backend} is a way of weights to engines on "
+            f"{elsewhere}; set it to {COLOCATED}",
         ),
         (
-            bool(config.trainer.use_v1 and "bypass_mode" in asked and weighed) and loss != "bypass_mode",
-            f"{' and '.join(weighed)} with {CORRECTION}.bypass_mode=true: verl's V1 trainers do not read it "
-            "there, where the ratio is to the rollout's log-probs already; give one of them",
+            not parts.hybrid_engine,
+            f"actor_rollout_ref.hybrid_engine=false is for engines on {elsewhere}; set it to true",
         ),
     ]
 
@@ -49,9 +54,9 @@ def separate_refusals(config: DictConfig) -> list[tuple[bool, str]]:
             "(actor_rollout_ref.rollout.n_gpus_per_node): the engines need devices of their own, at least 1 of 1",
         ),
         (
-            rollout.checkpoint_engine.backend == "naive",
-            "actor_rollout_ref.rollout.checkpoint_engine.backend=naive moves no weights between devices; set it to "
-            f"{transport}",
+            rollout.checkpoint_engine.backend == COLOCATED,
+            f"actor_rollout_ref.rollout.checkpoint_engine.backend={COLOCATED} moves no weights between devices; set it "
+            f"to {transport}",
         ),
         (
             _is_lora(config) and not OmegaConf.select(config, "actor_rollout_ref.model.lora.merge"),

@@ -13,7 +13,7 @@ from cppo_verl.algorithm.options import ConfigError, CPPOConfig
 from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.config.cluster import joins_cluster
 from cppo_verl.hardware.drivers import why_no_gpu
-from cppo_verl.preflight import data, inputs, outputs
+from cppo_verl.preflight import columns, data, inputs, outputs, prompts
 from cppo_verl.preflight.attention import flash_faults, fused_faults
 from cppo_verl.preflight.choices import word_faults
 from cppo_verl.preflight.cpus import cpu_faults
@@ -27,6 +27,7 @@ from cppo_verl.preflight.plan import (
     plan_from_config,
 )
 from cppo_verl.preflight.refusals import refusals, resume_refusals
+from cppo_verl.preflight.reward_trial import trial_faults
 from cppo_verl.preflight.sequence_length import (
     DEVICES,
     ENGINE_DEVICES,
@@ -56,6 +57,8 @@ ROLLOUT_PACKAGES = {"vllm": "vllm", "sglang": "sglang", "trtllm": "tensorrt_llm"
 TRAINING_PACKAGES = {"megatron": "megatron"}
 """`actor_rollout_ref.actor.strategy` to the package that it takes beside those that verl itself needs."""
 SYNC = "trainer.v1.separate_async.parameter_sync_step"
+RATES = "actor_rollout_ref.actor.optim.lr", "critic.optim.lr", "actor_rollout_ref.rollout.n"
+"""Numbers that are compared where CPPO refuses a loss."""
 Faults = Iterable[str]
 
 
@@ -98,9 +101,10 @@ def _quick_checks(wrong: Container[str]) -> dict[str, tuple]:
         "the validation questions": (data.held_out_faults, "data.val_files"),
         "the lengths": (partial(length_faults, wrong=wrong),),
         "the plan of a step": (_plan_faults, *DEVICES, *PLANNED, SYNC),
-        "what CPPO refuses": (refusals, "actor_rollout_ref.model.external_lib", *ENGINE_DEVICES, SYNC),
+        "what CPPO refuses": (refusals, "actor_rollout_ref.model.external_lib", *ENGINE_DEVICES, SYNC, *RATES),
         "what a resume needs": (resume_refusals, "trainer.save_freq", *CONTENTS),
         **rows,
+        "the settings of prompts": (prompts.setting_faults, "data.train_files", "data.prompt_key"),
         "the model": (inputs.model_faults, *MODEL),
         "the reward function": (inputs.reward_faults, *REWARD),
         "trainer.resume_from_path": (outputs.resume_faults, "trainer.resume_from_path"),
@@ -199,11 +203,13 @@ SLOW = {
     "the attention": flash_faults,
     "the way of weights to the engines": _transport_faults,
     "the model": inputs.loaded_model_faults,
-    "the prompts": data.prompt_faults,
+    "the columns of the data": columns.column_faults,
+    "the prompts": prompts.prompt_faults,
+    "the reward function on a few rows": trial_faults,
     "the positions of the model": position_faults,
     "the heads of the model": head_faults,
     "the embeddings of the model": fused_faults,
 }
-"""What imports torch, transformers or verl, or asks a hub."""
+"""What imports torch, transformers or verl, asks a hub, or runs a reward function."""
 ROOM = {"the room for checkpoints": outputs.room_faults}
 """Which lays the model out."""

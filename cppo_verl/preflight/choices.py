@@ -13,6 +13,7 @@ from cppo_verl.weight_sync.sockets import REGISTER
 CONTENTS = ("model", "optimizer", "extra", "hf_model")
 """What a checkpoint may hold."""
 CHOICES = {
+    "data.system": ("keep", "fold"),
     "trainer.resume_mode": ("auto", "resume_path", "disable"),
     "trainer.v1.sampler.max_off_policy_strategy": ("drop", "wait"),
     "trainer.logger": (

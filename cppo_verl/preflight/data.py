@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
-from cppo_verl.data.check import MissingFile, RowsError, overlong, read_rows, remarks
-from cppo_verl.hardware.model_files import code_fault, model_fault
+from cppo_verl.data.check import MissingFile, RowsError, read_rows, remarks
 from cppo_verl.preflight.plan import plan_from_config
 
 SPLITS = "train", "val"
@@ -33,18 +32,28 @@ def num_train_rows(config: DictConfig) -> int:
 
 def planned_steps(config: DictConfig) -> int:
     """Training steps of a run, before any prompt is left out for its length."""
-    of_data = plan_from_config(config).steps_per_epoch(num_train_rows(config)) * config.trainer.total_epochs
+    of_data = _steps_of_data(config)
     return min(config.trainer.total_training_steps or of_data, of_data)
 
 
 def epoch_faults(config: DictConfig) -> Iterator[str]:
-    """Fewer questions than a step takes.
+    """Fewer questions than a step takes, or than all steps that are asked for.
 
     Raises:
         ConfigError: See `StepPlan.steps_per_epoch`.
     """
-    plan_from_config(config).steps_per_epoch(num_train_rows(config))
-    return iter(())
+    of_data, asked, epochs = _steps_of_data(config), config.trainer.total_training_steps, config.trainer.total_epochs
+    if asked and asked > of_data:
+        yield (
+            f"trainer.total_training_steps={asked}, but {epochs} epoch(s) of the training data are {of_data} steps, "
+            f"with which the run would end; set it to {of_data} or less, or trainer.total_epochs to "
+            f"{math.ceil(asked * epochs / of_data)}"
+        )
+
+
+def _steps_of_data(config: DictConfig) -> int:
+    """Whole steps in all epochs."""
+    return plan_from_config(config).steps_per_epoch(num_train_rows(config)) * config.trainer.total_epochs
 
 
 def remarks_on_data(config: DictConfig) -> list[str]:
@@ -70,31 +79,6 @@ def data_faults(config: DictConfig, split: str) -> Iterator[str]:
             yield f"data.{key}: {error}; {config.data_hint}{hold_out}"
         except RowsError as error:
             yield f"data.{key}: {error}"
-
-
-def prompt_faults(config: DictConfig) -> Iterator[str]:
-    """Prompts that are too long, where they are not to be left out."""
-    model = config.actor_rollout_ref.model
-    named, reads = model.tokenizer_path or model.path, {"trust_remote_code": model.trust_remote_code}
-    if config.data.filter_overlong_prompts or code_fault(named, **reads) or model_fault(model.path, **reads):
-        return
-
-    @cache
-    def tokenizer():
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(Path(named).expanduser(), **reads)
-
-    def tokenize(messages: list[dict[str, str]]) -> list[int]:
-        return tokenizer().apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-
-    for path in (path for split in SPLITS for path in paths(config.data[f"{split}_files"])):
-        try:
-            why = overlong(read_rows(path, config.data.prompt_key), config.data.max_prompt_length, tokenize)
-        except (OSError, ValueError):  # no such file, or no chat template: said elsewhere, or verl's to say
-            continue
-        if why:
-            yield why
 
 
 def held_out_faults(config: DictConfig) -> Iterator[str]:

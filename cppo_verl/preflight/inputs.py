@@ -15,6 +15,7 @@ from cppo_verl.hardware.model_files import (
     tokenizer_fault,
     weights_fault,
 )
+from cppo_verl.hardware.trainable import architecture_fault, processor_fault
 from cppo_verl.rewards.own import function_fault
 
 REWARD_MODEL = "reward.reward_model.model_path"
@@ -28,9 +29,16 @@ def model_faults(config: DictConfig) -> Iterator[str]:
 
 
 def loaded_model_faults(config: DictConfig) -> Iterator[str]:
-    """What transformers, or the hub, says of them."""
-    load = partial(model_fault, trust_remote_code=config.actor_rollout_ref.model.trust_remote_code)
-    yield from _first_faults(config, is_asked=lambda _: True, model=load)
+    """What transformers, or the hub, says of them; a model that verl does not train or the engine does not start on."""
+    model = config.actor_rollout_ref.model
+    load = partial(model_fault, trust_remote_code=model.trust_remote_code)
+    faults = list(_first_faults(config, is_asked=lambda _: True, model=load))
+    yield from faults
+    if faults:
+        return
+    asked = [architecture_fault] if config.dry_run else [architecture_fault, processor_fault]
+    if why := next(filter(None, (ask(model.path, trust_remote_code=model.trust_remote_code) for ask in asked)), None):
+        yield f"actor_rollout_ref.model.path: {why}"
 
 
 def _first_faults(

@@ -18,10 +18,11 @@ from urllib.parse import urlsplit
 from omegaconf import DictConfig
 
 from cppo_verl.config.cluster import joins_cluster
-from cppo_verl.preflight.network import no_answer
+from cppo_verl.hardware.network import no_answer
 
 Environment = Mapping[str, str]
 WANDB = "https://api.wandb.ai"
+WANDB_SECONDS = 10.0
 MLFLOW_STORES = ("", "file", "sqlite", "mysql", "postgresql", "mssql", "databricks", "databricks-uc", "uc")
 """Schemes of `MLFLOW_TRACKING_URI` besides http and https; plug-ins of mlflow's bring others."""
 
@@ -40,15 +41,25 @@ class Backend:
 
 def logger_faults(config: DictConfig) -> Iterator[str]:
     """Each of `trainer.logger` that could not be opened."""
-    given = config.trainer.logger
     joined = joins_cluster(config.ray_kwargs.ray_init)  # whose environment may hold keys that this one does not
-    for name in dict.fromkeys([given] if isinstance(given, str) else given):
+    if not config.dry_run:
+        yield from faults_of(config.trainer.logger, keys=not joined)
+
+
+def faults_of(loggers: str | Iterable[str], *, keys: bool = True) -> Iterator[str]:
+    """Each logger that could not be opened from here.
+
+    Args:
+        loggers: verl's names.
+        keys: Look for keys and servers too, not only for packages.
+    """
+    for name in dict.fromkeys([loggers] if isinstance(loggers, str) else loggers):
         backend = BACKENDS.get(name)
-        if backend is None or config.dry_run:
+        if backend is None:
             continue
         if find_spec(backend.package) is None:
             yield f"trainer.logger: {name} needs a package: pip install {backend.install}, or leave {name} out"
-        elif not joined and (why := backend.fault(os.environ)):
+        elif keys and (why := backend.fault(os.environ)):
             yield f"trainer.logger: {name} {why}, or leave {name} out"
 
 
@@ -59,12 +70,18 @@ def _wandb_fault(environment: Environment) -> str | None:
     is_known = environment.get("WANDB_API_KEY") or environment.get("WANDB_IDENTITY_TOKEN_FILE")
     home = (Path("~/.netrc").expanduser(), Path("~/_netrc").expanduser())
     files = [Path(environment["NETRC"]).expanduser()] if environment.get("NETRC") else home
-    if is_offline or is_known or settings.get("api_key") or _has_login(files, urlsplit(host).netloc):
+    here = "log to this disk with WANDB_MODE=offline (`wandb sync` sends it later)"
+    if is_offline:
         return None
-    return (
-        f"has no key for {host}: run `wandb login`, set WANDB_API_KEY, or log to this disk with WANDB_MODE=offline "
-        "(`wandb sync` sends it later)"
-    )
+    if is_known or settings.get("api_key") or _has_login(files, urlsplit(host).netloc):
+        why = _wandb_silence(host)
+        return why and f"finds no server at {host} ({why}): {here}"
+    return f"has no key for {host}: run `wandb login`, set WANDB_API_KEY, or {here}"
+
+
+def _wandb_silence(host: str) -> str | None:
+    """Why the server does not answer; wandb itself waits a minute and a half for it, when the models are loaded."""
+    return no_answer(host, WANDB_SECONDS)
 
 
 def _wandb_settings(environment: Environment) -> Mapping[str, str]:

@@ -20,10 +20,10 @@ STEP_FOLDER = r"(^|/)global_step_[0-9]+$"
 """End of a checkpoint's path."""
 
 
-def resume_faults(config: DictConfig) -> Iterator[str]:
-    """No whole checkpoint where a run is told to go on from one."""
+def resume_faults(config: DictConfig, mode: str | None = None) -> Iterator[str]:
+    """No whole checkpoint where a run is told to go on from one; `mode` where it is not `trainer.resume_mode`."""
     trainer, given = config.trainer, config.trainer.resume_from_path
-    if trainer.resume_mode != "resume_path":
+    if (mode or trainer.resume_mode) != "resume_path":
         return
     folder = Path(given or "")
     if not re.search(STEP_FOLDER, given or ""):  # verl takes the step from the end of it

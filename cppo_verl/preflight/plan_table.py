@@ -12,7 +12,7 @@ from cppo_verl.hardware.estimates import checkpoint_bytes, checkpoints_at_most, 
 from cppo_verl.hardware.memory import Model, gib
 from cppo_verl.preflight.attention import attention_in_words
 from cppo_verl.preflight.data import num_train_rows, planned_steps
-from cppo_verl.preflight.plan import plan_from_config, queue_bytes, scaled_learning_rate
+from cppo_verl.preflight.plan import engine_devices, plan_from_config, queue_bytes, scaled_learning_rate
 
 
 def show_plan(config: DictConfig) -> None:
@@ -40,6 +40,7 @@ def plan_table(config: DictConfig, plan: StepPlan, model: Model) -> Table:
         "P, G, k": f"{cppo.pruning_rate}, {plan.rollout_n}, {plan.keep}",
         "questions": f"{num_train_rows(config):,}, {plan.questions} a step",
         "completions a step": f"{plan.sampled:,} sampled, {plan.rows:,} trained",
+        "sampling": _sampling(config, plan),
         "mini-batches a step": f"{plan.mini_batches} of {plan.mini_batch_rows} completions, "
         f"{ppo_epochs} time(s) each, over {plan.dp_size} rank(s)",
         "an update": f"{plan.mini_batch_rows:,} completions, of {float(plan.questions_per_update):g} questions",
@@ -58,7 +59,7 @@ def plan_table(config: DictConfig, plan: StepPlan, model: Model) -> Table:
         "run folder": config.trainer.default_local_dir,
     }
     if config.trainer.device == "cuda":
-        rows["attention"] = attention_in_words(config)
+        rows["attention"] = attention_in_words(config.actor_rollout_ref)
         weights = 2 * model.parameters // rollout.tensor_model_parallel_size
         share = f"{rollout.gpu_memory_utilization:.0%} of a GPU's memory"
         rows["memory of the rollout"] = f"{share}, of which {gib(weights)} GiB weights (bfloat16)"
@@ -66,6 +67,15 @@ def plan_table(config: DictConfig, plan: StepPlan, model: Model) -> Table:
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def _sampling(config: DictConfig, plan: StepPlan) -> str:
+    """In how many waves an engine samples its share of a step."""
+    rollout = config.actor_rollout_ref.rollout
+    engines = max(engine_devices(config) // rollout.tensor_model_parallel_size, 1)
+    share, places = -(-plan.sampled // engines), rollout.max_num_seqs
+    at_once = "all at a time" if share <= places else f"{places:,} at a time (actor_rollout_ref.rollout.max_num_seqs)"
+    return f"{share:,} completions an engine, {at_once}"
 
 
 def _learning_rate(config: DictConfig) -> str:

@@ -13,10 +13,15 @@ from cppo_verl.preflight.attention import remarks_on_attention
 from cppo_verl.preflight.check import check
 from cppo_verl.preflight.data import num_train_rows, remarks_on_data
 from cppo_verl.preflight.plan import scaled_learning_rate
+from cppo_verl.preflight.prompt_remarks import remarks_on_prompts
+from cppo_verl.preflight.prompts import record_style
+from cppo_verl.preflight.reward_trial import remarks_on_reward, with_checked_results
 
 
 def prepare(config: DictConfig) -> str:
     """Resolve and check a config, in place; returns what a step of its run does, in words.
+
+    A reward function of the user's own is then behind what checks its results (`reward_trial.with_checked_results`).
 
     Raises:
         ConfigError: Something is wrong that can be known before Ray starts; the message lists all of it.
@@ -32,7 +37,10 @@ def prepare(config: DictConfig) -> str:
         raise unresolved
     # Ray's workers may run in another folder.
     config.trainer.default_local_dir = os.path.abspath(config.trainer.default_local_dir)
-    notes = [f"\nnote: {remark}" for remark in (*remarks_on_data(config), *remarks_on_attention(config))]
+    record_style(config)
+    told = remarks_on_data, remarks_on_prompts, remarks_on_attention, remarks_on_reward
+    notes = [f"\nnote: {remark}" for remarks in told for remark in remarks(config)]
+    with_checked_results(config)
     return describe(config, plan) + "".join(notes)
 
 

@@ -8,16 +8,17 @@ from itertools import product
 from omegaconf import DictConfig, OmegaConf
 
 from cppo_verl.algorithm.options import CPPOConfig
-from cppo_verl.preflight.asynchronous import correction_refusals, separate_refusals
+from cppo_verl.preflight.asynchronous import colocated_refusals, seed_refusal, separate_refusals
 from cppo_verl.preflight.choices import CHOICES
+from cppo_verl.preflight.correction import LOSS, correction_refusals
 from cppo_verl.preflight.critic import GAE, critic_refusals
+from cppo_verl.preflight.losses import loss_refusals
 from cppo_verl.preflight.other_engines import engine_refusals
 from cppo_verl.preflight.plan import SEPARATE, is_separate
 from cppo_verl.preflight.unread import unread_faults
 from cppo_verl.preflight.verl_options import advantage_refusals, unread_refusals
 from cppo_verl.weight_sync import sockets
 
-LOSS = "actor_rollout_ref.actor.policy_loss.loss_mode"
 ENGINES = {
     **dict.fromkeys(("fsdp", "fsdp2", "fsdp_turbo"), ("dp", "fsdp_config")),
     **{engine: (engine, engine) for engine in ("megatron", "veomni", "torchtitan")},
@@ -46,8 +47,8 @@ def refusals(config: DictConfig) -> list[str]:
         *unread_refusals(config),
         *(critic_refusals(config) if estimator == GAE or on("critic.enable") else ()),
         *_v1_refusals(config),
-        *correction_refusals(config),
-        *(separate_refusals(config) if is_separate(config) else ()),
+        seed_refusal(config),
+        *(separate_refusals(config) if is_separate(config) else colocated_refusals(config)),
         _engine_refusal(config),
         _reference_refusal(config),
         (
@@ -100,7 +101,7 @@ def refusals(config: DictConfig) -> list[str]:
     faults += engine_refusals(config)
     unconnected = sockets.fault(config)
     found = [message for is_fault, message in [*faults, (unconnected, unconnected)] if is_fault]
-    return [*found, *unread_faults(config)]
+    return [*found, *correction_refusals(config), *loss_refusals(config), *unread_faults(config)]
 
 
 def _critics_limit(trainer: DictConfig) -> tuple[bool, str]:
@@ -144,9 +145,8 @@ def _skipping_refusals(config: DictConfig) -> list[tuple[bool, str]]:
             f"cppo.skip_old_log_prob=true leaves out what {' and '.join(corrected)} compares with; give one of them",
         ),
         (
-            actor.policy_loss.loss_mode not in CHOICES[LOSS] or actor.policy_loss.loss_mode == "bypass_mode",
-            f"cppo.skip_old_log_prob=true works with verl's own losses that know no rollout log-probs, not with "
-            f"{LOSS}={actor.policy_loss.loss_mode}",
+            actor.policy_loss.loss_mode not in CHOICES[LOSS],
+            f"cppo.skip_old_log_prob=true works with verl's own losses, not with {LOSS}={actor.policy_loss.loss_mode}",
         ),
         (
             OmegaConf.select(actor, "router_replay.mode", default="disabled") == "R2",

@@ -38,6 +38,7 @@ def unread(config: DictConfig) -> dict[str, Unread]:
     options = {
         **unread_options.ALWAYS,
         **(unread_options.ON_V1 if v1 else unread_options.ON_V0),
+        **_of_modes(config),
         **_of_engines(config),
         **_legacy(config),
     }
@@ -51,6 +52,18 @@ def unread(config: DictConfig) -> dict[str, Unread]:
     if config.algorithm.adv_estimator != GAE:
         options["algorithm.use_pf_ppo"] = Unread(False, because=f"it is for algorithm.adv_estimator={GAE}")
     return options
+
+
+def _of_modes(config: DictConfig) -> dict[str, Unread]:
+    """Options of other modes than the one in which verl's V1 trainers run here, if they do."""
+    chosen = str(config.trainer.v1.trainer_mode).removeprefix("cppo_") if config.trainer.use_v1 else None
+    options = {
+        f"trainer.v1.{mode}.{name}": Unread(default, because=f"trainer.v1.trainer_mode=cppo_{mode} alone does")
+        for mode, names in unread_options.IN_MODE.items()
+        for name, default in names.items()
+        if mode != chosen
+    }
+    return options if chosen in unread_options.IN_MODE else options | unread_options.ASYNCHRONOUS
 
 
 def _of_engines(config: DictConfig) -> dict[str, Unread]:

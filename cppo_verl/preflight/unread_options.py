@@ -98,6 +98,7 @@ ALWAYS = {
     f"{ROLLOUT}.over_sample_rate": Unread(0),
     f"{ROLLOUT}.multi_stage_wake_up": Unread(False),
     f"{ROLLOUT}.skip_tokenizer_init": Unread(True),
+    f"{ROLLOUT}.multi_turn.enable": Unread(False, because="the agent loop decides (agent.default_agent_loop)"),
     f"{ROLLOUT}.multi_turn.num_repeat_rollouts": Unread(None, because=f"{ROLLOUT}.n decides"),
     f"{ROLLOUT}.multi_turn.use_inference_chat_template": Unread(False),
     f"{ROLLOUT}.multi_turn.tokenization_sanity_check_mode": Unread("strict"),
@@ -116,6 +117,7 @@ ALWAYS = {
 }
 """Whatever the trainer and the engines."""
 ON_V0 = {
+    "trainer.v1.trainer_mode": Unread("cppo_sync", because="trainer.use_v1=true, for verl's V1 trainers, is not set"),
     "trainer.checkpoint_callback_class": Unread(None),
     f"{ROLLOUT}.moe_load_balance_metrics_interval": Unread(0),
     "transfer_queue.enable": Unread(False),
@@ -126,8 +128,25 @@ ON_V1 = {
     "trainer.esi_redundant_time": Unread(0),
     "trainer.ray_wait_register_center_timeout": Unread(300),
     "skip.rollout.enable": Unread(False, because="it replays a batch per step, and V1 asks question by question"),
+    **_within(
+        f"{ROLLOUT}.trace",
+        {"backend": Unread(None), "token2text": Unread(False), "max_samples_per_step_per_worker": Unread(None)},
+    ),
 }
 """Read by verl's V0 trainer alone."""
+IN_MODE = {
+    "separate_async": {"parameter_sync_step": 4, "num_warmup_batches": 1},
+    "colocate_async": {"num_warmup_batches": 1},
+}
+"""Options under `trainer.v1.MODE`, and verl's defaults, that V1's trainer of that mode alone reads."""
+ASYNCHRONOUS = _within(
+    "trainer.v1.sampler",
+    {
+        name: Unread(default, because="outside V1's asynchronous modes no completion is of older weights")
+        for name, default in {"max_off_policy_threshold": 8, "max_off_policy_strategy": "drop"}.items()
+    },
+)
+"""Read in V1's asynchronous modes alone."""
 OF_ONE_DEVICE = {
     f"{ROLLOUT}.nnodes": Unread(
         0, because="engines have devices of their own in trainer_mode=cppo_separate_async alone"

@@ -89,7 +89,9 @@ COUNT = Number(1)
 OPTIONAL_COUNT = Number(1, also=(None,))
 EVERY = Number(1, also=(-1,))
 SHARE = Number(0, 1, whole=False, above_low=True)
+OPTIONAL_SHARE = Number(0, 1, whole=False, above_low=True, also=(None,))
 POSITIVE = Number(0, math.inf, whole=False, above_low=True)
+OPTIONAL_POSITIVE = Number(0, math.inf, whole=False, above_low=True, also=(None,))
 NOT_NEGATIVE = Number(0, math.inf, whole=False)
 
 LIMITS = {
@@ -142,6 +144,13 @@ LIMITS = {
     "actor_rollout_ref.actor.clip_ratio_low": NOT_NEGATIVE,
     "actor_rollout_ref.actor.clip_ratio_high": NOT_NEGATIVE,
     "actor_rollout_ref.actor.clip_ratio_c": Number(1, math.inf, whole=False, above_low=True),
+    "actor_rollout_ref.actor.policy_loss.clip_cov_ratio": OPTIONAL_SHARE,
+    "actor_rollout_ref.actor.policy_loss.kl_cov_ratio": OPTIONAL_SHARE,
+    "actor_rollout_ref.actor.policy_loss.ppo_kl_coef": Number(0, math.inf, whole=False, also=(None,)),
+    "actor_rollout_ref.actor.policy_loss.dro_beta": OPTIONAL_POSITIVE,
+    "actor_rollout_ref.actor.tau_pos": POSITIVE,
+    "actor_rollout_ref.actor.tau_neg": POSITIVE,
+    "actor_rollout_ref.actor.loss_scale_factor": OPTIONAL_POSITIVE,
     "actor_rollout_ref.actor.entropy_coeff": NOT_NEGATIVE,
     "actor_rollout_ref.actor.kl_loss_coef": NOT_NEGATIVE,
     "actor_rollout_ref.actor.optim.clip_grad": POSITIVE,

@@ -8,13 +8,13 @@ from cppo_verl.preflight.critic import GAE
 
 OUTCOME_ESTIMATORS = ("grpo", "grpo_vectorized", "grpo_passk", "rloo", "rloo_vectorized", "opo")
 """Advantage estimators that give a completion one advantage, from the rewards (and lengths) of its own question."""
+OVER_THE_BATCH = ("reinforce_plus_plus_baseline", "gpg")
+"""Advantage estimators that compare with the mean of the question, and then take all by the scale of the batch. CPPO
+prunes by the first and makes up for the second when all of a step is sampled (`trainer.batch_advantages`)."""
 NEEDS_MORE = {
     "remax": "a greedy completion of each question beside the G sampled ones",
     "gdpo": "several rewards that are normalised over the whole batch, which is not there when a question is pruned",
-    **dict.fromkeys(
-        ("reinforce_plus_plus", "reinforce_plus_plus_baseline", "gpg"),
-        "the mean over the whole batch, which is not there when a question is pruned",
-    ),
+    "reinforce_plus_plus": "the mean over the whole batch, which is not there when a question is pruned",
     **dict.fromkeys(
         ("optimal_token_baseline", "tir_optimal_token_baseline"), "a forward: an advantage of each token's probability"
     ),
@@ -27,10 +27,15 @@ def advantage_refusals(config: DictConfig) -> list[tuple[bool, str]]:
     estimator = config.algorithm.adv_estimator
     return [
         (
-            estimator not in (*OUTCOME_ESTIMATORS, GAE),
+            estimator not in (*OUTCOME_ESTIMATORS, *OVER_THE_BATCH, GAE),
             f"algorithm.adv_estimator={estimator} needs {NEEDS_MORE.get(estimator, 'more than CPPO knows of it')}; "
             "CPPO prunes by an advantage that is known from the rewards of a question's completions alone: use one of "
-            f"{', '.join(OUTCOME_ESTIMATORS)}, or {GAE} without pruning",
+            f"{', '.join((*OUTCOME_ESTIMATORS, *OVER_THE_BATCH))}, or {GAE} without pruning",
+        ),
+        (
+            estimator == "reinforce_plus_plus_baseline" and config.cppo.get("metric") == "unbiased",
+            f"cppo.metric=unbiased with algorithm.adv_estimator={estimator}: its whitening moves the advantages by "
+            "which completions were drawn, and the weights would not make up for it; use another metric, or rloo",
         ),
     ]
 

@@ -44,13 +44,16 @@ def accuracies(table: pd.DataFrame) -> list[str]:
 
 
 def costs(table: pd.DataFrame, name: str, style: Callable[[float], str], infinite: str = "never") -> list[str]:
-    """Values with their intervals, where there is one; infinity in a word."""
+    """Values with their intervals, where there is one that says more; infinity in a word."""
 
     def cell(value: float) -> str:
         return infinite if np.isinf(value) else style(value)
 
-    rows = table[[name, f"{name} low", f"{name} high"]].values
-    return [cell(value) + ("" if np.isnan(low) else f" [{cell(low)}, {cell(high)}]") for value, low, high in rows]
+    def with_interval(value: float, low: float, high: float) -> str:
+        ends = cell(value) if np.isnan(low) else cell(low), cell(value) if np.isnan(high) else cell(high)
+        return cell(value) if set(ends) == {cell(value)} else f"{cell(value)} [{', '.join(ends)}]"
+
+    return [with_interval(*row) for row in table[[name, f"{name} low", f"{name} high"]].values]
 
 
 def ranges(table: pd.DataFrame, name: str, style: Callable[[float], str]) -> list[str]:

@@ -58,7 +58,8 @@ def _ratio(row: dict) -> str:
         times, interval = 1 / times, tuple(1 / end if end else np.inf for end in reversed(interval))
     said = f": {times:.1f}x {'sooner' if sooner else 'later'}" if round(times, 1) > 1 else ": as soon"
     known = np.isfinite(interval).all() and round(times, 1) > 1
-    return said + (f" (95 % interval over the seeds: {interval[0]:.1f}x to {interval[1]:.1f}x)" if known else "")
+    low, high = (f"{end:.1f}x" if end else "never" for end in interval)
+    return said + (f" (95 % interval over the seeds: {low} to {high})" if known else "")
 
 
 def _ends(mine: float, theirs: float) -> str:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from omegaconf import OmegaConf
+
 from cppo_verl.algorithm.metrics import KINDS
 from cppo_verl.report.groups import Group, seeds
 from cppo_verl.report.runs import Run
 
+CUT, MOSTLY = "response_length/clip_ratio", 0.5
+"""verl's metric of the share of completions that are as long as allowed, and above which share it is said."""
 STARTUP_FACTOR = 3
 """Generation that takes more than so many times the run's median has the engine's start in it."""
 
@@ -25,6 +29,7 @@ def run_notes(run: Run) -> Iterator[str]:
         why = "its questions were used up" if run.finished else "still going, or interrupted"
         yield f"at step {run.last_step} of {run.planned_steps}: {why}."
     yield from _startup_notes(run)
+    yield from _training_notes(run)
     yield from _accuracy_notes(run)
     missing = [
         what
@@ -61,6 +66,18 @@ def _startup_notes(run: Run) -> Iterator[str]:
                 f"engine is probably in it. The run's time is {run.seconds:.1f} s as counted, "
                 f"{run.seconds - seconds + median:.1f} s with the median in its place."
             )
+
+
+def _training_notes(run: Run) -> Iterator[str]:
+    """Completions that were cut, and steps that trained on nothing."""
+    if CUT in run.steps and (cut := run.steps.index[run.steps[CUT] > MOSTLY].tolist()):
+        share, limit = run.steps[CUT][cut].mean(), OmegaConf.select(run.config, "data.max_response_length")
+        yield (
+            f"{share:.0%} of the completions of step {_listed(cut)} were truncated at "
+            f"data.max_response_length={limit}, most of them before their answer: the rewards are of what was left."
+        )
+    if idle := run.steps.index[run.updates() == 0].tolist():
+        yield f"step {_listed(idle)} updated nothing: there were no completions to train on."
 
 
 def _accuracy_notes(run: Run) -> Iterator[str]:

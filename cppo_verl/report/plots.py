@@ -19,10 +19,14 @@ from cppo_verl.report.show import kind_name
 
 KIND_COLORS = ("#2b7a4b", "#9ccf8c", "#e3b04b", "#b8524a")
 
+CHARACTERS_PER_INCH = 12
+CHARACTERS_OF_A_LINE = 7
+"""In a legend: the line before a label, and the gap after it."""
+
 
 def plot_time_to_accuracy(groups: Sequence[Group], table: pd.DataFrame, path: Path) -> None:
     """Validation accuracy against time, and where each row reaches the target; `table` is `target.to_target`."""
-    figure = Figure(figsize=(9, 4.5 + 0.2 * (len(groups) // 4)), layout="constrained")
+    figure = Figure(figsize=(9, 4.3), layout="constrained")
     axes, target = figure.subplots(), table["target"].iloc[0]
     lines = [accuracy_line(group) for group in groups]
     for group, line, color, seconds in zip(groups, lines, _colors(groups), table["seconds"], strict=True):
@@ -42,7 +46,7 @@ def plot_time_to_accuracy(groups: Sequence[Group], table: pd.DataFrame, path: Pa
 
 def plot_reward(groups: Sequence[Group], path: Path) -> None:
     """Mean reward of all sampled completions, unpruned, against time, questions and updates."""
-    figure, axes = _three_panels(groups)
+    figure, axes = _three_panels()
     window = smoothing(groups)
     for group, color in zip(groups, _colors(groups), strict=True):
         _draw(axes, X_AXES, reward_line(group, window), group, color, marker="")
@@ -52,7 +56,7 @@ def plot_reward(groups: Sequence[Group], path: Path) -> None:
 
 def plot_accuracy(groups: Sequence[Group], path: Path) -> None:
     """Validation accuracy against time, questions and updates."""
-    figure, axes = _three_panels(groups)
+    figure, axes = _three_panels()
     for group, color in zip(groups, _colors(groups), strict=True):
         line = accuracy_line(group)
         _draw(axes, X_AXES, line, group, color, marker="o")
@@ -108,8 +112,8 @@ def _by_step(group: Group, column: str) -> pd.Series:
     return pd.concat([run.steps[column] for run in group.runs], axis=1).dropna().mean(axis=1)
 
 
-def _three_panels(groups: Sequence[Group]) -> tuple[Figure, Sequence[Axes]]:
-    figure = Figure(figsize=(13, 4 + 0.2 * (len(groups) // 4)), layout="constrained")
+def _three_panels() -> tuple[Figure, Sequence[Axes]]:
+    figure = Figure(figsize=(13, 3.8), layout="constrained")
     return figure, figure.subplots(1, 3, sharey=True)
 
 
@@ -135,9 +139,18 @@ def _bands(groups: Sequence[Group]) -> list[str]:
 
 def _finish(figure: Figure, axes: Sequence[Axes], path: Path, remarks: Sequence[str]) -> None:
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels) if len(labels) < 5 else 3)
+    size = 10 if len(labels) <= 8 else 8
+    columns = legend_columns(labels, figure.get_figwidth() * 10 / size)
+    figure.set_figheight(figure.get_figheight() + 0.022 * size * -(-len(labels) // columns))
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, fontsize=size)
     figure.supxlabel("; ".join(remarks), fontsize=9)
     figure.savefig(path, dpi=150)
+
+
+def legend_columns(labels: Sequence[str], width: float) -> int:
+    """How many columns of these labels, of 10 points, fit on a figure of `width` inches."""
+    longest = max(map(len, labels), default=0)
+    return max(1, min(len(labels), int(width * CHARACTERS_PER_INCH // (longest + CHARACTERS_OF_A_LINE))))
 
 
 def _colors(groups: Sequence[Group]) -> list[tuple]:

@@ -23,6 +23,8 @@ from cppo_verl.runs.folder import CONFIG_FILE, METRICS_FILE
 PEAK_MEMORY = r"perf/max_memory_allocated_gb$"
 """verl's columns of it, one a model that is trained; in GiB, whatever they are called."""
 
+LEFT_OUT = "cppo/rejected/updates"
+"""Where `rollout_rs` left nothing to update on."""
 NEEDED = ("timing_s/step", "cppo/questions", "cppo/completions_kept", "cppo/sampled/reward")
 
 
@@ -122,6 +124,8 @@ class Run:
         """Optimiser updates by training step: the mini-batches that `StepPlan.trim` makes, times the PPO epochs."""
         kept = self.steps["cppo/completions_kept"]
         mini_batches = -(-kept // self.plan.mini_batch_rows)
+        if LEFT_OUT in self.steps:
+            mini_batches = mini_batches.where(self.steps[LEFT_OUT].fillna(0) == 0, 0)
         return mini_batches * self.config.actor_rollout_ref.actor.ppo_epochs
 
     def curves(self) -> pd.DataFrame:

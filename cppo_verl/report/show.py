@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 from rich.table import Table
 
 from cppo_verl.report import cells, stats
 from cppo_verl.report.groups import Group
+
+NEVER = "never"
+"""Of a target that a run does not reach."""
 
 
 def results(table: pd.DataFrame) -> pd.DataFrame:
@@ -17,7 +19,7 @@ def results(table: pd.DataFrame) -> pd.DataFrame:
     shown = pd.DataFrame(
         {
             "method": table["method"],
-            "options": table["options"],
+            "options": table["options"].fillna(""),  # of a CSV file
             "G": table["G"].astype(str),
             "P": table["P"].map("{:g}".format),
             "k": table["k"].astype(str),
@@ -35,7 +37,7 @@ def results(table: pd.DataFrame) -> pd.DataFrame:
         }
     )
     idle = [
-        *(["options"] if not table["options"].any() else []),
+        *(["options"] if not table["options"].fillna("").any() else []),
         *(["runs"] if (table["runs"] == 1).all() else []),
         *(["accuracy before (%)"] if table["accuracy before"].isna().all() else []),
         *(["tokens/s"] if table["tokens/s"].isna().all() else []),
@@ -50,7 +52,6 @@ def results(table: pd.DataFrame) -> pd.DataFrame:
 def to_target(table: pd.DataFrame) -> pd.DataFrame:
     """`target.to_target`, a row a group."""
     kept = "" if (table["runs"] < stats.MIN_SEEDS).all() else " [95 % interval]"
-    never_is_unknown = table.assign(**{"speed-up": table["speed-up"].replace(0, np.nan)})
     there = zip(table["reached"], table["runs"], strict=True)
     return pd.DataFrame(
         {
@@ -59,11 +60,13 @@ def to_target(table: pd.DataFrame) -> pd.DataFrame:
             f"time (s){kept}": cells.costs(table, "seconds", cells.one_decimal),
             f"questions{kept}": cells.costs(table, "questions", cells.count),
             f"updates{kept}": cells.costs(table, "updates", cells.count),
-            f"sooner than the first{kept}": cells.costs(
-                never_is_unknown, "speed-up", cells.times, infinite="\N{INFINITY}"
-            ),
+            f"sooner than the first{kept}": cells.costs(table, "speed-up", _sooner, infinite="\N{INFINITY}"),
         }
     )
+
+
+def _sooner(times: float) -> str:
+    return cells.times(times) if times else NEVER
 
 
 def equal_cost(table: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,7 @@ PHASES = {
     "generation": ("gen",),
     "reward": ("reward",),
     "advantage + prune": ("adv", "prune"),
-    "data movement": ("gather",),
+    "data movement": ("draw", "gather"),
     "old log-prob": ("old_log_prob",),
     "ref log-prob": ("ref",),
     "update": ("update_actor",),

@@ -23,6 +23,7 @@ _JOINED = re.compile(
     r"\\text ?\{ ?,? ?(?:and|or) ?,? ?\}|(?<![a-zA-Z\\{ ]) *,? *\b(?:and|or)\b(?![a-zA-Z]) *|\\(?:lor|vee)(?![a-zA-Z])"
 )
 _GROUPED = re.compile(r"(?<![0-9.])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])")
+_MEMBERS = re.compile(r"([^|:]*)(?:\\mid(?![a-zA-Z])|\||:)(.*)")
 _MAX_DEPTH = 8
 """Groups in groups; what is deeper is read as one value."""
 
@@ -118,16 +119,26 @@ def in_variable_of(gold: Part, answer: Part) -> Part:
 
 
 def _parse(text: str, depth: int) -> Part:
+    text = _condition(text)
     exact, *about = split(text, r"\approx") or [text]
     if about and is_name(exact):
         exact, about = f"{exact} = {about[0]}", about[1:]
     *others, value = split(exact, "=", r"\in") or [exact]
+    if others and is_name(value) and not any(map(is_name, others)) and "=" in exact:  # 72 = x
+        others, value = [value, *others[:-1]], others[-1]
     label = next((as_label(side) for side in others if is_name(side)), "")
     sides = tuple(side for side in others if not is_name(side))
     name, value = as_interval(value) or ("", value)
     kind, items = _group(value)
     parts = tuple(_parse(item, depth - 1) for item in items) if depth else ()
     return Part(value, label or name, kind if parts else "", parts, sides, tuple(about), text)
+
+
+def _condition(text: str) -> str:
+    """What the members of a set fulfil: `x>2` of `x \\mid x>2`; the text itself where it says no such thing."""
+    found = _MEMBERS.fullmatch(text)
+    name = split(found[1], r"\in")[:1] if found else []
+    return found[2].strip() if name and is_name(name[0]) and is_inequality(found[2]) else text
 
 
 def _group(text: str) -> tuple[str, list[str]]:

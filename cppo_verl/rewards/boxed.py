@@ -11,7 +11,7 @@ from cppo_verl.rewards.latex import last_boxed
 from cppo_verl.rewards.numbers import gold_text
 from cppo_verl.rewards.result import Outcome, result
 from cppo_verl.rewards.symbolic import TIME_LIMIT_S
-from cppo_verl.rewards.tags import has_format
+from cppo_verl.rewards.tags import has_format, whole_turn
 
 EQUAL = 2.0
 READ = ("unit", "error", "question")
@@ -49,7 +49,8 @@ class BoxedReward:
             solution_str: the completion, without the prompt.
             ground_truth: LaTeX of the gold answer, without `\boxed` and dollar signs.
             extra_info: what the data say of the question; see the judge of the reward's module. Where it has the
-                `question`, a formula copied from it is not worked out (`copied`).
+                `question`, a formula copied from it is not worked out (`copied`). Its `tags.OPENING` is what the chat
+                template has written of the turn.
             timeout: seconds one symbolic comparison may take.
             credit_unworked: also pay a number of the gold's value that is not worked out (`71+1` for 72), as
                 math-verify does. Set it through verl's `reward_kwargs`.
@@ -62,7 +63,7 @@ class BoxedReward:
         Raises:
             TypeError: the gold is neither text nor a number.
         """
-        gold, layout = gold_text(ground_truth), float(has_format(solution_str))
+        gold, layout = gold_text(ground_truth), float(has_format(whole_turn(solution_str, extra_info)))
         outcome = self._outcome(gold, last_boxed(solution_str), extra_info or {}, timeout)
         return self._scored(outcome, layout, credit_unworked)
 
@@ -87,7 +88,7 @@ class BoxedReward:
             key = gold, box, *(str(extra.get(name)) for name in READ)
             if key not in outcomes:
                 outcomes[key] = self._outcome(gold, box, extra, timeout)
-            scored.append(self._scored(outcomes[key], float(has_format(completion)), **options))
+            scored.append(self._scored(outcomes[key], float(has_format(whole_turn(completion, extra))), **options))
         return scored
 
     def _outcome(self, gold: str, box: str | None, extra: Mapping[str, Any], timeout: float) -> Outcome:

@@ -14,9 +14,10 @@ _LETTER = (
 )
 _INDEX = r"(?:_(?:\w|\{[^{}]*\})|'|\^\{?-1\}?|\^\*)*"
 NAME = re.compile(
-    rf"(?:{_LETTER}{_INDEX}(?:\([^()=]*\))?"  # x, a_1, f(x), P(A)
+    rf"(?:\\text\{{[^{{}}]*\}}(?:\\triangle|\\angle)?[A-Z]{{1,4}}"  # \text{area of }ABC
+    rf"|(?:{_LETTER}{_INDEX}|\((?:[a-z]\\circ)+[a-z]\))(?:\((?:[^()=]|\([^()=]*\))*\))?"  # x, a_1, f(x), P(A), f(g(2))
     rf"|(?:m?\\angle|\\overline|\\triangle|\\widehat|\\overrightarrow)?\{{?[A-Z]{{1,4}}(?:_\w|[A-Z])*\}}?"  # AB
-    r"|\|\{?(?:\\overline\{)?[A-Za-z]{1,2}\}?\||\[[A-Z]{3,5}\]|[A-Z][a-z]{2,}"  # |AB|, [ABC], Area
+    r"|\|\{?(?:\\overline\{)?(?:[A-Z]{1,2}|[zw])\}?\||\[[A-Z]{3,5}\]|[A-Z][a-z]{2,}"  # |AB|, |z|, [ABC], Area
     rf"|\((?:{_LETTER}{_INDEX},)+{_LETTER}{_INDEX}\))"  # (x,y)
 )
 """What an equation may give a value to, without spaces."""
@@ -51,7 +52,8 @@ def enclosing(text: str) -> tuple[str, str]:
 
 
 def is_name(text: str) -> bool:
-    """Whether an equation may give it a value: `x`, `f(x)`, `AB`, `(x, y)`, `\\text{Area}`; not `b - a` nor `x^2`."""
+    """Whether an equation may give it a value: `x`, `f(x)`, `AB`, `(x, y)`, `\\text{Area}`; not `b - a`, `x^2` nor
+    `|x|`."""
     return bool(NAME.fullmatch(text.replace(" ", "")))
 
 

@@ -74,6 +74,8 @@ def _same_form(reference: Basic, target: Basic) -> bool:
 
 def read(latex: str) -> Basic | MatrixBase | None:
     """What latex2sympy reads in a LaTeX value, unevaluated; None if it cannot be read or has no value."""
+    if number := read_literal(latex):  # 0.\\overline{3}, which it does not know
+        return Rational(number.value.numerator, number.value.denominator)
     try:
         found = latex2sympy(
             _SUBSCRIPT.sub(lambda found: f"_{{{found[1] or found[2]}}}", latex),

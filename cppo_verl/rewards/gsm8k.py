@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cppo_verl.rewards.numbers import drop_thousands_commas, find_numbers, gold_text, only_number, plain_number
 from cppo_verl.rewards.result import Outcome, result
-from cppo_verl.rewards.tags import MAX_CHARS, has_format, last_answer
+from cppo_verl.rewards.tags import MAX_CHARS, has_format, last_answer, whole_turn
 
 EXACT, SAME_NUMBER = 2.0, 1.5
 
@@ -24,7 +24,7 @@ def compute_score(
         data_source: not used; verl passes it.
         solution_str: the completion, without the prompt.
         ground_truth: the gold number as a string.
-        extra_info: not used; verl passes it.
+        extra_info: of it `tags.OPENING` is read: the tag that the chat template opened, before the completion.
         credit_last_number: also give 1.5 when the last number anywhere in the completion equals the gold,
             tags or no tags (the authors' verl version); of a long completion the last `MAX_CHARS` characters
             are read. Set it through verl's `reward_kwargs`.
@@ -38,6 +38,7 @@ def compute_score(
         TypeError: the gold is neither text nor a number.
     """
     gold = gold_text(ground_truth)
+    solution_str = whole_turn(solution_str, extra_info)
     layout = float(has_format(solution_str))
     accuracy, outcome = judge(last_answer(solution_str), gold)
     if credit_last_number and not accuracy and _last_number_is(gold, solution_str):

@@ -8,17 +8,22 @@ from decimal import Decimal
 
 from cppo_verl.rewards.plain import join_thousands
 
+_PARTS = "halves|thirds?|quarters?|fourths?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?"
 _WORDS = (  # that are a number, or change what one is worth; "one" is too often none
     "zero|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen"
     "|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundreds?|thousands?|millions?|billions?"
-    "|trillions?|dozens?|half|halves|twice|thrice|doubled?|tripled?|quadrupled?|squared|cubed"
+    "|trillions?|quadrillions?|lakhs?|crores?|tens|dozens?|half|halves|twice|thrice|doubled?|tripled?|quadrupled?|squared"
+    "|cubed|factorial|(?:square|cube) (?:root )?of|root of|tenths|hundredths?|thousandths?|power of"
+    rf"|and (?:an?|one|two|three) (?:{_PARTS})|(?:{_PARTS}) of|to the (?:power|{_PARTS})"
+    "|one (?:or|(?:more|less|fewer) than)"
 )
 _NUMBER = re.compile(  # ASCII digits only: `\d` is also every other script's
-    rf"([0-9]+(?:\.[0-9]+)?|\.[0-9]+|\b(?:{_WORDS}|(?:quarter|third|fifth|tenth)s? of)\b)", re.IGNORECASE
+    rf"([0-9]+(?:\.[0-9]+)?|\.[0-9]+|\b(?:{_WORDS})\b)", re.IGNORECASE
 )
 _GROUPED = re.compile(r"(?<![0-9.])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])")
 _UNIT_POWER = re.compile(
-    r"(?<![a-zA-Z])((?:[mcdk]?m|in|ft|yd|mi|inch(?:es)?|feet|(?:centi|kilo)?met(?:er|re)s?)\}?)\^ ?\{? ?[23] ?\}?"
+    r"(?<![a-zA-Z])((?:[mcdk]?m|in|ft|yd|mi|inch(?:es)?|foot|feet|yards?|miles?|units?|(?:milli|centi|kilo)?met(?:er|re)s?)"
+    r"\}?)(?:\^|\*\*) ?\{? ?[23] ?\}?"
 )
 _LATEX_SPACE = re.compile(r"\\[,;:! ]")
 _SIGN_WORD = re.compile(r"\b(?:minus|negative)\b", re.IGNORECASE)
@@ -27,7 +32,7 @@ _GLUE = " ()[]{}$€£¥₹\\*_~\u200b\u200c\u200d\u2060\ufeff"
 """What may stand between a number and what changes it: spaces (of no width too), brackets, currency, emphasis."""
 _OTHER_DIGIT = r"(?:[^\D0-9]|[²³¹¼-¾\u2070-\u209c\u2150-\u218b])"  # another script's, raised, lowered, fractions
 _CHANGED_BEFORE = re.compile(rf"(?:[√∛∜±∓≠^]|sqrt|\\(?:pm|mp|neq?)|{_OTHER_DIGIT}[.,]?)\Z")
-_CHANGED_AFTER = re.compile(rf"!|(?:[kKMB]|bn|mn|mil|mln)(?![a-zA-Z])|\^(?! ?\{{? ?\\circ)|[.,]?{_OTHER_DIGIT}")
+_CHANGED_AFTER = re.compile(rf"!|(?:[kKMBx]|bn|mn|mil|mln)(?![a-zA-Z])|\^(?! ?\{{? ?\\circ)|[.,]?{_OTHER_DIGIT}")
 
 
 def gold_text(gold: object) -> str:

@@ -1,21 +1,60 @@
-"""A reward function of the user's own, looked at without running it."""
+"""A reward function of the user's own: looked at without running it, and loaded."""
 
 from __future__ import annotations
 
 import ast
+import sys
+from collections.abc import Callable
+from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from threading import Lock
+from types import ModuleType
 
 from cppo_verl.algorithm.options import not_one_of
 
 PACKAGE, FILE = "pkg://", "file://"
+_loaded: dict[str, ModuleType] = {}
+_lock = Lock()
+
+
+def load(path: str, name: str) -> Callable:
+    """The function of this name in a Python file or `pkg://a.module`, which runs the module's code once in a process.
+
+    Raises:
+        AttributeError: The module has none. Whatever the module's code raises.
+    """
+    with _lock:  # verl calls reward functions in threads
+        if path not in _loaded:
+            _loaded[path] = _module(path)
+    return getattr(_loaded[path], name)
+
+
+def _module(path: str) -> ModuleType:
+    if path.startswith(PACKAGE):
+        return import_module(_module_name(path))
+    file = Path(path.removeprefix(FILE))
+    spec = spec_from_file_location(f"reward_of_{file.stem}_{abs(hash(str(file.absolute())))}", file)
+    if spec is None:
+        raise ImportError(f"{file} is no Python file")
+    module = sys.modules[spec.name] = module_from_spec(spec)  # dataclasses look for their module there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
+    return module
+
+
+def _module_name(path: str) -> str:
+    return path.removeprefix(PACKAGE).replace("/", ".")
 
 
 def function_fault(path: str, name: str) -> str | None:
     """Why there is no function of this name in a Python file or `pkg://a.module`; None where there is."""
     if path.startswith(PACKAGE):
-        module = path.removeprefix(PACKAGE).replace("/", ".")
+        module = _module_name(path)
         if (spec := _spec(module)) is None:
             return f"there is no module {module} to import; give one that is installed, or a Python file"
         file = Path(spec.origin or "")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from cppo_verl.rewards.adornments import unadorned, unmarked
+
 _SYMBOLS = str.maketrans(
     {
         "\N{MINUS SIGN}": "-",
@@ -18,6 +20,8 @@ _SYMBOLS = str.maketrans(
         "\N{DIVISION SIGN}": "/",
         "\N{FRACTION SLASH}": "/",
         "\N{DEGREE SIGN}": r"^{\circ}",
+        "\N{MASCULINE ORDINAL INDICATOR}": r"^{\circ}",  # which keyboards have where the degree sign should be
+        "\N{RING ABOVE}": r"^{\circ}",
         "\N{GREEK SMALL LETTER PI}": r"\pi ",
         "\N{GREEK SMALL LETTER THETA}": r"\theta ",
         "\N{INFINITY}": r"\infty ",
@@ -28,8 +32,6 @@ _SYMBOLS = str.maketrans(
         "\N{NOT EQUAL TO}": r"\ne ",
         "\N{UNION}": r"\cup ",
         "\N{ELEMENT OF}": r"\in ",
-        "\N{SUPERSCRIPT TWO}": "^{2}",
-        "\N{SUPERSCRIPT THREE}": "^{3}",
         "\N{VULGAR FRACTION ONE HALF}": r" \frac{1}{2}",
         "\N{VULGAR FRACTION ONE QUARTER}": r" \frac{1}{4}",
         "\N{VULGAR FRACTION THREE QUARTERS}": r" \frac{3}{4}",
@@ -39,25 +41,31 @@ _SYMBOLS = str.maketrans(
         "\N{ZERO WIDTH SPACE}": "",
     }
 )
+_DIGITS = "0123456789-"
+_RAISED, _LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "₀₁₂₃₄₅₆₇₈₉₋"
+_SMALL = re.compile(f"([{_RAISED}]+)|[{_LOWERED}]+")
+_ON_THE_LINE = str.maketrans(_RAISED + _LOWERED, _DIGITS * 2)
 _END = "(?![a-zA-Z])"
-_GROUP = r"\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"  # braces in braces in braces
+_SPACES = " \N{NO-BREAK SPACE}\N{THIN SPACE}\N{NARROW NO-BREAK SPACE}"
 _THOUSANDS = re.compile(
-    r"(?<![\d.,])\d{1,3}(?:(?:,?\\! ?| ?\{ ?, ?\}(?:\\! ?)?|\{,\\!\} ?|\\[,;: ]|~| )\d{3})+(?![\d/])"
+    r"(?<![\d.,'])\d{1,3}(?:(?: ?,? ?\\! ?| ?\{ ?(?:\\?,)?(?:\\!)? ?\}(?:\\! ?)?|\\[,;: ]"
+    rf"|[~'{_SPACES}])\d{{3}})+(?![\d/'])"
 )
 _NO_DIGIT = re.compile(r"\D+")
-_WORD = re.compile(r"[a-zA-Z]{2}")
-_UNIT_LETTERS = ("m", "g", "h", "s", "l")
-_AFTER_NUMBER = re.compile(r"[0-9}] *(?:\\[,;: ])? *$")
-_FONT = re.compile(
-    r"\\(?:text(?:bf|it|rm|sf|tt|normal|sc)?|math(?:rm|bf|it|sf|tt|cal|bb|normal|frak)|mbox|hbox|operatorname\*?"
-    rf"|boldsymbol|bm|emph|underline|textcolor ?{{[^{{}}]*}}|color ?{{[^{{}}]*}}(?= ?{{)) ?{_GROUP}"
-)
+_SPACE = re.compile(r"(?<![0-9])\s+|\s+(?![0-9\s])")
 _COMMANDS = re.compile(r"\\(?:[dtc]?frac|sqrt)" + _END)
 _TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|[^\\]", re.DOTALL)
 _REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in [
-        (r"\\(?:displaystyle|textstyle|scriptstyle|limits|strut|mathstrut|nobreak|boxed|fbox)" + _END, ""),
+        (r"\{([^{}]*)\\over(?![a-zA-Z])([^{}]*)\}", r"\\frac{\1}{\2}"),
+        (r"\{([^{}]*)\\choose(?![a-zA-Z])([^{}]*)\}", r"\\binom{\1}{\2}"),
+        (r"\\(?:nice|s|x)frac(?= ?\{)", r"\\frac"),
+        (
+            r"\\(?:displaystyle|textstyle|scriptstyle|limits|strut|mathstrut|nobreak|hfill|newline|qed|blacksquare|checkmark|boxed|fbox)"
+            + _END,
+            "",
+        ),
         (r"\\phantom *(?:\{[^{}]*\}|.)", ""),  # it takes room and shows nothing
         (r"\\m?(?:left|right) ?\.", ""),
         (r"\\m?(?:left|right|middle|[bB]igg?[lrm]?)" + _END, ""),
@@ -68,9 +76,12 @@ _REWRITES = [
         (r"(?<!\\)\\[,;: >]|~|\\(?:q?quad|hspace\{[^{}]*\}|enspace|thinspace)" + _END + r"|(?<!\\)\\(?=\s)", " "),
         (r"\\(?:times|cdot|ast|bullet)" + _END + r"|(?<!\*)\*(?!\*)", r"\\cdot "),
         (r"\\(?:[lc]?dots[cbmio]?)" + _END + r"|\.\.\.|\N{HORIZONTAL ELLIPSIS}", r"\\dots "),
-        (r"\\div" + _END, "/"),
+        (r" ?(?:\\div" + _END + "|/) ?", "/"),
         (r"\\(?:leqslant|leqq|leq|le)" + _END + r"|<=", r"\\le "),
         (r"\\(?:geqslant|geqq|geq|ge)" + _END + r"|>=", r"\\ge "),
+        (r"^ *(?:\\(?:therefore|implies|Rightarrow)" + _END + " *)+", ""),
+        (r"\\[lr]vert" + _END, "|"),
+        (r"\{ ?([-+]) ?\}", r"\1"),
         (r"\\lt" + _END, "<"),
         (r"\\gt" + _END, ">"),
         (r"\\(?:neq|ne)" + _END + "|!=", r"\\ne "),
@@ -80,6 +91,7 @@ _REWRITES = [
         (r"\\(?:lbrack)" + _END, "["),
         (r"\\(?:rbrack)" + _END, "]"),
         (r"(?:\{\})?\^ ?(?:\{ ?\\circ ?\}|\\circ" + _END + r")|\\degree" + _END, r"^{\\circ}"),
+        (r"(?<=[0-9])\^ ?(?:\{ ?o ?\}|o" + _END + ")", r"^{\\circ}"),
         (r"\\%|(?<!\\)%", r"\\%"),
         (r"\\(?:varnothing|emptyset)" + _END, r"\\emptyset "),
         (r"\\(?:backslash|setminus)" + _END, r"\\setminus "),
@@ -91,7 +103,9 @@ _REWRITES = [
         (r"\\begin\{(?:[bBvV]?matrix|smallmatrix|array)\}(?:\{[^{}]*\})?", r"\\begin{pmatrix}"),
         (r"\\end\{(?:[bBvV]?matrix|smallmatrix|array)\}", r"\\end{pmatrix}"),
         (r"[(\[] ?(?=\\begin\{pmatrix\})|(?<=\\end\{pmatrix\}) ?[)\]]", ""),
-        (r"\\\\(?:\[[^\[\]]*\])? *(?=\\end\{pmatrix\})", ""),
+        (r"\\\\\[[^\[\]]*\]", r"\\\\"),
+        (r"\\\\ *(?=\\end\{pmatrix\})", ""),
+        (r"\\\{ *\\\}", r"\\emptyset "),
         (r"\{\}", ""),
     ]
 ]
@@ -106,17 +120,12 @@ def plain(latex: str) -> str:
     are gone. A bare comma, `32,000`, is left: it may be a list.
     """
     text = re.sub(r"\s+", " ", latex).translate(_SYMBOLS)
-    text = _unmark(text)
-    text = join_thousands(text)
-    for _ in range(3):  # a font in a font
-        text, found = _FONT.subn(_unfont, text)
-        if not found:
-            break
+    text = _SMALL.sub(lambda found: f"{'^' if found[1] else '_'}{{{found[0].translate(_ON_THE_LINE)}}}", text)
+    text = unadorned(join_thousands(unmarked(text)))
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
     text = _braced(text)
-    text = re.sub(r"\\color ?\{[^{}]*\}", "", text)
-    text = re.sub(r"([_^]) ?\{ ?([0-9a-zA-Z]) ?\}", r"\1\2", text)
+    text = re.sub(r"([_^]) ?\{ ?([0-9a-zA-Z]) ?\}(?! ?[0-9])", r"\1\2", text)
     return _whole_group(_TIDY_ENDS.sub("", re.sub(r" +", " ", text)).strip())
 
 
@@ -126,28 +135,8 @@ def join_thousands(text: str) -> str:
 
 
 def squeezed(text: str) -> str:
-    """The text without spaces: what two spellings of one answer share."""
-    return re.sub(r"\s+", "", text)
-
-
-def _unmark(text: str) -> str:
-    """Without Markdown's emphasis around all of it."""
-    found = re.fullmatch(r" *(\*\*|__)(.+)\1 *", text)
-    text = found[2] if found else text
-    return text.replace("**", "^")  # a power, as programs write it
-
-
-def _unfont(found: re.Match[str]) -> str:
-    inside = found[1]
-    if found[0].startswith(r"\mathbb"):
-        return rf"\mathbb {inside.strip()} "
-    if _WORD.search(re.sub(r"\\[a-zA-Z]+", "", inside)) and not inside.lstrip().startswith("\\"):
-        return rf"\text{{{inside.strip()}}}" if "\\" not in inside else inside
-    is_unit = inside.strip() in _UNIT_LETTERS and found[0].startswith((r"\text", r"\mathrm", r"\mbox"))
-    if is_unit and _AFTER_NUMBER.search(found.string[: found.start()]):
-        return rf"\text{{{inside.strip()}}}"
-    joined = re.sub(r"([a-z])\. ?(?=[a-z]\b)", r"\1", inside)  # p.m.
-    return rf"\text{{{joined.strip(' .')}}}" if joined != inside else inside
+    """The text without spaces, except between two digits: what two spellings of one answer share."""
+    return _SPACE.sub("", text)
 
 
 def _braced(text: str) -> str:

@@ -51,14 +51,16 @@ _KNOWN = {
     for spelling in spellings.split()
 }
 _VALUE_WORDS = _words(
-    "half halves third quarter fourth twice thrice double triple dozen score hundred thousand million billion trillion "
-    "hundredth thousandth tenth and or not minus plus times negative to squared cubed factorial root less than more "
-    "greater least most at over under below above no non un k"
+    "half halves third quarter fourth twice thrice double triple dozen score ten hundred thousand million billion "
+    "trillion two three four five six seven eight nine hundredth thousandth tenth and or not minus plus negative to "
+    "squared cubed factorial root than least most at over under below above no non un k"
 )
+_VALUE_PLURALS = _VALUE_WORDS - {"quarter", "root"}  # quarters are coins, and roots solutions
 _NOUNS = _words(
     "unit square cubic sq cu way people person student child children men women man woman boy girl apple egg ticket "
     "coin bill penny pennies nickel dime ball marble card book page side edge face point line angle digit number "
-    "integer solution root factor divisor multiple term step game team player car bus triangle circle rectangle rod "
+    "integer solution value root real positive distinct pair set subset function outcome zero vertex vertices factor "
+    "divisor multiple term step game team player car bus triangle circle rectangle rod "
     "box boxes piece slice cup bottle bag gallon tile block cube inhabitant member vote seat sheet sticker stamp "
     "cookie candy orange banana house home room tree flower dog cat cow chicken bird fish mile kilometer per time"
 )
@@ -71,12 +73,17 @@ _TEXT_TAIL = re.compile(rf"^(.*?){_NUMBER_END} ?((?:\\text\{{[^{{}}]*\}} ?)+){_P
 _BARE_TAIL = re.compile(
     rf"^(.*?){_NUMBER_END} ?((?<![a-zA-Z\\])[a-zA-Z]{{2,}}(?:[ /]+[a-zA-Z]+)*\.?){_POWER}$", re.DOTALL
 )
-_HEAD = re.compile(r"^\\text\{(?:about|approximately|approx\.?|exactly|is)\} ?|^\\approx ?")
+_HEAD = re.compile(
+    r"^\\text\{(?:about|approximately|approx\.?|exactly|is|[Tt]he answer is|[a-zA-Z ]{1,40}:)\} ?|^\\approx ?"
+)
 _WORDS_ALONE = re.compile(r"\\text\{[^{}]*\}")
-_MONEY = re.compile(r"^(-?) ?(?:\\\$|[€£¥₹]) ?|(?<=[0-9]) ?(?:\\\$|[€£¥₹])$")
+_MONEY = re.compile(r"^(-?) ?(?:(?:US)?\\\$|[€£¥₹]|USD) ?|(?<=[0-9]) ?(?:\\\$|[€£¥₹])$")
 _PERCENT = re.compile(r" ?(?:\\%|\^\\%)$")
 _DEGREES = re.compile(r" ?\^\{\\circ\}(?: ?\\text\{ ?[CF] ?\}| ?[CF])?$")
-_BASE = re.compile(r"(-?[0-9A-Z]+)_(?:\{ ?(?:\\text)? ?\{? ?([a-z]+|[0-9]+) ?\}? ?\}|([0-9]))$")
+_BASE = re.compile(
+    r"[({]?(-?[0-9A-Z]+)[)}]?(?:_(?:\{ ?(?:\\text)? ?\{? ?([a-z]+|[0-9]+) ?\}? ?\}|\\text\{ ?([a-z]+|[0-9]+) ?\}"
+    r"|([0-9]))| ?\\text\{ ?(?:in )?base ([a-z]+)\}| ?(?:\\text\{ ?(?:in )?base\}|(?:in )?base) ?([0-9]+))$"
+)
 _BASES = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _COUNTS = {word: number for number, word in enumerate(_BASES, start=2)} | {"sixteen": 16}
 
@@ -96,7 +103,7 @@ def read_quantity(text: str) -> Quantity | None:
     """The quantity of a text in one spelling (`plain`); None where its words are more than a unit."""
     text, unit = _HEAD.sub("", text.strip()), ""
     if found := _BASE.fullmatch(text):
-        base = found[2] or found[3]
+        base = next(filter(None, found.groups()[1:]))
         number = _COUNTS.get(base) if base.isalpha() else int(base)
         return Quantity(found[1], base=number) if number else None
     if (stripped := _MONEY.sub(r"\1", text)) != text:
@@ -115,8 +122,10 @@ def read_quantity(text: str) -> Quantity | None:
 
 def unit_name(words: str, power: str | None = None) -> str | None:
     """One name for the spellings of a unit; None if the words change what a number is worth."""
-    listed = [word for word in re.split(r"[\s./]+", words.lower().replace("^", "")) if word]
-    if any(word in _VALUE_WORDS or word.isdigit() for word in listed):
+    listed = [
+        word for word in re.split(r"[\s./]+", words.lower().replace("^", "").replace("per cent", "percent")) if word
+    ]
+    if any(word in _VALUE_WORDS or word.rstrip("s") in _VALUE_PLURALS or word.isdigit() for word in listed):
         return None
     known = [name for word in listed if (name := _KNOWN.get(word) or _KNOWN.get(word.rstrip("s")))]
     exponent = power or (
@@ -138,7 +147,7 @@ def _bare_tail(text: str) -> re.Match[str] | None:
     if found is None or "\\" in found[2]:
         return None
     words = [word.rstrip(".") for word in re.split(r"[\s/]+", found[2].lower()) if word.rstrip(".")]
-    known = all(
+    known = words == ["in"] or all(
         word in _BARE or word.rstrip("s") in _BARE | _NOUNS or word in _NOUNS or word in ("h", "m", "s")
         for word in words
     )

@@ -23,7 +23,10 @@ _TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _CHOICE = re.compile(r"\(?([A-Z])\)?")
 _STRIPPED = re.compile(r"\\text|[\s{}().,'\"-]")
 _LETTERS = re.compile(r"(?<![a-zA-Z\\])[a-zA-Z]")
-_ADJACENT = re.compile(r"[0-9] +[0-9]")
+_FRACTION = re.compile(r"\\frac|/")
+_ASKED_PLACES = 5
+"""Digits after the point from which on a gold was asked for as a decimal: nobody else writes .35625."""
+_ADJACENT = re.compile(r"(?<![_^])[0-9] +[0-9]")
 
 
 @dataclass(frozen=True)
@@ -55,14 +58,13 @@ def compare_values(gold: Part, answer: Part, rules: Rules) -> Outcome:
         return _compare_relations(gold, answer, rules)
     if not same_name(gold, answer) or (answer.relation and not answer.sides):
         return "different"
-    outcomes = [_compare(text, answer.text, rules) for text in _alternatives(gold)]
-    best = next((outcome for outcome in ("equal", "unworked") if outcome in outcomes), outcomes[0])
-    if best not in ("equal", "unworked"):
-        return best
-    for side in answer.sides:  # 2+3 of 2+3=5: every side has to equal the gold
-        outcome = _compare(gold.text, side, rules)
+    best: Outcome = "unworked"
+    for side in (answer.text, *answer.sides):  # 2+3=5: every side has to be worth the gold, and one worked out
+        outcomes = [_compare(text, side, rules) for text in _alternatives(gold)]
+        outcome = next((found for found in ("equal", "unworked") if found in outcomes), outcomes[0])
         if outcome not in ("equal", "unworked"):
             return outcome
+        best = "equal" if outcome == "equal" else best
     return best
 
 
@@ -106,7 +108,7 @@ def _compare(gold: str, answer: str, rules: Rules) -> Outcome:
     if _unwrapped(gold) == _unwrapped(answer) or (_BARE_WORD.fullmatch(gold) and gold == _STRIPPED.sub("", answer)):
         return "equal"
     if _is_text(gold):
-        return "equal" if _wording(gold) == _wording(answer) else "different"
+        return "equal" if _wording(answer, gold) == _wording(gold, gold) else "different"
     ours, theirs = read_quantity(gold), read_quantity(answer)
     if ours is None or theirs is None:
         return "bad_gold" if ours is None else "unparseable"
@@ -122,6 +124,8 @@ def _compare_numbers(gold: Quantity, answer: Quantity, unit: str, rules: Rules) 
     number, given = read_literal(gold.value), read_literal(answer.value)
     if not number or not given:
         return equivalent(gold.value, answer.value, timeout=rules.timeout, tolerance=rules.tolerance, form=rules.form)
+    if rules.form and (number.places or 0) >= _ASKED_PLACES and _FRACTION.search(answer.value):
+        return "unworked" if number.value == given.value else "different"
     if same(number, given) or (rules.tolerance and abs(number.value - given.value) <= rules.tolerance):
         return "equal"
     hundredth = answer.unit == "%" and not unit and number.value * 100 == given.value
@@ -153,7 +157,7 @@ def _unwrapped(text: str) -> str:
     return squeezed(_TEXT.sub(r"\1", text))
 
 
-def _wording(text: str) -> str:
-    """Letters and digits; of a word without its case, which tells single letters apart."""
-    words = _STRIPPED.sub("", text)
-    return words if len(words) == 1 else words.lower()
+def _wording(text: str, gold: str) -> str:
+    """Letters and digits; without case where the gold is a word, and no letters such as `n` or `AB`."""
+    words, letters = _STRIPPED.sub("", text), _STRIPPED.sub("", gold)
+    return words if len(letters) == 1 or gold == letters else words.lower()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from sympy import Add, Basic, Mul, Pow, Rational, expand, gcd
+from sympy import Add, Basic, Mul, NumberSymbol, Pow, Rational, Symbol, expand, gcd
 
 _NAMED = re.compile(r"\\(?:binom|choose|gcd|lcm|min|max|det|bmod|mod|pmod)(?![a-zA-Z])")
 
@@ -76,9 +76,9 @@ def _of_node(node: Basic) -> set[str]:
 
 
 def _like_terms(node: Add) -> bool:
-    """Whether a sum has two terms that differ by a rational factor alone, in sums within it too."""
-    bases = [term.as_coeff_Mul()[1] for term in _terms(node)]
-    return len(set(bases)) < len(bases)
+    """Whether a sum has two terms that differ by a rational factor alone, in sums within it too, or a 0."""
+    terms = list(_terms(node))
+    return 0 in terms or len({term.as_coeff_Mul()[1] for term in terms}) < len(terms)
 
 
 def _terms(value: Basic) -> Iterator[Basic]:
@@ -105,7 +105,7 @@ def _of_product(node: Mul) -> set[str]:
     tops = [factor for factor in factors if _is_rational(factor) and factor not in (1, -1)]
     bottoms = [factor for factor in factors if _is_below(factor) and _is_rational(factor.base)]
     fractions = [top for top in tops if not top.is_Integer]
-    letters = [_base(f) for f in _of_fraction(node) if _base(f).is_Symbol and (f.is_Symbol or f.exp.is_Integer)]
+    letters = [_base(f) for f in _of_fraction(node) if _is_letter(_base(f)) and (_is_letter(f) or f.exp.is_Integer)]
     roots = [f for f in factors if isinstance(f, Pow) and isinstance(f.exp, Rational) and not f.exp.is_Integer]
     complex_sums = [f for f in factors if isinstance(f, Add) and {s.name for s in f.free_symbols} == {"i"}]
     below = [f.base.base for f in factors if _is_below(f) and isinstance(f.base, Pow) and f.base.base.is_Integer]
@@ -139,6 +139,10 @@ def _of_power(node: Pow) -> set[str]:
 
 def _is_rational(value: Basic) -> bool:
     return bool(value.is_Rational or value.is_Float)
+
+
+def _is_letter(value: Basic) -> bool:
+    return isinstance(value, Symbol | NumberSymbol)  # e and pi too
 
 
 def _is_below(factor: Basic) -> bool:

@@ -185,7 +185,8 @@ def fault(folder: Path, tracked: int | None = None) -> str | None:
     listing = folder / COMPLETE
     if not listing.is_file():
         of_verl = tracked is not None and step_of(folder) <= tracked and not (folder / UNFINISHED).exists()
-        complete = of_verl and (folder / "actor").is_dir() and is_zipfile(folder / "data.pt")
+        last = "data.pt" if (folder / "actor").is_dir() else "data_0.pt"  # of a training, of a supervised one
+        complete = of_verl and is_zipfile(folder / last)
         return None if complete else f"it has no {COMPLETE}"
     try:
         sizes = json.loads(listing.read_text())

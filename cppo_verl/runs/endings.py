@@ -44,11 +44,11 @@ def explained(run_folder: str | Path, resume_mode: str = "auto") -> Iterator[Non
         yield
     except KeyboardInterrupt:
         code, what = (TERMINATED, "ended by SIGTERM") if Terminable.is_terminated else (INTERRUPTED, "interrupted")
-        _end(code, f"{what}. {_way_on(run_folder, resume_mode)}")
+        _end(code, f"{what}. {way_on(run_folder, resume_mode)}")
     except Exception as error:  # noqa: BLE001  (any cause gets its sentence, and the process fails)
         with suppress(OSError):  # where it goes to a file, on a disk that is full
             traceback.print_exc()
-        _end(1, f"error: {explain(error)}. {_way_on(run_folder, resume_mode)}")
+        _end(1, f"error: {explain(error)}. {way_on(run_folder, resume_mode)}")
 
 
 @contextmanager
@@ -61,6 +61,16 @@ def sigterm_exits() -> Iterator[None]:
         yield
         return
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Within it SIGTERM interrupts the process as Ctrl-C does; `explained` tells them apart."""
+    before = signal.signal(signal.SIGTERM, Terminable._interrupt)
     try:
         yield
     finally:
@@ -183,7 +193,7 @@ _PROCESS = "ActorDiedError", "ActorUnavailableError", "WorkerCrashedError", "Loc
 
 CAUSES: list[tuple[Callable[[BaseException], bool], str]] = [
     (_is_disk, "the disk is full: {}. Make room, or keep fewer checkpoints (trainer.max_actor_ckpt_to_keep)"),
-    (_named("RolloutEngineDied"), "{}"),
+    (_named("RolloutEngineDied", "RewardError"), "{}"),
     (_named("RewardHung"), "{}. Give the reward function a limit of its own, or raise cppo.reward_timeout"),
     (
         lambda error: isinstance(error, torch.OutOfMemoryError),
@@ -204,12 +214,13 @@ CAUSES: list[tuple[Callable[[BaseException], bool], str]] = [
         "kernel",
     ),
     (_is_peer, "the worker of another rank, or its whole node, is lost: {}. The first error in the log is the cause"),
-    (_named("CheckpointError", "SamplingFailed", "NotFinite"), "{}"),
+    (_named("CheckpointError", "SamplingFailed", "NotFinite", "NoUpdate"), "{}"),
 ]
 """What to look for in an error's chain, and what to say around its text; the first that fits."""
 
 
-def _way_on(run_folder: str | Path, resume_mode: str) -> str:
+def way_on(run_folder: str | Path, resume_mode: str = "auto") -> str:
+    """Where the next start of a run goes on, in a sentence without its full stop."""
     last = Checkpoints(run_folder).last_complete()
     again = "The same command, started again," if resume_mode == "auto" else "With trainer.resume_mode=auto it"
     step = last.name.removeprefix("global_step_") if last else None

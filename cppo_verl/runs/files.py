@@ -19,16 +19,21 @@ class InUse(ConfigError):
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path, name: str = LOCK, wait: float = 0) -> Iterator[None]:
     """Nobody else who asks for it may write into the folder meanwhile; the lock ends with the process, however it ends.
 
+    Args:
+        folder: Is made.
+        name: Of the lock, a file in the folder: those who write together have one each.
+        wait: Seconds to wait for somebody else's end.
+
     Raises:
-        InUse: Somebody else does.
+        InUse: Somebody else writes there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK)
+    lock = FileLock(folder / name)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=wait)
     except Timeout:
         raise InUse(f"another run writes into {folder}: wait for its end, or give another folder") from None
     try:

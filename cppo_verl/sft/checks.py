@@ -10,10 +10,15 @@ import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
 from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.data.check import role_fault
+from cppo_verl.data.prompt_settings import PromptSettings
+from cppo_verl.data.templates import Prompts, TemplateError
 from cppo_verl.hardware.drivers import why_no_gpu
 from cppo_verl.hardware.model_files import code_fault, model_fault, num_positions, tokenizer_fault, weights_fault
-from cppo_verl.preflight.attention import flash_fault
+from cppo_verl.preflight.attention import attention_in_words, flash_fault, fused_fault, remark_on_rows
 from cppo_verl.preflight.data import paths
+from cppo_verl.preflight.loggers import faults_of
+from cppo_verl.sft.going_on import resume_faults
 
 ATTENTION = "attn_implementation"
 
@@ -24,7 +29,8 @@ def check(config: DictConfig) -> None:
     Raises:
         ConfigError: Everything that was found wrong, a line each.
     """
-    faults = [*_size_faults(config), *_device_faults(config), *_model_faults(config)]
+    faults = [*_size_faults(config), *_frequency_faults(config), *resume_faults(config)]
+    faults += [*_device_faults(config), *_model_faults(config), *faults_of(config.trainer.logger)]
     for split in ("train", "val"):
         faults += _row_faults(config, split)
     if not faults:
@@ -37,10 +43,18 @@ def describe(config: DictConfig) -> str:
     """What the run does, in a line."""
     rows, batch, epochs = num_rows(config, "train"), config.data.train_batch_size, config.trainer.total_epochs
     steps = config.trainer.total_training_steps or rows // batch * epochs
+    attention = f"Attention: {attention_in_words(config)}. " if config.trainer.device == "cuda" else ""
     return (
         f"SFT: {rows:,} demonstrations, {batch} a step over {config.trainer.n_gpus_per_node} rank(s); {steps:,} steps. "
-        f"Run folder: {config.trainer.default_local_dir}"
+        f"{attention}Run folder: {config.trainer.default_local_dir}"
     )
+
+
+def remarks(config: DictConfig) -> Iterator[str]:
+    """What works and costs more than it has to."""
+    data = config.data
+    if config.trainer.device == "cuda" and data.use_dynamic_bsz:
+        yield from remark_on_rows(config, data.max_length, {"data.max_token_len_per_gpu": data.max_token_len_per_gpu})
 
 
 def num_rows(config: DictConfig, split: str) -> int:
@@ -83,6 +97,13 @@ def _step_faults(config: DictConfig) -> Iterator[str]:
         yield f"trainer.test_freq={trainer.test_freq} without data.val_files; set it to -1, or give the files"
 
 
+def _frequency_faults(config: DictConfig) -> Iterator[str]:
+    """Steps to divide by: verl's SFT trainer takes the remainder by it at every step."""
+    for key in ("save_freq", "test_freq"):
+        if config.trainer[key] == 0:
+            yield f"trainer.{key}=0; set it to -1 for never, to a number of steps, or to after_each_epoch"
+
+
 def _device_faults(config: DictConfig) -> Iterator[str]:
     if config.trainer.device != "cuda":
         return
@@ -106,6 +127,8 @@ def _model_faults(config: DictConfig) -> Iterator[str]:
     )
     if why := next(filter(None, (ask() for ask in asked)), None):
         yield f"model.path: {why}"
+    else:
+        yield from fused_fault(config, config.engine.strategy)
 
 
 def _row_faults(config: DictConfig, split: str) -> Iterator[str]:
@@ -137,18 +160,36 @@ def _length_faults(config: DictConfig) -> Iterator[str]:
     positions = num_positions(model.path, **reads)
     if positions and limit > positions:
         yield f"data.max_length={limit} is more than the {positions} positions of {model.path}; set it to {positions}"
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(Path(model.tokenizer_path or model.path).expanduser(), **reads)
+    settings = PromptSettings(
+        template=model.get("custom_chat_template"), kwargs=config.data.get("apply_chat_template_kwargs") or {}
+    )
+    prompts = Prompts.load(model.tokenizer_path or model.path, settings, **reads)
     for path in [*paths(config.data.train_files), *paths(config.data.val_files or [])]:
-        lengths = {}
-        for number, chat in enumerate(pq.read_table(path)[config.data.messages_key].to_pylist(), start=1):
-            text = tokenizer.apply_chat_template(chat, tokenize=False)
-            if len(text.encode()) > limit:  # a token is at least a byte
-                lengths[number] = len(tokenizer(text)["input_ids"])
-        too_long = {number: length for number, length in lengths.items() if length > limit}
-        if too_long:
-            yield (
-                f"{path}: {len(too_long)} demonstration(s) of more than data.max_length={limit} tokens, first in row "
-                f"{min(too_long)}; set data.max_length={max(too_long.values())}, or leave these rows out"
-            )
+        try:
+            yield from filter(None, [_long_rows(path, config.data.messages_key, prompts, limit)])
+        except TemplateError as error:
+            yield f"{path}, {error}"
+
+
+def _long_rows(path: Path, column: str, prompts: Prompts, limit: int) -> str | None:
+    """
+    Raises:
+        TemplateError: A row cannot be rendered, or has a role that is none; the message begins with its number.
+    """
+    lengths = {}
+    for number, chat in enumerate(pq.read_table(path)[column].to_pylist(), start=1):
+        if why := role_fault(chat):
+            raise TemplateError(f"row {number}: {column} holds {why}")
+        try:
+            text = prompts.text(chat, generation_prompt=False)
+        except TemplateError as error:
+            raise TemplateError(f"row {number}: {error}") from error
+        if len(text.encode()) > limit:  # a token is at least a byte
+            lengths[number] = len(prompts.tokenizer(text, add_special_tokens=False)["input_ids"])  # the text has them
+    too_long = {number: length for number, length in lengths.items() if length > limit}
+    if not too_long:
+        return None
+    return (
+        f"{path}: {len(too_long)} demonstration(s) of more than data.max_length={limit} tokens, first in row "
+        f"{min(too_long)}; set data.max_length={max(too_long.values())}, or leave these rows out"
+    )

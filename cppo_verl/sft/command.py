@@ -6,7 +6,6 @@ cppo-verl sft [sft=NAME] [device=cpu] [key=value ...]
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +13,13 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from cppo_verl.config.compose import run_with_config
-from cppo_verl.runs.checkpoints import LATEST
+from cppo_verl.runs.checkpoints import Checkpoints, step_of
 from cppo_verl.runs.files import alone_in
 from cppo_verl.runs.folder import CONFIG_FILE, save_config
-from cppo_verl.sft.checks import check, describe
+from cppo_verl.runs.wandb_run import wandb_environment
+from cppo_verl.sft.checks import check, describe, remarks
+from cppo_verl.sft.going_on import leave_behind
+from cppo_verl.sft.launcher import run_ranks, wait_for_strays
 from cppo_verl.sft.model import MODEL, write_model
 
 
@@ -26,34 +28,41 @@ def run(config: DictConfig) -> None:
 
     Raises:
         ConfigError: Something is wrong that can be known before the ranks start; the message lists all of it.
-        InUse: Another run writes into its folder.
-        SystemExit: A rank failed.
+        InUse: Another run writes into its folder, or the ranks of one that was killed do.
+        SystemExit: The run ended before its end; the message says why, and where the next start goes on.
     """
     OmegaConf.resolve(config)
     folder = Path(config.trainer.default_local_dir).absolute()
     config.trainer.default_local_dir = str(folder)
     check(config)
-    print(describe(config), flush=True)
+    print(describe(config), *(f"note: {remark}" for remark in remarks(config)), sep="\n", flush=True)
+    from cppo_verl.runs.endings import explained, sigterm_interrupts  # imports torch: after what does not need it
+
     with alone_in(folder):
+        wait_for_strays(folder)
         save_config(config)
-        start_ranks(config, folder / CONFIG_FILE)
-        step = (folder / LATEST).read_text().strip()
-        write_model(folder / f"global_step_{step}", folder / MODEL)
-    print(f"Finished. Model of step {step}: {folder / MODEL}", flush=True)
+        with explained(folder, config.trainer.resume_mode), sigterm_interrupts():
+            leave_behind(config)
+            train(config)
+            last = Checkpoints(folder).last_complete() or Path(config.trainer.resume_from_path)
+            write_model(last, folder / MODEL)
+    print(f"Finished. Model of step {step_of(last)}: {folder / MODEL}", flush=True)
 
 
-def start_ranks(config: DictConfig, file: Path) -> None:
-    """Run `cppo_verl.sft.rank` on every device of this machine, to its end.
+def train(config: DictConfig) -> None:
+    """Run the ranks to their end.
 
     Raises:
-        SystemExit: A rank failed.
+        SystemExit: One of them failed, or the planned steps were not done.
     """
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
-    ranks = f"--nproc-per-node={config.trainer.n_gpus_per_node}"
-    environment = {**os.environ, **{name: str(value) for name, value in config.environment.items()}}
-    command = [*torchrun, ranks, "-m", "cppo_verl.sft.rank", str(file)]
-    if code := subprocess.run(command, env=environment).returncode:
-        sys.exit(f"error: the training ended with exit code {code}; the same command goes on from its last checkpoint")
+    from cppo_verl.runs.endings import way_on
+
+    folder = Path(config.trainer.default_local_dir)
+    environment = {name: str(value) for name, value in config.environment.items()}
+    environment |= wandb_environment(config.trainer, {**os.environ, **environment})
+    if code := run_ranks(folder / CONFIG_FILE, config.trainer.n_gpus_per_node, environment):
+        again = way_on(folder, config.trainer.resume_mode)
+        sys.exit(f"error: the training ended with exit code {code}, for the reason above. {again}")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -1,4 +1,7 @@
-"""What each rank does: verl's SFT trainer, on a GPU or on the CPU. `python -m cppo_verl.sft.rank RUN/config.yaml`."""
+"""What each rank does: verl's SFT trainer, on a GPU or on the CPU.
+
+`python -m cppo_verl.sft.rank RUN/config.yaml PID`, where PID is the process that waits for the ranks.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,15 @@ from pathlib import Path
 
 import torch.distributed as dist
 from omegaconf import DictConfig, OmegaConf
-from verl.trainer.sft_trainer import SFTTrainer
 from verl.utils.distributed import destroy_global_process_group, initialize_global_process_group
 
 import cppo_verl.trainer.log_probs  # noqa: F401  (the SFT loss takes them too)
 from cppo_verl.cpu.platform import chosen as on_cpu
+from cppo_verl.runs.files import alone_in
 from cppo_verl.runs.folder import METRICS_FILE
+from cppo_verl.sft.launcher import RANK_LOCK
+from cppo_verl.sft.orphans import end_with
+from cppo_verl.sft.trainer import WarmStart
 
 LOG = Path(METRICS_FILE)
 
@@ -23,6 +29,9 @@ def train(config: DictConfig) -> None:
 
     verl 0.9.1's own `run_sft`, with a process group that the CPU can have, a log in the run's folder (a file a start:
     verl opens it anew), and no further step for a run that was at its end.
+
+    Raises:
+        SystemExit: The data were used up before the planned steps were done.
     """
     if on_cpu():
         import cppo_verl.cpu.engine  # noqa: F401  (registers the engine)
@@ -30,16 +39,16 @@ def train(config: DictConfig) -> None:
         dist.init_process_group("gloo")  # verl would ask for cpu:gloo twice, which torch refuses
     else:
         initialize_global_process_group()
-    trainer = SFTTrainer(config)
-    done, steps = trainer.resume_global_step, trainer.total_training_steps
+    trainer = WarmStart(config)
+    done = trainer.resume_global_step
     log = LOG.with_stem(f"{LOG.stem}_from_{done}") if done else LOG
     os.environ["VERL_FILE_LOGGER_PATH"] = str(Path(config.trainer.default_local_dir) / log)
-    if done < steps:
-        trainer.fit()
-    else:
-        print(f"All {steps} steps are done", flush=True)
+    trainer.fit()
     destroy_global_process_group()
 
 
 if __name__ == "__main__":
-    train(OmegaConf.load(sys.argv[1]))
+    file, starter = sys.argv[1:]
+    end_with(os.getppid(), int(starter))
+    with alone_in(Path(file).parent, RANK_LOCK.format(os.environ["LOCAL_RANK"])):
+        train(OmegaConf.load(file))

@@ -25,9 +25,12 @@ from cppo_verl.runs.endings import sigterm_exits
 from cppo_verl.runs.folder import CONFIG_FILE, DONE, METRICS_FILE, save_config
 from cppo_verl.studies.study import Run, Study, find_study, find_twin, inputs, plan_runs, share_starts
 
-ON_TOY = ("recipe=toy", "trainer.test_freq=1000000", "cppo.val_every_questions=64", "cppo.val_subset=null")
-"""The embedded default, validated before training, every 64 questions and (by verl) at the last step, on all of its few
-test questions."""
+ON_TOY = (
+    *("recipe=toy", "cppo.mini_batch=questions"),
+    *("trainer.test_freq=1000000", "cppo.val_every_questions=64", "cppo.val_subset=null"),
+)
+"""The embedded default, with GRPO's updates, of which some hundred questions make few. It is validated before training,
+every 64 questions and (by verl) at the last step, on all of its few test questions."""
 TOY_QUESTIONS = 128
 
 

@@ -38,8 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parse_args(argv)
     console, out = open_console(), args.out.absolute()
     toy = make_task(out, console)
-    # As many updates as GRPO: of so few questions a quarter of them would teach too little.
-    cppo = [f"cppo.pruning_rate={args.pruning_rate:g}", "cppo.mini_batch=questions", *args.cppo_overrides]
+    cppo = [f"cppo.pruning_rate={args.pruning_rate:g}", *args.cppo_overrides]
     study = Study(
         name="quickstart",
         about=f"GRPO and CPPO on the same {args.questions} questions, from the same warm start",

@@ -13,9 +13,13 @@ from cppo_verl.trainer.part_validation import PartValidation
 from cppo_verl.trainer.weight_check import not_finite
 from cppo_verl.watch.alarms import Alarms, check_finite, weights_not_finite
 from cppo_verl.watch.progress import ProgressLog, step_event
+from cppo_verl.watch.updates import Updates
 
 WAITS = {"critic_wg": "the weights", "actor_rollout_wg": "the weights", "reward_loop_manager": "the rollout engine"}
 """What verl's trainers make next, once they have set this attribute: of its start verl 0.9.1 has no other seam."""
+
+TOKEN_MEANS = "token-mean", "seq-mean-token-mean"
+"""`loss_agg_mode`s in which `actor/kl_loss` is a mean over tokens."""
 
 
 class ReportsProgress(PartValidation):
@@ -26,7 +30,8 @@ class ReportsProgress(PartValidation):
 
     Raises:
         NotFinite: At the end of a step, before anything of it is saved: a gradient norm, a loss or a weight is not
-            finite.
+            finite, or the policy is another one.
+        NoUpdate: The same: this step and those before it updated nothing.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -38,7 +43,8 @@ class ReportsProgress(PartValidation):
         super()._open_run_folder(config)
         self.progress = ProgressLog(config.trainer.default_local_dir)
         self.alarms = Alarms(config.data.max_response_length, config.actor_rollout_ref.actor.optim.get("clip_grad"))
-        self.told_step, self.is_training = 0, False
+        self.told_step, self.is_training, self.updates = 0, False, Updates(is_new=True)
+        self.has_mean_loss = config.actor_rollout_ref.actor.get("loss_agg_mode") in TOKEN_MEANS
         self.progress.tell("waiting", what="the workers")
 
     def _load_checkpoint(self) -> None:
@@ -46,7 +52,7 @@ class ReportsProgress(PartValidation):
         if mode == "resume_path" or (mode == "auto" and self.checkpoints.last_complete()):
             self.progress.tell("waiting", what="the checkpoint")
         super()._load_checkpoint()
-        self.told_step = self.global_steps
+        self.told_step, self.updates = self.global_steps, Updates(is_new=not self.global_steps)
 
     def _continue_log(self) -> None:
         super()._continue_log()
@@ -64,7 +70,8 @@ class ReportsProgress(PartValidation):
         self.progress.tell("step", **step_event(step, self.total_training_steps, self.metrics, self.timing_raw))
         for text in self.alarms.of(step, self.metrics):
             self.progress.tell("alarm", step=step, text=text)
-        check_finite(step, self.metrics)
+        check_finite(step, self.metrics, mean_loss=self.has_mean_loss)
+        self.updates.check(step, self.metrics)
 
     def _save_checkpoint(self) -> None:
         self._tell_step()

@@ -9,7 +9,25 @@ from typing import Any
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.step_plan import StepPlan
+from cppo_verl.runs.notices import notice
 from cppo_verl.trainer.ahead import Ahead
+
+
+def steps_of_run(plan: StepPlan, num_questions: int, epochs: int, asked: int | None) -> int:
+    """Training steps of a run: those asked for, as far as its epochs have them, or all. Says so where they have fewer:
+    how many prompts are left out for their length is known once they are read.
+
+    Raises:
+        ConfigError: See `StepPlan.steps_per_epoch`.
+    """
+    of_data = plan.steps_per_epoch(num_questions) * epochs
+    if asked and asked > of_data:
+        notice(
+            f"trainer.total_training_steps={asked}, but {epochs} epoch(s) of {num_questions} questions are {of_data} "
+            "steps, with which the run ends"
+        )
+    return min(asked or of_data, of_data)
 
 
 def one_by_one(dataloader: StatefulDataLoader) -> StatefulDataLoader:

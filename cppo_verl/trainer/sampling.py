@@ -10,7 +10,7 @@ import torch
 from verl import DataProto
 
 from cppo_verl.algorithm.allocation import Allocation, Allocator
-from cppo_verl.algorithm.metrics import step_metrics
+from cppo_verl.algorithm.metrics import Outcomes, step_metrics
 from cppo_verl.trainer.rows import SENT, row_advantages, sampled_rows, together
 
 
@@ -20,6 +20,7 @@ def sample_and_prune(
     sample: Callable[[int], DataProto | None],
     settle: Callable[[DataProto, torch.Tensor], None] = lambda rows, kept: None,
     timed: Callable[[], AbstractContextManager] = nullcontext,
+    finish: Callable[[DataProto], None] = lambda sampled: None,
 ) -> tuple[DataProto, Allocation]:
     """Sample, score and prune round after round until the step's rows are full.
 
@@ -33,6 +34,7 @@ def sample_and_prune(
             unless a critic gives them later; None where there are no questions left.
         settle: Called with the rows of each round and which of them are kept, ascending, LongTensor.
         timed: Entered while rows are pruned, and put together.
+        finish: Called with all rows that were sampled, when they were pruned: changes their advantages in place.
 
     Returns:
         All rows that were sampled, and what of them is trained on.
@@ -45,12 +47,17 @@ def sample_and_prune(
         settle(rows, kept)
         rounds.append(rows)
     with timed():
-        return together(rounds), allocator.take()
+        sampled = together(rounds)
+        finish(sampled)
+        return sampled, allocator.take()
 
 
-def sampling_metrics(sampled: DataProto, allocation: Allocation, rounds: int) -> dict[str, float]:
+def sampling_metrics(
+    sampled: DataProto, allocation: Allocation, rounds: int, outcomes: Outcomes | None = None
+) -> dict[str, float]:
     """What `step_metrics` says of all completions of a step, and of what is trained on of them."""
-    metrics = step_metrics(sampled_rows(sampled), allocation.rows, rounds=rounds, surplus=allocation.surplus)
+    counted = {"rounds": rounds, "surplus": allocation.surplus, "outcomes": outcomes}
+    metrics = step_metrics(sampled_rows(sampled), allocation.rows, **counted)
     sent = sampled.non_tensor_batch.get(SENT)
     known = sent is not None and np.isfinite(sent).all()
     return metrics | ({"cppo/bytes_sent": sent.sum().item()} if known else {})

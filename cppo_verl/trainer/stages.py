@@ -16,6 +16,7 @@ from verl.trainer.ppo.ray_trainer import compute_advantage, compute_spec_decode_
 from verl.utils.py_functional import rename_dict
 
 from cppo_verl.algorithm.step_plan import StepPlan
+from cppo_verl.trainer.batch_advantages import estimator_of_questions
 from cppo_verl.watch.alarms import share_clipped
 
 SPECULATED = tuple(f"spec_num_{what}" for what in ("draft_tokens", "accepted_tokens", "verify_steps"))
@@ -23,12 +24,17 @@ SPECULATED = tuple(f"spec_num_{what}" for what in ("draft_tokens", "accepted_tok
 
 
 def outcome_advantages(batch: DataProto, config: DictConfig) -> DataProto:
-    """A over all G completions of a question (paper Eq. 2), never renormalised after the pruning."""
+    """A over all G completions of a question (paper Eq. 2), by which they are pruned.
+
+    It is never renormalised over those that are kept; some estimators have a part that is of all that a step samples
+    (`finish_advantages`).
+    """
+    estimator, by_std = estimator_of_questions(config)
     return compute_advantage(
         batch,
-        adv_estimator=config.algorithm.adv_estimator,
+        adv_estimator=estimator,
         num_repeat=config.actor_rollout_ref.rollout.n,
-        norm_adv_by_std_in_grpo=config.algorithm.norm_adv_by_std_in_grpo,
+        norm_adv_by_std_in_grpo=by_std,
         config=config.algorithm,
     )
 

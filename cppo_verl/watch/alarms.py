@@ -16,8 +16,16 @@ CLIPPED_STEPS = 10
 """Steps over which the share of clipped updates is taken."""
 
 
+LARGEST_KL = 5.0
+"""Nats per token, from the policy before the step or from the reference: a token's probability changed 150-fold. What
+is learned changes it by hundredths in a step, and seldom by more than 1 in a run."""
+KLS = "actor/ppo_kl", "actor/kl_loss"
+"""verl's metrics of it; the second is a mean over tokens only where the loss is one."""
+
+
 class NotFinite(RuntimeError):
-    """The gradient, the loss or a weight is infinite or not a number: the model is lost, or would be."""
+    """The gradient, the loss or a weight is infinite or not a number, or the policy is another one: the model is lost,
+    or would be."""
 
 
 class Alarms:
@@ -78,15 +86,25 @@ def share_clipped(norms: float | Sequence[float], clip_grad: float | None) -> di
     return {CLIPPED: sum(norm > clip_grad for norm in norms) / len(norms)}
 
 
-def check_finite(step: int, metrics: Mapping[str, float]) -> None:
+def check_finite(step: int, metrics: Mapping[str, float], *, mean_loss: bool = True) -> None:
     """
+    Args:
+        step: Number of the step.
+        metrics: Its metrics.
+        mean_loss: A completion's loss is a mean over tokens, not a sum.
+
     Raises:
-        NotFinite: A gradient norm or a loss of the actor or the critic is not finite.
+        NotFinite: A gradient norm or a loss of the actor or the critic is not finite, or a KL divergence is far too
+            large.
     """
     parts = {name: name.split("/") for name in metrics}
     learning = [name for name, (of, *rest) in parts.items() if of in ("actor", "critic") and _is_learning(rest)]
     if wrong := [f"{name} is {metrics[name]}" for name in learning if not math.isfinite(metrics[name])]:
         raise NotFinite(f"step {step}: {', '.join(wrong)}. {_ADVICE}")
+    for name in KLS if mean_loss else KLS[:1]:
+        if abs(metrics.get(name, 0.0)) > LARGEST_KL:
+            found = f"{name} is {metrics[name]:.3g} nats per token"
+            raise NotFinite(f"step {step}: {found}: this is another policy than before. {_ADVICE}")
 
 
 def weights_not_finite(step: int, names: Sequence[str]) -> NotFinite:

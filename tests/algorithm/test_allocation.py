@@ -1,6 +1,7 @@
 """Filling a step round after round: exact in one round, never too many rows, never an uneven rest."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,9 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cppo_verl.algorithm import step_plan
 from cppo_verl.algorithm.allocation import Allocation, Allocator
 from cppo_verl.algorithm.options import CPPOConfig
-from cppo_verl.algorithm.step_plan import StepPlan, plan_step
+from cppo_verl.algorithm.step_plan import StepPlan
+
+plan_step = partial(step_plan.plan_step, mini_batch="completions")
+"""With updates of as many completions as GRPO's: fewer of them, and more to fill."""
 
 
 @st.composite

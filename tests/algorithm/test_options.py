@@ -72,7 +72,8 @@ def test_every_option_is_tested():
 
 @pytest.mark.parametrize("option, value", pairs(ACCEPTED))
 def test_accepted(option, value):
-    assert getattr(CPPOConfig.from_mapping({option: value}), option) == value
+    beside = {"mini_batch": "completions"} if option == "lr_scale" else {}
+    assert getattr(CPPOConfig.from_mapping({option: value, **beside}), option) == value
 
 
 @pytest.mark.parametrize("option, value", pairs(REFUSED))
@@ -121,7 +122,8 @@ def test_options_that_cannot_go_together(options, says):
 
 @pytest.mark.parametrize("rate, factor", [(0, 1), (0.75, 2), ("15/16", 4), (0.5, 2**0.5)])
 def test_the_learning_rates_factor(rate, factor):
-    assert CPPOConfig(pruning_rate=rate, lr_scale="sqrt").lr_factor == pytest.approx(factor)
+    scaled = CPPOConfig(pruning_rate=rate, lr_scale="sqrt", mini_batch="completions")
+    assert scaled.lr_factor == pytest.approx(factor)
     assert CPPOConfig(pruning_rate=rate).lr_factor == 1
 
 

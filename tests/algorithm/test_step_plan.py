@@ -156,7 +156,7 @@ def changes(message: str) -> dict[str, Fraction]:
     "rate, keep, questions", [(0, 16, 8), (0.5, 8, 16), (0.75, 4, 32), (0.875, 2, 64), (0.9375, 1, 128)]
 )
 def test_the_table_of_the_paper(rate, keep, questions):
-    assert plan_step(rate, 16, 8, 8, dp_size=2) == StepPlan(16, keep, questions, 128, 128, 2)
+    assert plan_step(rate, 16, 8, 8, dp_size=2, mini_batch="completions") == StepPlan(16, keep, questions, 128, 128, 2)
     assert plan_step(rate, 16, 8, 4, allocation=False) == StepPlan(16, keep, 8, 8 * keep, 4 * keep, 1)
     assert plan_step(rate, 16, 8, 4, mini_batch="questions") == StepPlan(16, keep, questions, 128, 4 * keep, 1)
 
@@ -273,7 +273,7 @@ def test_mini_batches_of_too_few_rows_or_questions_are_refused(asked, why):
 )
 def test_large_numbers_are_refused_without_long_search(asked, nearest):
     with pytest.raises(ConfigError, match=nearest):
-        plan_step(*asked)
+        plan_step(*asked, mini_batch="completions")
 
 
 @given(st.integers(1, 10**4), st.integers(-1, 10**4))

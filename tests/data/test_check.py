@@ -26,6 +26,22 @@ def test_rows_as_the_scripts_write_them(tmp_path):
         ({"prompt": [[{"role": "user", "content": q}] for q in ("a", " \n", "b")]}, "an empty question in row 2$"),
         ({"prompt": [[{"role": "user", "content": None}]] * 3}, "no chat messages"),
         ({"prompt": [[{"text": "a"}]] * 3}, "no chat messages"),
+        (
+            {"prompt": [[{"role": "human", "content": q}] for q in "abc"]},
+            r"prompt holds a message of the role 'human', none of system, .*tool \(write user\) in row 1 and 2 more$",
+        ),
+        (
+            {"prompt": [[{"role": "user", "content": q}, {"role": "gpt", "content": "4"}] for q in "abc"]},
+            r"prompt holds a message of the role 'gpt', .*\(write assistant\) in row 1",
+        ),
+        (
+            {"prompt": [[{"role": "user", "content": q}, {"role": "assistant", "content": "4"}] for q in "abc"]},
+            r"prompt ends with a message of the assistant, not with the user's question \(an answer there .* in row 1",
+        ),
+        (
+            {"prompt": [[{"role": "user", "content": q}, {"role": "system", "content": "Think."}] for q in "abc"]},
+            "prompt ends with a message of the system, not with the user's question in row 1",
+        ),
         ({"data_source": ["a", None, ""]}, "no data_source in row 2 and 1 more"),
         ({"reward_model": [{"ground_truth": g} for g in ("4", "", None)]}, "no reward_model.ground_truth in row 2 and"),
         ({"reward_model": [{"ground_truth": g} for g in (4, 5, 6)]}, r"is no text but 4 \(int\) in row 1 and 2 more$"),
@@ -39,6 +55,14 @@ def test_bad_rows(tmp_path, changed, says):
     path = write_rows(tmp_path / "rows.parquet", ASKED, **changed)
     with pytest.raises(RowsError, match=says):
         read_rows(path)
+
+
+def test_questions_are_what_the_user_says_last(tmp_path):
+    """A tool's answer is the same for many questions."""
+    prompts = [[{"role": "user", "content": q}, {"role": "tool", "content": "ok"}] for q in ASKED]
+    rows = read_rows(write_rows(tmp_path / "rows.parquet", ASKED, prompt=prompts))
+    assert tuple(rows.questions) == ASKED
+    assert not list(remarks([rows], []))
 
 
 def test_what_is_no_parquet_file(tmp_path):

@@ -47,19 +47,27 @@ def script(repo, tmp_path_factory) -> Callable[..., Run]:
 
 
 @pytest.fixture(scope="module")
-def warm_start(repo, toy, script) -> Path:
-    """The folder of the warm start."""
-    data, folder = script.base / "demonstrations", script.base / "sft"
+def fine_tune(repo, toy, script) -> Callable[..., Path]:
+    """`fine_tune("name", "key=value", ...)`: the folder of a warm start on five steps of demonstrations an epoch."""
+    data = script.base / "demonstrations"
     prepare = [sys.executable, "examples/data_preprocess/sft.py", "--local_dir", str(data), "--validation", "8"]
     with running(repo) as runner:
         runner([*prepare, "--rows", f"{toy}/train.parquet"], data)
-    script(
-        "sft",
-        *("device=cpu", f"model.path={toy}/model", "data.max_length=256", "data.train_batch_size=8", "optim.lr=1e-3"),
-        *(f"data.train_files={data}/train.parquet", f"data.val_files={data}/validation.parquet"),
-        *("trainer.total_epochs=1", f"trainer.default_local_dir={folder}"),
-    )
-    return folder
+    small = (f"model.path={toy}/model", "data.max_length=256", "data.train_batch_size=8", "optim.lr=1e-3")
+    files = (f"data.train_files={data}/train.parquet", f"data.val_files={data}/validation.parquet")
+
+    def run(name: str, *overrides: str) -> Path:
+        folder = script.base / name
+        script("sft", "device=cpu", *small, *files, f"trainer.default_local_dir={folder}", *overrides)
+        return folder
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def warm_start(fine_tune) -> Path:
+    """The folder of the warm start."""
+    return fine_tune("sft", "trainer.total_epochs=1")
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +96,16 @@ def test_the_warm_start_learns_and_hands_its_model_on(warm_start):
     assert [data["val/loss"] > 0 for data in log if "val/loss" in data] == [True]
     saved, model = (load_file(warm_start / folder / WEIGHTS) for folder in ("global_step_5/huggingface", "model"))
     assert not different(saved, model)
+
+
+def test_a_warm_start_goes_on_at_an_epochs_end(fine_tune):
+    """For further epochs, as if it had never ended: at a rate that does not know where the end is."""
+    constant = ("optim.lr_scheduler_type=constant", "optim.lr_warmup_steps_ratio=0")
+    whole = fine_tune("whole", *constant, "trainer.total_epochs=3")
+    fine_tune("parts", *constant, "trainer.total_epochs=1")
+    parts = fine_tune("parts", *constant, "trainer.total_epochs=3")
+    assert [path.name for path in parts.glob("global_step_*")] == ["global_step_15"]
+    assert not different(*(load_file(folder / "model" / WEIGHTS) for folder in (whole, parts)))
 
 
 def test_grpo_plus_trains_without_a_reference_model(grpo_plus, warm_start):

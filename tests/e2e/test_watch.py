@@ -43,3 +43,32 @@ def test_a_run_tells_how_it_goes_until_a_weight_is_not_finite(v1, train):
     assert run.returncode == 1 and Checkpoints(run.folder).last_complete().name == "global_step_2"
     assert "pid=" not in run.terminal and "WorkerDict pid=" in (run.folder / "log.txt").read_text()
     assert all(step["cppo/updates_clipped"] == 0 for step in read_metrics(run.folder).values())
+
+
+@pytest.mark.parametrize("v1", [False, True])
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (
+            (CUT_SHORT, "cppo.zero_variance=drop", "cppo.max_gen_rounds=1"),
+            "no question's completions had different rewards",
+        ),
+        (
+            (
+                "actor_rollout_ref.rollout.calculate_log_probs=true",
+                "algorithm.rollout_correction.rollout_rs=seq_max_k2",
+                "algorithm.rollout_correction.rollout_rs_threshold=1e-30",
+            ),
+            "rollout_rs rejected their completions",
+        ),
+    ],
+)
+@pytest.mark.slow
+def test_a_run_that_updates_nothing_is_not_finished(v1, options, says, train):
+    """Neither its weights nor a checkpoint change, and it ends with the cause."""
+    sizes = "cppo.pruning_rate=0.5", "cppo.allocation=false", "trainer.total_training_steps=5", "trainer.save_freq=4"
+    run = train("run", f"trainer.use_v1={v1}", *sizes, *options, ok=False)
+    assert run.returncode == 1 and "Finished" not in run.terminal
+    assert re.search(rf"error: steps 1 to 3 updated nothing: .*{says}", run.terminal), run.terminal
+    assert Checkpoints(run.folder).last_complete() is None
+    assert all("actor/grad_norm" not in step for step in read_metrics(run.folder).values())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from shipped import scripts, stand_in
 from verl.trainer.sft_trainer import SFTTrainer
 
@@ -16,16 +16,16 @@ from cppo_verl.sft import checks, command
 CONFIG = Path(command.__file__).parent / "conf"
 
 
-class Planned(Exception):
+class Planned(BaseException):
     """The ranks would start; what follows needs GPUs."""
 
 
 @pytest.mark.parametrize("script", scripts("sft"), ids=lambda script: script.name)
 def test_verl_takes_it(script, tmp_path, monkeypatch):
-    def stop(config: DictConfig, file: Path) -> None:
+    def stop(file: Path, *_) -> None:
         raise Planned(file)
 
-    monkeypatch.setattr(command, "start_ranks", stop)
+    monkeypatch.setattr(command, "run_ranks", stop)
     monkeypatch.setattr(checks, "weights_fault", lambda _: None)  # the model that stands in has none
     chosen = compose([*script.overrides, "device=gpu"], CONFIG, "sft")
     model, rows = stand_in(chosen.model.path, tmp_path), demonstrations(tmp_path / "rows.parquet")

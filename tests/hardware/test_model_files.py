@@ -106,3 +106,28 @@ def test_a_hub_that_cannot_be_reached_is_asked_once(config, monkeypatch, tmp_pat
     with pytest.raises(ConfigError, match=r"no model at nobody/asked-once \(no route\); give a folder"):
         check(config("recipe=toy", "device=cpu", "actor_rollout_ref.model.path=nobody/asked-once", *files))
     assert asked == ["nobody/asked-once"]
+
+
+@pytest.mark.parametrize(
+    ("cached", "says"),
+    [
+        ("config.json", "the model is in the cache: set HF_HUB_OFFLINE=1 to use it as it is"),
+        (None, "the model is not in the cache; download it where there is a network"),
+    ],
+)
+def test_a_hub_that_does_not_answer_is_not_waited_for(monkeypatch, cached, says):
+    """On a node without DNS huggingface_hub would try for minutes, and the run's processes again, each for itself."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, file: cached)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: pytest.fail("asked for files"))
+    said = model_fault(f"nobody/{'cached' if cached else 'unknown'}")
+    assert said.startswith("no model at nobody/") and "the hub, http://127.0.0.1:9, does not answer: " in said
+    assert says in said
+
+
+def test_offline_the_hub_is_not_asked(monkeypatch, tmp_path):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("cppo_verl.hardware.hub.no_answer", lambda *_: pytest.fail("asked"))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(write_model(tmp_path)))
+    assert model_fault("nobody/offline") is None

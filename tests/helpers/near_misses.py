@@ -62,6 +62,11 @@ def _wrong_numbers(gold: str) -> Iterator[Variant]:
         "right side of an equation": f"x^2 + 3x = {n}",
         "right side of a square": f"x^2 = {n}",
         "right side of a difference": f"b - a = {n}",
+        "right side of an absolute value": f"|x| = {n}",
+        "right side of a product": f"2x = {n}",
+        "left side of an equation": f"{n} = x^2",
+        "hundreds": rf"{n} \text{{ hundreds}}" if n else "1",
+        "digits apart": rf"{str(n)[:-1]} \quad {str(n)[-1]}" if abs(n) > 9 else "3 4",
         "false equation": f"{n + 1} = {n}",
         "false sum": f"{n} + 1 = {n}",
         "two units": rf"{n} \text{{ hours }} 30 \text{{ minutes}}",
@@ -161,6 +166,7 @@ def _wrong_expressions(gold: str) -> Iterator[Variant]:
         yield Variant("another radicand", rf"{found[1]}\sqrt{{{int(found[2]) + 1}}}")
         yield Variant("without the root", f"{found[1] or 1}")
         yield Variant("rounded root", f"{int(found[1] or 1) * int(found[2]) ** 0.5:.2f}")
+        yield Variant("root and nothing", rf"\frac{{{2 * int(found[1] or 1)}\sqrt{{{found[2]}}}}}{{2}} + 0")
         yield Variant("root of a product", rf"\sqrt{{{int(found[1]) ** 2 * int(found[2])}}}" if found[1] else "17")
     if found := PI.fullmatch(gold):
         yield Variant("without pi", found[1])

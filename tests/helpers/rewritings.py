@@ -62,10 +62,30 @@ def _right_numbers(gold: str) -> Iterator[Variant]:
         yield Variant("braces", f"{{{gold}}}")
         yield Variant("worked out", f"x = {int(gold) + 2} - 2 = {gold}")
         yield Variant("over one", rf"\frac{{{gold}}}{{1}}")
+        yield Variant("name last", f"{gold} = n")
+        yield Variant("value first", f"{gold} = {int(gold) + 2} - 2")
+        yield Variant("switched font", rf"{{\bf {gold}}}")
+        yield Variant("size", rf"\large {gold}")
+        yield Variant("box of a colour", rf"\colorbox{{yellow}}{{{gold}}}")
+        yield Variant("code", f"`{gold}`")
+        yield Variant("function of a function", f"f(g(2)) = {gold}")
     if GROUPED.fullmatch(gold):
         number = int(gold.replace(r",\!", ""))
         if abs(number) >= 1000:
-            for separator in (",", r"{,}", r",\!", r",\! ", r"\,", r"\ ", " ", "~", "{,}\\!"):
+            for separator in (
+                ",",
+                r"{,}",
+                r",\!",
+                r",\! ",
+                r"\,",
+                r"\ ",
+                " ",
+                "~",
+                "{,}\\!",
+                r", \! ",
+                r"{\,}",
+                "\u202f",
+            ):
                 yield Variant(f"thousands {separator}", f"{number:,}".replace(",", separator))
         yield Variant("plain digits", str(number))
 
@@ -78,6 +98,8 @@ def _right_fractions(gold: str) -> Iterator[Variant]:
             "tfrac": rf"{sign}\tfrac{{{top}}}{{{bottom}}}",
             "cfrac": rf"{sign}\cfrac{{{top}}}{{{bottom}}}",
             "slash": f"{sign}{top}/{bottom}",
+            "slash between spaces": f"{sign}{top} / {bottom}",
+            "over": rf"{sign}{{{top} \over {bottom}}}",
             "sign in the numerator": rf"\frac{{{sign}{top}}}{{{bottom}}}",
             "brackets": rf"\left({sign}\frac{{{top}}}{{{bottom}}}\right)",
             "big brackets": rf"\bigl({sign}\frac{{{top}}}{{{bottom}}}\bigr)",
@@ -96,7 +118,8 @@ def _right_fractions(gold: str) -> Iterator[Variant]:
             digit = value * 9
             yield Variant("repeating decimal", rf"{sign}0.\overline{{{digit}}}")
     if DECIMAL.fullmatch(gold):
-        yield Variant("decimal as a fraction", "{0.numerator}/{0.denominator}".format(Fraction(gold)))
+        if len(gold.partition(".")[2]) < 5:  # a longer one was asked for as a decimal
+            yield Variant("decimal as a fraction", "{0.numerator}/{0.denominator}".format(Fraction(gold)))
         yield Variant("more zeros", f"{gold}0")
         yield Variant("leading zero", gold.replace("-.", "-0.") if gold[0] == "-" else f"0{gold.lstrip('0')}")
 
@@ -120,6 +143,8 @@ def _right_groups(gold: str) -> Iterator[Variant]:
             yield Variant("inequality", f"{low} {less[0]} x {less[1]} {high}")
         if left + right != "()" or "infty" in gold:
             yield Variant("element of", rf"x \in {gold}")
+        if "infty" in high and "infty" not in low:
+            yield Variant("set of its members", rf"\{{x \mid x {'>' if left == '(' else chr(92) + 'ge '} {low}\}}")
     if LIST.fullmatch(gold) and not re.fullmatch(r"-?\d{1,3}(,\d{3})+", gold):
         items = re.split(r", ?", gold)
         yield Variant("another order", ", ".join(reversed(items)))
@@ -131,10 +156,10 @@ def _right_groups(gold: str) -> Iterator[Variant]:
 
 def _right_units(gold: str) -> Iterator[Variant]:
     if found := DEGREES.fullmatch(gold):
-        for text in ("{}", "{}°", r"{}^\circ", r"{}^{{\circ}}", r"{}\text{{ degrees}}", "{} degrees"):
+        for text in ("{}", "{}°", "{}º", "{}^o", r"{}^\circ", r"{}^{{\circ}}", r"{}\text{{ degrees}}", "{} degrees"):
             yield Variant("degrees", text.format(found[1]))
     if found := PERCENT.fullmatch(gold):
-        for text in ("{}", r"{}\%", r"{} \%", "{}%", r"{}\text{{ percent}}", "{} percent"):
+        for text in ("{}", r"{}\%", r"{} \%", "{}%", r"{}\text{{ percent}}", "{} percent", "{} per cent"):
             yield Variant("per cent", text.format(found[1]))
     if found := MONEY.fullmatch(gold):
         for text in ("{}", r"\${}", r"\$ {}", "{} dollars", r"{}\text{{ dollars}}"):
@@ -145,6 +170,8 @@ def _right_units(gold: str) -> Iterator[Variant]:
             yield Variant("unit", text)
     if found := BASE.fullmatch(gold):
         yield Variant("base in braces", f"{found[1]}_{{{found[2]}}}")
+        yield Variant("base in words", rf"{found[1]} \text{{ base }} {found[2]}")
+        yield Variant("numeral in brackets", f"({found[1]})_{{{found[2]}}}")
         yield Variant("base without braces", f"{found[1]}_{found[2][:1]}") if len(found[2]) == 1 else Variant("-", gold)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from cppo_verl.hardware.memory import Model
+from cppo_verl.toy.tokenizer import CHAT_TEMPLATE
 
 TINY = Model(
     parameters=10**6, layers=2, hidden=64, vocabulary=100, intermediate=96, heads=4, kv_heads=2, head_size=16, tied=True
@@ -33,7 +34,8 @@ def write_model(folder: Path, **sizes: object) -> Path:
     """A folder that passes for a model's before the weights are read: there are none in its file."""
     small = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
     small |= {"intermediate_size": 96, "vocab_size": 100, "tie_word_embeddings": True}
-    (folder / "config.json").write_text(json.dumps({"model_type": "qwen2", **small, **sizes}))
+    small |= {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}
+    (folder / "config.json").write_text(json.dumps({**small, **sizes}))
     (folder / "model.safetensors").touch()
-    (folder / "tokenizer_config.json").write_text("{}")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": CHAT_TEMPLATE}))
     return folder

@@ -40,6 +40,12 @@ def test_stale_completions_are_corrected(config, mode, corrected, recipe):
     assert none.algorithm.rollout_correction.rollout_is is None and refusals(none) == []
 
 
+@pytest.mark.parametrize(("mode", "seed"), [((), 0), (SYNC, 0), (COLOCATED, None), (SEPARATE, None)])
+def test_requests_have_seeds_where_they_can(config, mode, seed):
+    made = config("recipe=toy", "device=cpu", *mode)
+    assert made.cppo.rollout_seed == seed and refusals(made) == []
+
+
 @pytest.mark.parametrize("mode", [COLOCATED, SEPARATE])
 def test_where_the_ratio_corrects_nothing_else_does(config, mode):
     bypassed = config("recipe=gsm8k", *mode, f"{CORRECTION}.bypass_mode=true")
@@ -49,15 +55,7 @@ def test_where_the_ratio_corrects_nothing_else_does(config, mode):
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        ((f"{CORRECTION}.rollout_is=token", NOT_KEPT), "rollout_is=token: the rollout's log-probs, which this reads"),
-        ((f"{CORRECTION}.rollout_rs=token_k1", NOT_KEPT), "set actor_rollout_ref.rollout.calculate_log_probs=true"),
-        ((f"{CORRECTION}.bypass_mode=true", NOT_KEPT), "bypass_mode=true: the rollout's log-probs"),
-        ((*SYNC, f"{CORRECTION}.rollout_is=token", NOT_KEPT), "rollout_is=token: the rollout's log-probs"),
         ((*COLOCATED, NOT_KEPT), "rollout_is=token: the rollout's log-probs"),
-        (
-            (*SYNC, f"{CORRECTION}.bypass_mode=true", f"{CORRECTION}.rollout_rs=token_k1"),
-            "rollout_rs=token_k1 with algorithm.rollout_correction.bypass_mode=true",
-        ),
         ((*SEPARATE, LORA, "actor_rollout_ref.model.lora.merge=false"), "sample from the base model for ever"),
         (
             (*SEPARATE, "actor_rollout_ref.model.lora_adapter_path=a", "actor_rollout_ref.model.lora.merge=false"),
@@ -67,6 +65,9 @@ def test_where_the_ratio_corrects_nothing_else_does(config, mode):
             (*SEPARATE, LORA, "actor_rollout_ref.rollout.checkpoint_engine.backend=delta_sharded"),
             "without LoRA's adapters; set it to nccl",
         ),
+        (("actor_rollout_ref.rollout.checkpoint_engine.backend=nccl",), "backend=nccl is a way of weights to"),
+        ((*SYNC, "actor_rollout_ref.hybrid_engine=false"), "hybrid_engine=false is for engines on"),
+        ((*COLOCATED, "cppo.rollout_seed=7"), "cppo.rollout_seed=7 with trainer.v1.trainer_mode=cppo_colocate_async"),
         ((*CYCLES, "cppo.scope=batch"), "cppo.scope=batch with trainer.v1.separate_async.parameter_sync_step=2"),
     ],
 )

@@ -45,7 +45,7 @@ def test_it_is_what_is_installed(config, installed, there, chosen):
     installed(*there)
     made = config("recipe=ppo_gsm8k")
     assert OmegaConf.select(made, KEY) == made.critic.model.override_config.attn_implementation == chosen
-    assert checks.attention_in_words(made).startswith(chosen)
+    assert checks.attention_in_words(made.actor_rollout_ref).startswith(chosen)
     warm_start = compose(["device=gpu"], SFT, "sft")
     assert warm_start.model.override_config.attn_implementation == chosen
     assert OmegaConf.select(config("recipe=gsm8k", "device=cpu"), KEY) == "sdpa"
@@ -62,6 +62,21 @@ def test_flash_attn_that_cannot_be_imported_is_refused(config, installed):
     installed()
     assert list(checks.flash_faults(config("recipe=gsm8k"))) == []
     assert list(checks.flash_faults(config("recipe=gsm8k", f"{KEY}=flash_attention_2", "dry_run=true"))) == []
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_another_flash_attn_that_is_not_there_is_refused(config, installed, version):
+    asked = config("recipe=gsm8k", f"{KEY}=flash_attention_{version}")
+    installed()
+    (message,) = checks.flash_faults(asked)
+    assert message.startswith(f"{KEY}=flash_attention_{version}, but") and "set it to sdpa" in message
+    for there in ("kernels", checks.LATER[f"flash_attention_{version}"]):
+        installed(there)
+        assert list(checks.flash_faults(asked)) == []
+
+
+def test_a_part_of_a_package_that_is_not_there_is_not_there(config):
+    assert checks.find_spec("flash_attn") is None and not checks._is_there("flash_attn.cute")
 
 
 def test_rows_longer_than_the_longest_sequence_are_remarked_on(config, installed):
@@ -81,7 +96,7 @@ def test_rows_longer_than_the_longest_sequence_are_remarked_on(config, installed
 def test_fused_kernels_need_one_embedding(config, tmp_path, tied, strategy, refused):
     model = write_model(tmp_path, tie_word_embeddings=tied)
     engine = f"actor_rollout_ref.actor.strategy={strategy}", f"actor_rollout_ref.model.path={model}"
-    faults = list(checks.fused_faults(config("recipe=gsm8k", f"{checks.FUSED}=true", *engine)))
+    faults = list(checks.fused_faults(config("recipe=gsm8k", f"actor_rollout_ref.{checks.FUSED}=true", *engine)))
     assert bool(faults) == refused and all("set it to false" in fault for fault in faults)
     assert list(checks.fused_faults(config("recipe=gsm8k", *engine))) == []
 

@@ -15,11 +15,12 @@ from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.hardware.model_files import num_positions
 from cppo_verl.preflight.check import check
 from cppo_verl.preflight.choices import CHOICES
+from cppo_verl.preflight.data import epoch_faults
 from cppo_verl.preflight.plan import cycle_from_config, micro_batch_faults, plan_from_config
 from cppo_verl.preflight.refusals import refusals
 from cppo_verl.preflight.sequence_length import length_faults
 from cppo_verl.rewards.own import function_fault
-from cppo_verl.trainer import first_pass
+from cppo_verl.trainer import first_pass, losses
 from cppo_verl.trainer.launch import leave_counts_to_cluster
 
 SKIPPING = "cppo.skip_old_log_prob=true actor_rollout_ref.actor.ppo_epochs=1"
@@ -59,7 +60,11 @@ def test_a_cluster_is_joined_only_where_one_is_named(config, device, monkeypatch
     [
         ("algorithm.adv_estimator=gae", "algorithm.adv_estimator=gae with critic.enable=false: for PPO set"),
         ("algorithm.adv_estimator=remax", "adv_estimator=remax needs a greedy completion of each question"),
-        ("algorithm.adv_estimator=gpg", "adv_estimator=gpg needs the mean over the whole batch"),
+        ("algorithm.adv_estimator=reinforce_plus_plus", "adv_estimator=reinforce_plus_plus needs the mean over the"),
+        (
+            "algorithm.adv_estimator=reinforce_plus_plus_baseline cppo.metric=unbiased",
+            "its whitening moves the advantages by which",
+        ),
         ("algorithm.adv_estimator=optimal_token_baseline", "adv_estimator=optimal_token_baseline needs a forward"),
         ("algorithm.adv_estimator=mine", "adv_estimator=mine needs more than CPPO knows of it"),
         ("algorithm.use_kl_in_reward=true", "use actor_rollout_ref.actor.use_kl_loss=true"),
@@ -99,7 +104,15 @@ def test_a_cluster_is_joined_only_where_one_is_named(config, device, monkeypatch
         ),
         (f"{SKIPPING} ++algorithm.rollout_correction.rollout_is=token", "rollout_correction.rollout_is=token compares"),
         (f"{SKIPPING} actor_rollout_ref.actor.policy_loss.loss_mode=mine", "policy_loss.loss_mode=mine"),
-        (f"{SKIPPING} actor_rollout_ref.actor.policy_loss.loss_mode=bypass_mode", "policy_loss.loss_mode=bypass_mode"),
+        (
+            f"{SKIPPING} actor_rollout_ref.actor.policy_loss.loss_mode=bypass_mode",
+            "takes the old log-probs for the rollout's",
+        ),
+        (
+            f"{SKIPPING} actor_rollout_ref.actor.policy_loss.loss_mode=bypass_mode "
+            "algorithm.rollout_correction.bypass_mode=true",
+            "leaves out what algorithm.rollout_correction.bypass_mode=True compares with",
+        ),
         (f"{SKIPPING} ++actor_rollout_ref.actor.router_replay.mode=R2", "router_replay.mode=R2 notes the routes"),
     ],
 )
@@ -260,7 +273,7 @@ def test_words_are_those_that_verl_knows():
     """Of verl's tables where it has one."""
     assert set(CHOICES["trainer.logger"]) == {*Tracking.supported_backend, "tracking"}
     assert set(CHOICES["actor_rollout_ref.actor.policy_loss.loss_mode"]) == {
-        loss for loss in POLICY_LOSS_REGISTRY if not loss.startswith(first_pass.PREFIX)
+        loss for loss in POLICY_LOSS_REGISTRY if not loss.startswith((first_pass.PREFIX, losses.WHOLE))
     }
     for kind in CHOICES["actor_rollout_ref.actor.optim.lr_scheduler_type"]:
         FSDPOptimizerConfig(lr=1e-6, lr_scheduler_type=kind)
@@ -336,6 +349,18 @@ def test_preflight_of_too_little_data(config, tmp_path):
     small.actor_rollout_ref.model.path = str(write_model(tmp_path))
     with pytest.raises(ConfigError, match="a step takes 8 questions but the training data hold 5"):
         check(small)
+
+
+def test_more_steps_than_the_data_have_are_refused(config, tmp_path):
+    """The run would end without them, and with a learning rate on its way."""
+    rows = write_rows(tmp_path / "rows.parquet", [f"question {i}" for i in range(50)])
+    options = "device=cpu", f"data.train_files={rows}", f"data.val_files={rows}", "trainer.total_epochs=2"
+    long = config("recipe=gsm8k", *options, "trainer.total_training_steps=13")  # of 8 questions
+    long.actor_rollout_ref.model.path = str(write_model(tmp_path))
+    with pytest.raises(ConfigError, match=r"2 epoch\(s\) .* are 12 steps.* or trainer\.total_epochs to 3"):
+        check(long)
+    long.trainer.total_epochs = 3
+    assert list(epoch_faults(long)) == []
 
 
 def test_save_best_mode_validates_on_held_out_questions(config):

@@ -132,6 +132,11 @@ def test_packages_that_cannot_be_imported(gpu_machine):
     assert said(broken, "flash-attn")[0] == "error" and "undefined symbol" in said(broken, "flash-attn")[1]
 
 
+def test_flash_attn_that_is_not_there_is_named_where_it_would_be_used(gpu_machine, cpu_machine):
+    assert "docs/install.md names a wheel" in said(gpu_machine, "flash-attn")[1]
+    assert said(cpu_machine, "flash-attn")[1].endswith("-> ")
+
+
 def test_companions_of_another_torch(gpu_machine, cpu_machine):
     beside = installed(cpu_machine, torchvision="0.28.0", torchaudio="2.13.0+cpu")
     assert said(beside, "torchvision")[0] == "error"

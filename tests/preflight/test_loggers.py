@@ -9,21 +9,29 @@ from threading import Event, Thread
 import pytest
 from verl.utils.tracking import Tracking
 
-from cppo_verl.preflight import loggers, network
+from cppo_verl.hardware import network
+from cppo_verl.hardware.network import no_answer
+from cppo_verl.preflight import loggers
 from cppo_verl.preflight.loggers import BACKENDS, logger_faults
-from cppo_verl.preflight.network import no_answer
 
 KEYLESS = "WANDB_", "SWANLAB_", "MLFLOW_", "CLEARML_", "VOLC_", "MLP_", "NETRC", "RAY_ADDRESS"
 
 
 @pytest.fixture
-def faults(config, tmp_path, monkeypatch):
+def silences() -> dict[str, str]:
+    """Servers of wandb's that do not answer, and why; all others do."""
+    return {}
+
+
+@pytest.fixture
+def faults(config, tmp_path, monkeypatch, silences):
     """`faults("wandb", NAME="value", ...)`: of a logger, in an empty home, with nothing else in the environment."""
     for name in [name for name in loggers.os.environ if name.startswith(KEYLESS)]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(loggers, "find_spec", lambda package: package)  # all are installed
+    monkeypatch.setattr(loggers, "_wandb_silence", silences.get)
 
     def ask(name, *overrides, **environment):
         for variable, value in environment.items():
@@ -118,6 +126,15 @@ def test_a_server_of_ones_own_has_a_login_of_its_own(faults, tmp_path):
     server = {"WANDB_BASE_URL": "https://wandb.mine.org:8080", "NETRC": "~/logins"}
     assert faults("wandb", **server) == []
     assert faults("wandb", **server | {"WANDB_BASE_URL": "https://wandb.mine.org"}) != []
+
+
+def test_a_server_of_wandb_that_is_silent_is_not_waited_for(faults, silences):
+    """As on a node without a network; wandb itself would wait when the models are loaded."""
+    silences["https://wandb.mine.org"] = "no route"
+    with_key = {"WANDB_BASE_URL": "https://wandb.mine.org", "WANDB_API_KEY": "k" * 40}
+    (fault,) = faults("wandb", **with_key)
+    assert "wandb finds no server at https://wandb.mine.org (no route): log to this disk with WANDB_MODE=off" in fault
+    assert faults("wandb", **with_key, WANDB_MODE="offline") == []
 
 
 @pytest.mark.parametrize(

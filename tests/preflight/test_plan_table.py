@@ -39,6 +39,7 @@ def test_a_run_is_planned_and_not_started(config, model, tmp_path, capsys):
     )
     said = capsys.readouterr().out
     assert "0.75, 16, 4" in said and "100, 32 a step" in said, "also without the two GPUs it plans for"
+    assert "256 completions an engine, all at a time" in said
     assert "512 sampled, 128 trained" in said and "3 (1 epoch(s))" in said
     assert "1,048,576 sampled a step, 524,288 through each forward" in said
     assert "128 completions, of 32 questions" in said and "6, 6 an epoch" in said
@@ -48,6 +49,7 @@ def test_a_run_is_planned_and_not_started(config, model, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
+        ("actor_rollout_ref.rollout.max_num_seqs=100", ("256 completions an engine, 100 at a time (actor_rollout",)),
         (
             "cppo.mini_batch=questions",
             ("4 of 32 completions, 2 time(s)", "32 completions, of 8 questions", "24, 24 an epoch", "1e-06"),

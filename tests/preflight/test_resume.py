@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.preflight.check import check
@@ -27,6 +28,17 @@ def test_a_checkpoint_of_verls_own_trainer_is_refused_before_ray_starts(config, 
         ConfigError, match=r"global_step_4 is of verl's own trainer.*`cppo-verl export .*global_step_4`"
     ):
         check(config("recipe=gsm8k", *where, f"trainer.resume_from_path={folder if mode == 'resume_path' else 'null'}"))
+
+
+def test_so_it_is_where_verls_own_command_starts_the_trainer(config, tmp_path):
+    """Which has no preflight: before the workers start, not when the data are to go on."""
+    from cppo_verl.trainer.v1.trainers import CPPOSync
+
+    verls_checkpoint(tmp_path)
+    made = config("recipe=gsm8k", "trainer.use_v1=true", f"trainer.default_local_dir={tmp_path}")
+    OmegaConf.resolve(made)
+    with pytest.raises(ConfigError, match=r"global_step_4 is of verl's own trainer"):
+        CPPOSync(made)
 
 
 def test_a_checkpoint_of_verls_own_trainer_is_left_behind_where_a_run_begins_anew(config, tmp_path):

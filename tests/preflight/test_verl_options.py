@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from cppo_verl.preflight import unread_options
 from cppo_verl.preflight.refusals import refusals
-from cppo_verl.preflight.unread import unread, unread_faults
+from cppo_verl.preflight.unread import _of_modes, unread, unread_faults
 from cppo_verl.preflight.unread_options import FOLLOWS
 
 OURS = ("cppo", "dry_run", "data_hint", "weight_transport")
@@ -124,7 +124,8 @@ def another(value: object) -> object:
 def test_defaults_of_unread_options_are_verls(leaves, config):
     tables = [unread_options.ALWAYS, unread_options.ON_V0, unread_options.ON_V1, unread_options.OF_ONE_DEVICE]
     tables += [*unread_options.OF_FSDP.values(), unread_options.ON_FSDP1, unread_options.ON_FSDP2]
-    for key, option in {k: v for table in (*tables, unread_options.OF_SGLANG) for k, v in table.items()}.items():
+    tables += [unread_options.OF_SGLANG, _of_modes(config(*V0))]
+    for key, option in {k: v for table in tables for k, v in table.items()}.items():
         follows = isinstance(leaves[key], str) and leaves[key].startswith("${")
         assert follows if option.default is FOLLOWS else follows or option.default == leaves[key], key
         if option.instead:
@@ -148,12 +149,37 @@ def test_a_config_that_changes_none_is_not_refused(trainer, config):
         ("actor_rollout_ref.rollout.do_sample=false", "actor_rollout_ref.rollout.temperature decides"),
         ("actor_rollout_ref.model.tiled_mlp.enabled=true", "leave it at False"),
         ("algorithm.use_pf_ppo=true", "it is for algorithm.adv_estimator=gae"),
+        ("trainer.v1.trainer_mode=cppo_colocate_async", "trainer.use_v1=true, for verl's V1 trainers, is not set"),
+        ("trainer.v1.sampler.max_off_policy_threshold=2", "outside V1's asynchronous modes"),
+        ("trainer.v1.separate_async.parameter_sync_step=2", "trainer_mode=cppo_separate_async alone does"),
+        ("actor_rollout_ref.rollout.multi_turn.enable=true", "the agent loop decides"),
     ],
 )
 def test_the_message_names_the_option_that_is_read(override, says, config):
     (message,) = unread_faults(config(override))
     assert message.startswith(override.partition("=")[0])
     assert "would be ignored" in message and says in message
+
+
+@pytest.mark.parametrize(
+    ("mode", "override", "is_read"),
+    [
+        ("sync", "trainer.v1.sampler.max_off_policy_strategy=wait", False),
+        ("sync", "trainer.v1.colocate_async.num_warmup_batches=2", False),
+        ("sync", "actor_rollout_ref.rollout.trace.backend=mlflow", False),
+        ("colocate_async", "trainer.v1.separate_async.num_warmup_batches=2", False),
+        ("colocate_async", "trainer.v1.colocate_async.num_warmup_batches=2", True),
+        ("colocate_async", "trainer.v1.sampler.max_off_policy_strategy=wait", True),
+        ("separate_async", "trainer.v1.colocate_async.num_warmup_batches=2", False),
+        ("separate_async", "trainer.v1.separate_async.num_warmup_batches=2", True),
+        ("separate_async", "trainer.v1.sampler.max_off_policy_threshold=2", True),
+    ],
+)
+def test_options_of_another_mode_of_v1_are_refused(mode, override, is_read, config):
+    made = config("trainer.use_v1=true", f"trainer.v1.trainer_mode=cppo_{mode}", override)
+    assert [message.partition("=")[0] for message in unread_faults(made)] == (
+        [] if is_read else [override.partition("=")[0]]
+    )
 
 
 def test_the_same_value_in_both_places_is_no_fault(config):

@@ -7,6 +7,9 @@ import re
 import pytest
 from omegaconf import OmegaConf
 
+from cppo_verl.hardware.fit_command import job_of
+from cppo_verl.hardware.fitting import OFFLOADS, cache_tokens, idle_bytes, job_memory
+from cppo_verl.hardware.memory import engine_bytes, gib
 from cppo_verl.preflight.plan import plan_from_config
 
 ACTOR, ROLLOUT, REF = (f"actor_rollout_ref.{part}" for part in ("actor", "rollout", "ref"))
@@ -91,3 +94,22 @@ def test_the_embedded_default_is_what_it_was_measured_with(config):
 def test_a_bucket_of_the_weight_sync_holds_the_embedding_of_7b(config, recipe):
     bucket = config(f"recipe={recipe}").actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes
     assert bucket * 2**20 >= 4 * 152_064 * 3584
+
+
+@pytest.mark.parametrize(("column", "recipe", "shape"), [(1, "gsm8k", "qwen2.5-1.5b"), (2, "math", "qwen2.5-7b")])
+def test_the_memory_that_the_readme_names_is_the_estimate(config, repo, column, recipe, shape):
+    made = config(f"recipe={recipe}")
+    share, asked = made.actor_rollout_ref.rollout.gpu_memory_utilization, made.data
+    job = job_of(shape, made.trainer.n_gpus_per_node, 80, 8, asked.max_prompt_length, asked.max_response_length)
+    update, percent = job_memory(job, OFFLOADS[0], made.actor_rollout_ref.actor.ppo_max_token_len_per_gpu), share * 100
+    estimate = [
+        " + ".join(map(gib, (update.weights, update.gradients, update.optimizer))),
+        " + ".join(map(gib, (update.gathered, update.activations, max(update.layer, update.logits)))),
+        f"**{gib(update.total)}**",
+        gib(job_memory(job, OFFLOADS[0], 32768).total),
+        gib(idle_bytes(job, OFFLOADS[0])),
+        f"{80 * share:.0f} ({share})",
+        f"{gib(engine_bytes(job.model, 1))}; {cache_tokens(job, 1, round(percent)) / 1e6:.2f} million",
+    ]
+    table = (repo / "recipe/cppo/README.md").read_text().partition("| GiB a GPU of 80 |")[2].partition("\n\n")[0]
+    assert [line.split("|")[column + 1].strip() for line in table.splitlines()[2:]] == estimate

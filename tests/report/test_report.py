@@ -195,10 +195,10 @@ def test_accounting_by_hand(grouped):
         assert row["tokens kept"] == row["tokens old"] == row["tokens ref"] == 10 * kept
         assert row["tokens update"] == 20 * kept, "both PPO epochs"
         assert (row["padding old"], row["padding ref"], row["padding update"]) == (kept, kept, 2 * kept)
-    assert (grpo["optimiser updates"], cppo["optimiser updates"]) == (4 * 2 * 2, 2 * 2 * 2)
+    assert (grpo["optimiser updates"], cppo["optimiser updates"]) == (4 * 2 * 2, 2 * 4 * 2)
     assert (grpo["updates an epoch"], cppo["updates an epoch"]) == (100, 50)
-    assert (grpo["rows an update"], cppo["rows an update"]) == (16, 16)
-    assert (grpo["questions an update"], cppo["questions an update"]) == (2, 4)
+    assert (grpo["rows an update"], cppo["rows an update"]) == (16, 8)
+    assert (grpo["questions an update"], cppo["questions an update"]) == (2, 2)
     assert pd.isna(grpo["bound"])
     assert (cppo["bound"], cppo["limit"]) == pytest.approx((40 / 30, 2))
     assert (cppo["reached"], cppo["reached_limit"]) == pytest.approx(
@@ -212,7 +212,7 @@ def test_updates_of_as_many_questions_as_grpos(tmp_path):
     (row,) = tables.accounting([group]).to_dict("records")
     assert (row["rows an update"], row["questions an update"]) == (8, 2)
     assert row["optimiser updates"] == 2 * 4 * 2
-    assert group.label == "CPPO, P=0.5, mini_batch=questions"
+    assert group.label == "CPPO, P=0.5"
 
 
 def test_a_forward_that_did_not_run_saw_no_tokens(tmp_path):
@@ -262,7 +262,7 @@ def test_curves_start_at_the_origin(grouped):
     (_, cppo) = grouped(PAIR)
     curves = cppo.first.curves()
     assert curves["questions"].tolist() == [0, 8, 16]
-    assert curves["updates"].tolist() == [0, 4, 8]
+    assert curves["updates"].tolist() == [0, 8, 16]
     assert curves["seconds"].tolist() == pytest.approx([0, 14, 28])
     assert curves["reward"].tolist()[1:] == pytest.approx([1.1, 1.2])
     assert curves["accuracy"].dropna().to_dict() == {0: 0.3, 2: 0.7}
@@ -349,6 +349,24 @@ def test_the_start_of_the_engine_in_a_generation_is_said(tmp_path):
     said = notes_on(made.write(tmp_path / "run", entries, steps=5))
     assert "generation of step 1 took 24.0 s, the median is 4.0 s" in said
     assert "70.0 s as counted, 50.0 s with the median in its place" in said
+
+
+def test_truncated_completions_are_said(tmp_path):
+    """Of a run in which every one was, with every reward 0, the numbers alone do not tell why."""
+    entries = made.lines(steps=5)
+    for entry, share in zip(entries[1:], (1.0, 1.0, 0.2, 0.75, 1.0), strict=True):
+        entry["data"]["response_length/clip_ratio"] = share
+    said = notes_on(made.write(tmp_path / "run", entries, steps=5))
+    assert "94% of the completions of step 1-2, 4-5 were truncated at data.max_response_length" in said
+
+
+def test_steps_without_an_update_are_said(tmp_path):
+    entries = made.lines(steps=5)
+    entries[2]["data"]["cppo/completions_kept"] = 0
+    entries[3]["data"]["cppo/rejected/updates"] = 1
+    folder = made.write(tmp_path / "run", entries, steps=5)
+    assert "step 2-3 updated nothing" in notes_on(folder)
+    assert read_run(folder).updates().loc[[2, 3]].tolist() == [0, 0]
 
 
 def test_a_run_of_an_earlier_version(tmp_path):

@@ -96,6 +96,8 @@ def test_what_it_starts_is_accepted(smoke, device, tmp_path, monkeypatch):
         (smoke.out / inputs).mkdir(exist_ok=True)
         write_rows(smoke.out / inputs / "questions.parquet", [f"question {number}" for number in range(128)])
     monkeypatch.setattr(os, "environ", dict(os.environ))
+    (bench,) = (call for call in smoke.calls if " bench " in call)
+    assert ("actor_rollout_ref.rollout.max_num_seqs=2048" in bench) == (device == "gpu")
     for call in smoke.calls:
         _, _, command, *overrides = call.split()
         if command == "train":
@@ -173,7 +175,8 @@ def slices(tmp_path: Path) -> Path:
 
 def install(repo: Path, wheels: Path, out: Path) -> subprocess.CompletedProcess:
     script = (
-        f"set -euo pipefail; source scripts/steps.sh; install_wheels {wheels} {out} {sys.executable}; echo $PYTHONPATH"
+        f"set -euo pipefail; source scripts/steps.sh; install_wheels {wheels} {out} {sys.executable} cpu; "
+        "echo $PYTHONPATH:$HF_HUB_OFFLINE"
     )
     return subprocess.run(["bash", "-c", script], cwd=repo, capture_output=True, text=True)
 
@@ -182,7 +185,8 @@ def test_wheels_whole_and_cut_are_installed_beside_what_is_there(repo, tmp_path)
     done = install(repo, slices(tmp_path), tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert {"whole.py", "large.py"} <= {path.name for path in (tmp_path / "out/site").iterdir()}
-    assert done.stdout.splitlines()[-1].split(":")[:2] == [str(repo), f"{tmp_path}/out/site"]
+    repository, site, *_, offline = done.stdout.splitlines()[-1].split(":")
+    assert (repository, site, offline) == (str(repo), f"{tmp_path}/out/site", "1")
 
 
 def test_a_missing_slice_is_named(repo, tmp_path):
@@ -193,9 +197,15 @@ def test_a_missing_slice_is_named(repo, tmp_path):
 
 
 def test_a_package_without_a_wheel_is_named(repo, tmp_path):
+    """One of the stack's only where there is none at all; what others lack is no more than noted."""
     wheels = slices(tmp_path)
-    needs = "Requires-Dist: whole\nRequires-Dist: large>=2\nRequires-Dist: nowhere-to-be-had>=1\n"
-    wheel(wheels / "cppo_verl-1.0-py3-none-any.whl", "cppo_verl", needs)
+    needs = ["whole", "large>=2", "nowhere-to-be-had>=1", 'whole==2.0; extra == "cpu"', 'engine==3; extra == "cpu"']
+    needs.append('of-another-stack; extra == "gpu"')
+    own = "Provides-Extra: cpu\nProvides-Extra: gpu\n" + "".join(f"Requires-Dist: {need}\n" for need in needs)
+    wheel(wheels / "cppo_verl-1.0-py3-none-any.whl", "cppo_verl", own)
+    wheel(wheels / "part-00/whole-1.0-py3-none-any.whl", "whole", "Requires-Dist: far-away>=3\n")
     done = install(repo, wheels, tmp_path / "out")
     assert done.returncode == 1
-    assert "there are no wheels of large>=2, nowhere-to-be-had>=1\n" in done.stderr
+    assert "there are no wheels of large>=2, nowhere-to-be-had>=1, engine==3\n" in done.stderr
+    (note,) = [line for line in done.stdout.splitlines() if line.startswith("note:")]
+    assert "far-away>=3 (whole)" in note

@@ -3,52 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from chat_templates import write_tokenizer
+from omegaconf import OmegaConf
 from transformers import AutoTokenizer
 from verl.trainer.sft_trainer import SFTTrainer
 from verl.utils.config import omega_conf_to_dataclass
 from verl_rows import write_model
 
-import cppo_verl.sft
 from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.sft import checks
 from cppo_verl.sft.model import turn_end
 from cppo_verl.sft.model import write_model as write_trained
-from cppo_verl.toy.tokenizer import END_OF_TEXT, TURN_END, save_tokenizer, train_tokenizer
-
-CONF = Path(cppo_verl.sft.__file__).parent / "conf"
-
-
-@pytest.fixture
-def sft(repo) -> Callable[..., DictConfig]:
-    """`sft("key=value", ...)`: the config that `recipe/grpo_plus/sft.sh` composes."""
-    path = f"hydra.searchpath=[pkg://verl.trainer.config,file://{repo}/recipe/grpo_plus/config]"
-
-    def composed(*overrides: str) -> DictConfig:
-        with initialize_config_dir(str(CONF), version_base=None):
-            return compose("sft", overrides=[path, "sft=grpo_plus", *overrides])
-
-    return composed
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    """A folder with a tokenizer like a base model's: its end of text is not what ends a turn."""
-    folder = tmp_path_factory.mktemp("model") / "huggingface"
-    tokenizer = train_tokenizer(["How many pens?"], 300)
-    tokenizer.eos_token = END_OF_TEXT
-    save_tokenizer(tokenizer, folder, [])
-    chat = (folder / "tokenizer_config.json").read_text()
-    write_model(folder, max_position_embeddings=64, eos_token_id=0, architectures=["Qwen2ForCausalLM"])
-    (folder / "tokenizer_config.json").write_text(chat)
-    (folder / "generation_config.json").write_text('{"eos_token_id": 0, "do_sample": false}')
-    return folder
+from cppo_verl.toy.tokenizer import END_OF_TEXT, TURN_END
 
 
 def demonstrations(path: Path, rows: int, words: int = 1) -> Path:
@@ -88,6 +58,31 @@ def test_a_good_config_is_described(sft, model, tmp_path):
     assert "20 demonstrations, 8 a step over 1 rank(s); 6 steps" in checks.describe(c)
 
 
+def test_what_gpus_attend_through_is_said(sft, model, tmp_path):
+    train = demonstrations(tmp_path / "train.parquet", 20)
+    attention = "model.override_config.attn_implementation"
+    made = sft(f"model.path={model}", f"data.train_files={train}", "data.val_files=null", f"{attention}=sdpa")
+    assert "Attention: sdpa, torch's own" in checks.describe(made)
+    (remark,) = checks.remarks(made)
+    assert "up to 16,384" in remark and "set data.max_token_len_per_gpu=4096" in remark
+    for other in (f"{attention}=flash_attention_2", "device=cpu", "data.max_token_len_per_gpu=4096"):
+        assert list(checks.remarks(sft(f"{attention}=sdpa", other))) == []
+
+
+def test_fused_kernels_need_one_embedding(sft, tmp_path):
+    """As in a run: they crash in the first step, after the ranks have started."""
+    faults = {}
+    for tied in (True, False):
+        folder = tmp_path / str(tied)
+        folder.mkdir()
+        write_model(folder, tie_word_embeddings=tied, architectures=["Qwen2ForCausalLM"])
+        made = sft("device=cpu", f"model.path={folder}", "model.use_fused_kernels=true")
+        with pytest.raises(ConfigError) as caught:
+            checks.check(made)
+        faults[tied] = [line for line in map(str, caught.value.args) if line.startswith("model.use_fused_kernels=true")]
+    assert not faults[True] and len(faults[False]) == 1 and faults[False][0].endswith("set it to false")
+
+
 def test_all_faults_at_once(sft, tmp_path):
     (tmp_path / "text.parquet").write_text("no parquet")
     c = sft(
@@ -122,6 +117,9 @@ def test_all_faults_at_once(sft, tmp_path):
             "after_each_epoch without data.val_files; set it to -1",
         ),
         (8, 1, ("trainer.total_training_steps=9", "trainer.total_epochs=2"), "2 epoch.s. are 2 steps; set it to 2"),
+        (8, 1, ("trainer.save_freq=0",), "trainer.save_freq=0; set it to -1 for never"),
+        (8, 1, ("trainer.resume_mode=last",), "trainer.resume_mode=last: verl knows auto, disable and resume_path"),
+        (8, 1, ("trainer.resume_from_path=global_step_7",), "global_step_7 is not there; trainer.resume_mode=auto"),
         (8, 1, ("engine.ulysses_sequence_parallel_size=2",), "ulysses_sequence_parallel_size=2 with attn_impl.*=sdpa"),
     ],
 )
@@ -131,6 +129,14 @@ def test_refusals(sft, model, tmp_path, rows, words, overrides, says):
     c = sft("device=cpu", f"model.path={model}", f"data.train_files={train}", "data.val_files=null", *sizes, *overrides)
     with pytest.raises(ConfigError, match=says):
         checks.check(c)
+
+
+def test_a_logger_that_is_not_installed_is_refused(sft, model, tmp_path, monkeypatch):
+    monkeypatch.setattr("cppo_verl.preflight.loggers.find_spec", lambda package: None)
+    train = demonstrations(tmp_path / "train.parquet", 8, 1)
+    given = (f"model.path={model}", f"data.train_files={train}", "data.val_files=null", "data.train_batch_size=8")
+    with pytest.raises(ConfigError, match="swanlab needs a package: pip install swanlab, or leave swanlab out"):
+        checks.check(sft("device=cpu", *given, "data.max_length=64", "trainer.logger=[console,swanlab]"))
 
 
 def test_the_model_stops_where_the_template_ends_a_turn(model, tmp_path):
@@ -144,3 +150,27 @@ def test_the_model_stops_where_the_template_ends_a_turn(model, tmp_path):
     assert (ends["config"]["eos_token_id"], ends["generation_config"]["eos_token_id"]) == (end, [end, 0])
     assert ends["generation_config"]["do_sample"] is False
     assert not list(tmp_path.glob(".*partial"))
+
+
+def test_a_demonstrations_length_counts_its_begin_once(sft, tmp_path):
+    """The text of a template that writes the begin token is not given another one."""
+    model = write_model(tmp_path, max_position_embeddings=512)
+    tokenizer = write_tokenizer(model, "Llama 3", bos=True)
+    rows = demonstrations(tmp_path / "train.parquet", 8, words=30)
+    chat = pd.read_parquet(rows)["messages"][0]
+    length = len(tokenizer.apply_chat_template([dict(message) for message in chat], return_dict=False))
+    text = tokenizer.apply_chat_template([dict(message) for message in chat], tokenize=False)
+    assert len(tokenizer(text)["input_ids"]) == length + 1
+    given = f"model.path={model}", f"data.train_files={rows}", "data.train_batch_size=8", "trainer.test_freq=-1"
+    checks.check(sft("device=cpu", *given, "data.val_files=null", f"data.max_length={length}"))
+    with pytest.raises(ConfigError, match=f"set data.max_length={length}, or leave"):
+        checks.check(sft("device=cpu", *given, "data.val_files=null", f"data.max_length={length - 1}"))
+
+
+def test_roles_that_are_none_are_not_trained_on(sft, model, tmp_path):
+    rows = tmp_path / "train.parquet"
+    chat = [{"role": "human", "content": "How many?"}, {"role": "gpt", "content": "four"}]
+    pd.DataFrame({"messages": [chat] * 8}).to_parquet(rows)
+    given = f"model.path={model}", f"data.train_files={rows}", "data.train_batch_size=8", "trainer.test_freq=-1"
+    with pytest.raises(ConfigError, match=r"train\.parquet, row 1: messages holds a message of the role 'human'"):
+        checks.check(sft("device=cpu", *given, "data.val_files=null", "data.max_length=64"))

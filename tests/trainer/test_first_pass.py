@@ -59,7 +59,7 @@ def test_the_config_chooses(skips, chosen):
     assert config.actor_rollout_ref.actor.policy_loss.loss_mode == chosen
 
 
-@pytest.mark.parametrize(("options", "lr"), [({}, 1e-6), ({"lr_scale": "sqrt"}, 2e-6)])
+@pytest.mark.parametrize(("options", "lr"), [({}, 1e-6), ({"lr_scale": "sqrt", "mini_batch": "completions"}, 2e-6)])
 def test_workers_get_the_scaled_learning_rate(options, lr):
     actor = {"policy_loss": {"loss_mode": "vanilla"}, "optim": {"lr": 1e-6}}
     parts = {"actor": actor, "model": {"external_lib": None}}

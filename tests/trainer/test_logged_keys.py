@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,12 +16,13 @@ from omegaconf import OmegaConf
 from recomputed import Completion, Limits, recomputed
 from verl import DataProto
 
-from cppo_verl.algorithm.metrics import KINDS
+from cppo_verl.algorithm.metrics import KINDS, OTHER
+from cppo_verl.rewards.result import Outcome
 from cppo_verl.trainer.sampling import sampling_metrics
 from cppo_verl.trainer.stages import data_metrics, outcome_advantages, timing_metrics
 
 LOGGED = (Path(__file__).parent / "logged_keys.txt").read_text().split()
-"""Of recorded runs: GRPO, CPPO and PPO on V0, CPPO on V1, synchronous and asynchronous."""
+"""Of recorded runs: GRPO, CPPO and PPO on V0, CPPO on V1, synchronous and asynchronous; and what some options add."""
 DATA_SOURCE = "cppo/word_problems"
 """Begins as our metrics do, and is none."""
 G, PROMPT, RESPONSE = 4, 3, 6
@@ -64,6 +66,11 @@ def test_each_line_of_ours_is_in_the_code(repo, table):
     written = [text.partition("{")[0] for _, text in texts(repo / "cppo_verl")]
     for key in (key for line in table for key in line.keys if key.startswith("cppo/")):
         assert any(key == head or (key.startswith(head) and head.endswith("/")) for head in written), key
+
+
+def test_each_outcome_of_ours_is_named(table):
+    (line,) = (line for line in table if line.name == "cppo/outcomes/NAME")
+    assert [word for word in (*get_args(Outcome), OTHER) if f"`{word}`" not in line.meaning] == []
 
 
 def texts(folder: Path) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ import torch
 from verl import DataProto
 from verl.utils.metric import Metric
 
-from cppo_verl.algorithm.metrics import outcome_counts, step_metrics
+from cppo_verl.algorithm.metrics import MOST_OUTCOMES, Outcomes, step_metrics
 from cppo_verl.runs.metrics_log import MetricsLog
 from cppo_verl.trainer import watchdog
 from cppo_verl.trainer.rollout_seed import question_seeds
@@ -98,8 +98,18 @@ def test_what_a_reward_reports_is_counted_where_it_is_numbers(layout, capsys):
 def test_texts_are_no_curves():
     """Single words are counted by themselves while they are few; each row counts once."""
     words = np.array(["equal", "equal", "no gold: 12 < 13", 3.0, None, "4"], dtype=object)
-    assert outcome_counts(words) == {"equal": 2, "other": 4}
-    assert outcome_counts(np.array([f"w{n}" for n in range(40)], dtype=object)) == {"other": 40}
+    assert Outcomes().count(words) == {"equal": 2, "other": 4}
+    assert Outcomes().count(np.array([f"w{n}" for n in range(40)], dtype=object)) == {"other": 40}
+
+
+def test_texts_of_many_small_steps_are_no_curves_either():
+    outcomes, curves = Outcomes(), set()
+    for step in range(100):
+        words = np.array([f"answer_{step}_{row}" for row in range(4)], dtype=object)
+        counted = outcomes.count(words)
+        assert counted.total() == 4
+        curves |= counted.keys()
+    assert len(curves) <= MOST_OUTCOMES + 1 and counted == {"other": 4}
 
 
 def test_validation_questions_are_counted_by_source_and_not_by_sample():

@@ -13,6 +13,7 @@ from cppo_verl.runs.folder import PROGRESS_FILE
 from cppo_verl.trainer.progress import ReportsProgress, TellingTracking
 from cppo_verl.trainer.weight_check import not_finite
 from cppo_verl.watch.alarms import NotFinite
+from cppo_verl.watch.updates import NoUpdate
 
 SAMPLED = {"cppo/questions": 4, "cppo/completions_kept": 8, "cppo/completions_sampled": 16, "actor/grad_norm": 0.5}
 VALIDATION = {"val-core/toy/acc/mean@1": 0.5, "val-aux/toy/num_questions": 16}
@@ -127,6 +128,27 @@ def test_a_step_that_is_lost_is_not_saved(trainer, metric, tmp_path):
     with pytest.raises(NotFinite, match=f"step 1: {metric} is nan"):
         trainer._save_checkpoint()
     assert Checkpoints(tmp_path).last_complete() is None and not list(tmp_path.glob("global_step_*"))
+
+
+def test_a_run_that_updates_nothing_ends_before_it_saves(trainer, tmp_path):
+    """With `cppo.zero_variance=drop` and all rewards equal."""
+    nothing = {"cppo/completions_kept": 0, "actor/grad_norm": None}
+    for step in (1, 2, 3):
+        trainer.step(**nothing)
+        del trainer.metrics["actor/grad_norm"]
+        if step < 3:
+            trainer.logger.log(data=trainer.metrics, step=step)
+    with pytest.raises(NoUpdate, match="steps 1 to 3 updated nothing"):
+        trainer._save_checkpoint()
+    assert not list(tmp_path.glob("global_step_*"))
+
+
+def test_a_policy_that_is_lost_is_not_saved(trainer, tmp_path):
+    """Its weights and its gradient are finite; verl clamps what a token adds to the divergence."""
+    trainer.step(**{"actor/ppo_kl": 14.2})
+    with pytest.raises(NotFinite, match=r"actor/ppo_kl is 14\.2 nats per token"):
+        trainer._save_checkpoint()
+    assert not list(tmp_path.glob("global_step_*"))
 
 
 def test_verl_deletes_no_checkpoint(trainer):

@@ -9,7 +9,8 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from torchdata.stateful_dataloader.sampler import RandomSampler
 
 from cppo_verl.algorithm.options import ConfigError
-from cppo_verl.trainer.questions import QuestionStream, one_by_one
+from cppo_verl.algorithm.step_plan import plan_step
+from cppo_verl.trainer.questions import QuestionStream, one_by_one, steps_of_run
 
 QUESTIONS, PER_STEP, EPOCHS = 11, 3, 3
 
@@ -70,12 +71,18 @@ def test_what_is_drawn_does_not_depend_on_how_many_at_a_time(parts):
     assert len(set(found[:QUESTIONS])) == QUESTIONS, "an epoch is drawn to its end"
 
 
-def test_a_resume_draws_what_follows():
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_resume_draws_what_follows(ahead):
+    """Also where the next step's were fetched already."""
     stream, whole = new_stream(), [int(q) for q in new_stream().draw(3 * QUESTIONS)]
     for done in range(1, 2 * QUESTIONS):
         assert int(stream.draw(1)[0]) == whole[done - 1]
         resumed = new_stream()
+        if ahead:
+            stream.prefetch()
         resumed.load_state_dict(stream.state_dict())
+        if ahead:
+            resumed.prefetch()
         assert [int(q) for q in resumed.draw(QUESTIONS)] == whole[done : done + QUESTIONS], f"after {done}"
 
 
@@ -164,3 +171,10 @@ def test_what_goes_wrong_ahead_is_raised_where_it_is_missing():
     stream.prefetch()
     with pytest.raises(AttributeError, match="lost"):
         stream.take(PER_STEP)
+
+
+@pytest.mark.parametrize(("asked", "steps", "says"), [(None, 6, False), (5, 5, False), (6, 6, False), (7, 6, True)])
+def test_a_run_has_the_steps_asked_for_as_far_as_its_data_have_them(asked, steps, says, capsys):
+    plan = plan_step(0, 4, 8, 8)
+    assert steps_of_run(plan, num_questions=25, epochs=2, asked=asked) == steps
+    assert ("note: trainer.total_training_steps=7" in capsys.readouterr().out) == says

@@ -76,6 +76,21 @@ def test_what_is_not_finite_ends_the_run(name, value):
         check_finite(7, {"actor/lr": 1e-3, name: value})
 
 
+@pytest.mark.parametrize("name", ["actor/ppo_kl", "actor/kl_loss"])
+def test_a_policy_that_is_another_one_ends_the_run(name):
+    check_finite(7, {name: 1.5})
+    with pytest.raises(NotFinite, match=rf"^step 7: {name} is 9\.5 nats per token: this is another policy"):
+        check_finite(7, {name: 9.5})
+    with pytest.raises(NotFinite):
+        check_finite(7, {name: -9.5})
+
+
+def test_a_sum_over_tokens_may_be_large():
+    check_finite(7, {"actor/kl_loss": 9.5}, mean_loss=False)
+    with pytest.raises(NotFinite):
+        check_finite(7, {"actor/ppo_kl": 9.5}, mean_loss=False)
+
+
 def test_other_metrics_may_be_what_they_are():
     check_finite(
         7, {"actor/grad_norm": 0.5, "actor/ppo_kl": math.nan, "critic/rewards/mean": math.inf, "loss": math.nan}

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 import psutil
 from filelock import FileLock, Timeout
 
-from cppo_verl.preflight.network import no_answer
+from cppo_verl.hardware.network import no_answer
 from cppo_verl.runs.checkpoints import Checkpoints, step_of
 from cppo_verl.runs.files import LOCK
 

@@ -125,9 +125,10 @@ def _pins_of_torch(name: str, facts: Facts) -> list[Demand]:
 def _flash_attn(facts: Facts) -> Finding:
     version = facts.packages.versions.get("flash-attn")
     if version is None:
-        return Finding("flash-attn", "not there", "not installed; torch's own attention (sdpa) is used")
+        remedy = "docs/install.md names a wheel" if facts.stack == "gpu" else ""
+        return Finding("flash-attn", "not there", "not installed; torch's own attention (sdpa) is used", remedy)
     if facts.flash_attn_fault:
-        remedy = "pip uninstall flash-attn, or build it for this torch"
+        remedy = "pip uninstall flash-attn, or install the wheel that docs/install.md names"
         return Finding("flash-attn", "error", f"{version} cannot be imported: {facts.flash_attn_fault}", remedy)
     named = [r for r in map(Requirement, facts.packages.requires.get("verl", ())) if r.name == "flash-attn"]
     if all(requirement.specifier.contains(version) for requirement in named):

@@ -93,7 +93,10 @@ def hub(facts: Facts) -> Iterator[Finding]:
     if there.offline:
         yield Finding("hub", "ok", "not asked: the environment says offline; models must be on this disk")
     elif there.fault:
-        remedy = "name models and data on this disk, or set HTTPS_PROXY, or HF_ENDPOINT to a mirror"
+        remedy = (
+            "set HF_HUB_OFFLINE=1 for models that are in its cache, name models and data on this disk, or set "
+            "HTTPS_PROXY, or HF_ENDPOINT to a mirror"
+        )
         yield Finding("hub", "warning", f"{there.address} does not answer: {there.fault}", remedy)
     else:
         yield Finding("hub", "ok", f"{there.address} answers")

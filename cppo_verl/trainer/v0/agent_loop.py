@@ -23,12 +23,13 @@ from cppo_verl.trainer.group.pruned import score_and_prune
 from cppo_verl.trainer.group.scored import ONE_TURN, SCORED, ScoredGroup, scored_rows
 from cppo_verl.trainer.group.tensors import padded_rows
 from cppo_verl.trainer.group.worker import GroupWorker
+from cppo_verl.trainer.openings import OpenedTurns
 from cppo_verl.trainer.reported import ReportedApart
 from cppo_verl.trainer.rollout_seed import SEED_KEY, SeededTurns
 from cppo_verl.trainer.rows import row_id
 
 
-class CPPOAgentLoopWorker(ReportedApart, SeededTurns, GroupWorker):
+class CPPOAgentLoopWorker(OpenedTurns, ReportedApart, SeededTurns, GroupWorker):
     """verl's V0 worker; a row's seed, where it has one, goes to the engine as the request's."""
 
     async def generate_questions(self, questions: DataProto, n: int, rule: PruningRule | None = None) -> DataProto:

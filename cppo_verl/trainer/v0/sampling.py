@@ -14,6 +14,7 @@ from verl.protocol import pad_dataproto_to_divisor, unpad_dataproto
 from verl.utils.debug import marked_timer
 
 from cppo_verl.algorithm.allocation import Allocation, Allocator
+from cppo_verl.trainer.batch_advantages import finish_advantages
 from cppo_verl.trainer.group.pruned import rule_where_sampled
 from cppo_verl.trainer.group.scored import SCORED
 from cppo_verl.trainer.questions import QuestionStream
@@ -28,7 +29,7 @@ from cppo_verl.trainer.v0.loop_times import over_rounds
 class PrunedSampling(SeparateRayPPOTrainer):
     """A part of `RayCPPOTrainer`: verl's sampling, in rounds whose completions are pruned.
 
-    It needs of the trainer `cppo` and the `plan` of a step.
+    It needs of the trainer `cppo`, the `plan` of a step, and the run's `outcomes`.
     """
 
     kept: Sequence[DataProto] = ()
@@ -48,11 +49,12 @@ class PrunedSampling(SeparateRayPPOTrainer):
         def settle(rows: DataProto, kept: torch.Tensor) -> None:
             questions.take(allocator.used)  # the rest is asked again in the next step: as on V1, none is lost
 
-        sampled, allocation = sample_and_prune(allocator, allocator.questions_needed, sample, settle, timed)
+        finish = partial(finish_advantages, config=self.config)
+        sampled, allocation = sample_and_prune(allocator, allocator.questions_needed, sample, settle, timed, finish)
         with marked_timer("gen", self.timing_raw, color="red"):
             self.checkpoint_manager.sleep_replicas()
         with timed():
-            self.metrics |= sampling_metrics(sampled, allocation, allocator.rounds)
+            self.metrics |= sampling_metrics(sampled, allocation, allocator.rounds, self.outcomes)
         return sampled, allocation
 
     def _sample_round(self, asked: list[dict[str, Any]], first: int) -> DataProto:
@@ -116,7 +118,7 @@ class PrunedSampling(SeparateRayPPOTrainer):
         return unpad_dataproto(manager.generate_sequences(rows), padding)
 
     def _compute_advantage(self, batch: DataProto) -> DataProto:
-        """A over all G completions of a question (paper Eq. 2), never renormalised after the pruning.
+        """A over all G completions of a question (paper Eq. 2).
 
         With a critic only the rewards: there all completions are kept, and no row has an A of its own.
         """

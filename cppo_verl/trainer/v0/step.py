@@ -16,6 +16,7 @@ from cppo_verl.runs.notices import notice
 from cppo_verl.trainer.old_policy import corrects_rollout, unread_log_probs
 from cppo_verl.trainer.padding import forward_metrics
 from cppo_verl.trainer.questions import QuestionStream
+from cppo_verl.trainer.rejected import LEFT_OUT, rejection
 from cppo_verl.trainer.rows import read_by_workers, select_rows, together, weigh_advantages, with_tokens
 from cppo_verl.trainer.stages import (
     actor_metrics,
@@ -52,6 +53,7 @@ class CPPOStep(PrunedSampling, SendsWhatIsRead):
             if len(batch):
                 batch = self._fit_compute_log_prob(batch)
                 batch = self._correct_rollout_mismatch(batch)
+            if len(batch) and not self.metrics.get(LEFT_OUT):
                 batch = self._fit_compute_ref_log_prob(batch)
                 batch = self._fit_compute_critic(batch)
                 batch = self._compute_token_advantage(batch)
@@ -132,9 +134,10 @@ class CPPOStep(PrunedSampling, SendsWhatIsRead):
     def _correct_rollout_mismatch(self, batch: DataProto) -> DataProto:
         """verl's decoupled rollout correction on the kept rows, where there are the rollout's log-probs."""
         if corrects_rollout(self.config) and "rollout_log_probs" in batch.batch:
-            correction = self.config.algorithm.rollout_correction
+            before, correction = batch.batch["response_mask"], self.config.algorithm.rollout_correction
             batch, metrics = compute_rollout_correction_and_add_to_batch(batch, correction)
-            self.metrics |= metrics
+            rows, ranks = batch.meta_info["mini_batch_rows"], self.plan.dp_size
+            self.metrics |= metrics | rejection(before, batch.batch["response_mask"], rows, ranks, self.config)
         return batch
 
     def _fit_compute_ref_log_prob(self, batch: DataProto) -> DataProto:
@@ -152,7 +155,6 @@ class CPPOStep(PrunedSampling, SendsWhatIsRead):
 
     def _update_actor(self, batch: DataProto) -> DataProto:
         """verl 0.9.1's with the planned mini-batch, for which there is no seam below this method."""
-        batch.meta_info["multi_turn"] = self.config.actor_rollout_ref.rollout.multi_turn.enable
         settings = update_settings(self.config, batch.meta_info["mini_batch_rows"])
         batch.meta_info["temperature"] = settings["temperature"]
         data = left_right_2_no_padding(read_by_workers(batch).to_tensordict())

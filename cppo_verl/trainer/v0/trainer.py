@@ -9,11 +9,13 @@ from verl.trainer.ppo.ray_trainer import RayPPOTrainer
 from verl.utils.skip.skip_manager import SkipManager
 from verl.utils.tracking import Tracking
 
+from cppo_verl.algorithm.metrics import Outcomes
 from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.preflight.plan import plan_from_config
+from cppo_verl.runs.notices import notice
 from cppo_verl.trainer.padding import count_forwards
 from cppo_verl.trainer.progress import ReportsProgress
-from cppo_verl.trainer.questions import QuestionStream, one_by_one
+from cppo_verl.trainer.questions import QuestionStream, one_by_one, steps_of_run
 from cppo_verl.trainer.v0.step import CPPOStep
 
 
@@ -27,6 +29,7 @@ class RayCPPOTrainer(ReportsProgress, CPPOStep):
     def __init__(self, config, *args, **kwargs):
         self.cppo = CPPOConfig.from_mapping(config.cppo)
         self.plan = plan_from_config(config)
+        self.outcomes = Outcomes()
         self._open_run_folder(config)
         super().__init__(config, *args, **kwargs)
 
@@ -69,13 +72,19 @@ class RayCPPOTrainer(ReportsProgress, CPPOStep):
         questions, self.is_last_step = self.train_dataloader, False
         while not self.is_last_step and questions.begin_step():
             self.fit_step(questions)
+        if (done := self.global_steps - 1) < self.total_training_steps:
+            notice(
+                f"the training data were used up after step {done} of {self.total_training_steps}: in place of dropped "
+                "questions (cppo.zero_variance=drop) steps took others; raise trainer.total_epochs for more"
+            )
 
     def _create_dataloader(self, train_dataset, val_dataset, collate_fn, train_sampler) -> None:
         """verl's dataloaders, the training one of single questions behind a `QuestionStream`."""
         trainer, plan = self.config.trainer, self.plan
         with open_dict(self.config):
-            if trainer.total_training_steps is None:
-                trainer.total_training_steps = plan.steps_per_epoch(len(train_dataset)) * trainer.total_epochs
+            trainer.total_training_steps = steps_of_run(
+                plan, len(train_dataset), trainer.total_epochs, trainer.total_training_steps
+            )
             self.config.data.gen_batch_size = plan.questions  # by which verl names what it replays (`skip.rollout`)
         super()._create_dataloader(train_dataset, val_dataset, collate_fn, train_sampler)
         self.train_dataloader = QuestionStream(one_by_one(self.train_dataloader), plan.questions, trainer.total_epochs)

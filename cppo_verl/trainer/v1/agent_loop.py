@@ -16,6 +16,7 @@ from cppo_verl.algorithm.rule import PruningRule
 from cppo_verl.trainer.group.pruned import score_and_prune
 from cppo_verl.trainer.group.scored import SCORED
 from cppo_verl.trainer.group.worker import GroupWorker
+from cppo_verl.trainer.openings import OpenedTurns
 from cppo_verl.trainer.reported import ReportedApart
 from cppo_verl.trainer.rollout_seed import SeededTurns, hashed
 from cppo_verl.trainer.v1.idle import Span
@@ -29,7 +30,7 @@ _VERLS_WORKER = AgentLoopWorkerTQ.__ray_metadata__.modified_class.__ray_actor_cl
 """The class in verl's Ray actor."""
 
 
-class CPPOAgentLoopWorkerTQ(ReportedApart, SeededTurns, GroupWorker, _VERLS_WORKER):
+class CPPOAgentLoopWorkerTQ(OpenedTurns, ReportedApart, SeededTurns, GroupWorker, _VERLS_WORKER):
     """verl's V1 worker; each training request has a seed, as in V0, and what went wrong is noted with the question."""
 
     def __init__(self, *args, **kwargs):
@@ -88,8 +89,9 @@ class CPPOAgentLoopWorkerTQ(ReportedApart, SeededTurns, GroupWorker, _VERLS_WORK
 
 
 def described(error: Exception) -> str:
-    """An error's kind and text."""
-    return f"{type(error).__name__}: {error}"
+    """An error's kind and text; of one that another process of Ray's raised, that one's own: Ray's is a traceback."""
+    own = getattr(error, "cause", None) or error
+    return f"{type(own).__name__}: {own}"
 
 
 class CPPOAgentLoopManagerTQ(AgentLoopManagerTQ):

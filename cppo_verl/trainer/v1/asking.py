@@ -9,10 +9,11 @@ from omegaconf import open_dict
 from tensordict import TensorDict
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from verl.utils import tensordict_utils as tu
+from verl.utils.debug import marked_timer
 
 from cppo_verl.algorithm.rule import PruningRule
 from cppo_verl.trainer.group.pruned import rule_where_sampled
-from cppo_verl.trainer.questions import QuestionStream
+from cppo_verl.trainer.questions import QuestionStream, steps_of_run
 from cppo_verl.trainer.reward_limit import RewardHung
 from cppo_verl.trainer.v1.cycle import RunningStep
 from cppo_verl.trainer.v1.queue import RULE, QuestionQueue
@@ -36,7 +37,7 @@ class AskedQuestions(PPOTrainer):
         return QuestionQueue(
             self.config,
             self.trainer_mode,
-            replace=self._add_prompts_to_generate,
+            replace=self._make_up,
             on_failure=self._count_failures,
         )
 
@@ -48,8 +49,8 @@ class AskedQuestions(PPOTrainer):
         trainer, optimizer = self.config.trainer, self.config.actor_rollout_ref.actor.optim
         self.train_dataloader = QuestionStream(self.train_dataloader, self.plan.questions, trainer.total_epochs)
         self.steps_per_epoch = self.plan.steps_per_epoch(len(self.train_dataset))
-        in_data = self.steps_per_epoch * trainer.total_epochs
-        self.total_training_steps = min(trainer.total_training_steps or in_data, in_data)
+        asked = trainer.total_training_steps
+        self.total_training_steps = steps_of_run(self.plan, len(self.train_dataset), trainer.total_epochs, asked)
         optimizer.total_training_steps = self.total_training_steps * self.parameter_sync_step
 
     @property
@@ -64,6 +65,11 @@ class AskedQuestions(PPOTrainer):
         if number > 0:
             self.this_step.replaced += number
             self._add_prompts_to_generate(number)
+
+    def _make_up(self, deleted: int) -> None:
+        """Ask for a question for each that failed, or got too old."""
+        self.this_step.made_up += deleted
+        self._add_prompts_to_generate(deleted)
 
     def _next_train_batch(self, num_prompts: int | None = None) -> TensorDict:
         """The next questions of the data, named by step and position so that the same run asks the same again."""
@@ -84,7 +90,10 @@ class AskedQuestions(PPOTrainer):
         self._ask(math.floor(num_warmup_batches * self.plan.questions) - self._restored_tq_prompt_count)
 
     def _add_batch_to_generate(self) -> None:
-        self._ask(self.plan.questions)
+        """verl's, of a step's questions; the next step's are fetched while these are being sampled."""
+        with marked_timer("draw", self.timing_raw):
+            self._ask(self.plan.questions)
+        self.train_dataloader.prefetch()
 
     def _ask(self, wanted: int) -> None:
         """Ask for as many questions, but for no more than the steps up to the last one take."""

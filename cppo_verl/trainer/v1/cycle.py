@@ -15,6 +15,7 @@ import torch
 from verl import DataProto
 
 from cppo_verl.algorithm.allocation import Allocation
+from cppo_verl.trainer.rejected import LEFT_OUT
 from cppo_verl.trainer.rows import together
 from cppo_verl.trainer.v1.idle import Span
 
@@ -27,21 +28,21 @@ class Cycle(NamedTuple):
     allocation: Allocation
     replaced: int
     """Questions that were asked in place of others."""
-    padding: dict[str, float]
-    """See `forward_metrics`; of the forwards so far."""
+    counts: dict[str, float]
+    """See `forward_metrics`, of the forwards so far, and `rejection`."""
 
     @staticmethod
     def together(cycles: list[Cycle]) -> Cycle:
         """Those of a step, as one."""
-        sampled, trained, allocations, replaced, padding = zip(*cycles, strict=True)
+        sampled, trained, allocations, replaced, counts = zip(*cycles, strict=True)
         before = np.cumsum([0, *map(len, sampled)])[:-1]
         rows = torch.cat([taken.rows + first for taken, first in zip(allocations, before, strict=True)])
         surplus = sum(taken.surplus for taken in allocations)
         weights = torch.cat([taken.weights for taken in allocations])
         taken = Allocation(rows, allocations[-1].mini_batch_rows, surplus, weights)
-        by_name = {name: [of[name] for of in padding if name in of] for name in dict.fromkeys(chain(*padding))}
-        padding = {name: np.mean(of) if "/fill/" in name else sum(of) for name, of in by_name.items()}
-        return Cycle(together(sampled), together(trained), taken, sum(replaced), padding)
+        by_name = {name: [of[name] for of in counts if name in of] for name in dict.fromkeys(chain(*counts))}
+        counts = {name: np.mean(of) if "/fill/" in name else sum(of) for name, of in by_name.items()}
+        return Cycle(together(sampled), together(trained), taken, sum(replaced), counts)
 
 
 @dataclass
@@ -61,7 +62,9 @@ class RunningStep:
     waits: list[Span] = field(default_factory=list)
     """When each of them waited for completions."""
     replaced: int = 0
-    """Questions asked in the running cycle in place of others."""
+    """Questions asked in the running cycle in place of dropped ones."""
+    made_up: int = 0
+    """Questions asked in the running cycle in place of failed ones, and of those that got too old."""
     clip_fractions: list[float] = field(default_factory=list)
     """Share of tokens whose ratio was clipped, in each update so far."""
     failed: int = 0
@@ -69,7 +72,7 @@ class RunningStep:
 
     def begin_cycle(self) -> None:
         """Count anew what is counted by the cycle."""
-        self.replaced = self.failed = 0
+        self.replaced = self.made_up = self.failed = 0
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -77,6 +80,16 @@ class RunningStep:
         started = time.time()
         yield
         self.waits.append((started, time.time()))
+
+    @property
+    def has_updated(self) -> bool:
+        """Whether a cycle so far had something to train on that was not all rejected."""
+        return any(len(cycle.trained) and not cycle.counts.get(LEFT_OUT) for cycle in self.cycles)
+
+    @property
+    def asked_instead(self) -> int:
+        """Questions asked in the running cycle in place of others."""
+        return self.replaced + self.made_up
 
     @property
     def cycles_trained(self) -> int:

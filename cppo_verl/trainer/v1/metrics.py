@@ -7,6 +7,7 @@ from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from verl.utils.debug import marked_timer
 
+from cppo_verl.algorithm.metrics import Outcomes, clipping_by_place
 from cppo_verl.preflight.plan import is_separate
 from cppo_verl.trainer.rows import SENT, select_rows
 from cppo_verl.trainer.sampling import sampling_metrics
@@ -20,6 +21,7 @@ class StepMetrics(PPOTrainer):
     """A part of CPPO's V1 trainers: the metrics of a step, and the dump of its completions."""
 
     this_step: RunningStep
+    outcomes: Outcomes
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -32,14 +34,16 @@ class StepMetrics(PPOTrainer):
         in_flight, unused = self.replay_buffer.outstanding()
         return {
             "training/global_step": self.global_steps,
+            "training/epoch": self.train_dataloader.epoch,  # verl's is counted in steps, which may take more questions
             "cppo/planned_steps": self.total_training_steps,
             **epoch_metrics(self.plan, len(self.train_dataset), self.config),
             "cppo/last_step": int(self.global_steps >= self.total_training_steps),
             "cppo/replaced_questions": whole.replaced,
             "cppo/in_flight_questions": in_flight,
             "cppo/unused_questions": unused,
-            **whole.padding,
-            **sampling_metrics(whole.sampled, whole.allocation, rounds=1),
+            **whole.counts,
+            **clipping_by_place(self.this_step.clip_fractions),
+            **sampling_metrics(whole.sampled, whole.allocation, rounds=1, outcomes=self.outcomes),
             **data_metrics(whole.sampled, whole.trained, self.metrics.get("actor/grad_norm")),
         }
 
@@ -51,7 +55,7 @@ class StepMetrics(PPOTrainer):
         timing_raw["step"] -= timing_raw.get("save_checkpoint", 0)  # as in V0: a step is sampling and training
         sampled, trained = step.whole.sampled, step.whole.trained
         ours = dict(metrics)  # of all that was sampled; verl's of the same names are of what was trained on
-        if len(trained):
+        if step.has_updated:  # verl's cannot do without a token
             super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)
         metrics |= ours | timing_metrics(sampled, trained, timing_raw, self._get_n_gpus_for_throughput())
 

@@ -10,6 +10,7 @@ import transfer_queue as tq
 from verl import DataProto
 
 from cppo_verl.algorithm.allocation import Allocation, Allocator
+from cppo_verl.trainer.batch_advantages import finish_advantages
 from cppo_verl.trainer.sampling import sample_and_prune
 from cppo_verl.trainer.stages import outcome_advantages
 from cppo_verl.trainer.v1.asking import AskedQuestions
@@ -25,7 +26,10 @@ class PrunedSampling(AskedQuestions):
         self.this_step.begin_cycle()
         allocator = Allocator(self.cycle_plan, self.cppo)
         take = partial(self._take, metrics)
-        sampled, allocation = sample_and_prune(allocator, allocator.questions_to_take, take, self._settle)
+        finish = partial(finish_advantages, config=self.config)
+        sampled, allocation = sample_and_prune(
+            allocator, allocator.questions_to_take, take, self._settle, finish=finish
+        )
         self._delete(sampled.non_tensor_batch["key"][np.setdiff1d(allocator.kept, allocation.rows)])
         return sampled, allocation
 
@@ -50,7 +54,7 @@ class PrunedSampling(AskedQuestions):
         self._replace(len(set(ids["uid"])) - len(kept) // self.plan.keep)
 
     def _advantages(self, taken: Taken) -> DataProto:
-        """A over all G completions of a question (paper Eq. 2), never renormalised after the pruning."""
+        """A over all G completions of a question (paper Eq. 2)."""
         rollout = self.config.actor_rollout_ref.rollout
         rows = read_taken(taken, rollout.prompt_length, rollout.response_length)
         if self.config.trainer.rollout_data_dir:

@@ -11,9 +11,9 @@ from verl.utils.debug import marked_timer
 from verl.utils.metric import reduce_metrics
 
 from cppo_verl.algorithm.allocation import Allocation
-from cppo_verl.algorithm.metrics import clipping_by_place
 from cppo_verl.trainer.old_policy import corrects_rollout, has_old_forward, unread_log_probs
 from cppo_verl.trainer.padding import forward_metrics
+from cppo_verl.trainer.rejected import LEFT_OUT, rejection
 from cppo_verl.trainer.rows import PICTURES, check_sent, select_rows, weigh_advantages
 from cppo_verl.trainer.stages import actor_metrics, clip_fractions, update_settings
 from cppo_verl.trainer.v1.cycle import Cycle, RunningStep
@@ -52,6 +52,7 @@ class CPPOStep(PrunedSampling, StepMetrics):
             with marked_timer("old_log_prob" if has_old_forward(self.config) else "gather", timing_raw, color="blue"):
                 batch = self._compute_old_log_prob(batch, metrics)
                 batch = self._correct_rollout_mismatch(batch, metrics)
+        if len(batch.keys) and not self.this_step.cycles[-1].counts.get(LEFT_OUT):
             if self.use_reference_policy:
                 with marked_timer("ref", timing_raw, color="olive"):
                     batch = self._compute_ref_log_prob(batch, metrics)
@@ -74,7 +75,7 @@ class CPPOStep(PrunedSampling, StepMetrics):
             if self.config.trainer.balance_batch:
                 batch = self._balance_batch(batch, metrics)
         batch.extra_info["temperature"] = self.config.actor_rollout_ref.rollout.temperature
-        self.this_step.cycles.append(Cycle(sampled, trained, allocation, self.this_step.replaced, padding={}))
+        self.this_step.cycles.append(Cycle(sampled, trained, allocation, self.this_step.asked_instead, counts={}))
         return batch
 
     def _get_required_batch_multiple(self, dp_size: int) -> int:
@@ -103,12 +104,17 @@ class CPPOStep(PrunedSampling, StepMetrics):
         fields = ["response_mask", "rollout_log_probs", "old_log_probs"]
         ragged = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
         if "rollout_log_probs" in ragged:
-            rows, corrected = compute_rollout_correction_and_add_to_batch(
-                DataProto(batch=ragged.to_padded_tensor()), self.config.algorithm.rollout_correction
-            )
+            rows = DataProto(batch=ragged.to_padded_tensor())
+            before, correction = rows.batch["response_mask"], self.config.algorithm.rollout_correction
+            rows, corrected = compute_rollout_correction_and_add_to_batch(rows, correction)
             metrics |= corrected
-            written = [name for name in ("response_mask", "rollout_is_weights") if name in rows.batch]
-            write_columns(batch, rows, *written)
+            # verl 0.9.1 leaves the mask alone by which its engines count the tokens of a mini-batch.
+            after = rows.batch["loss_mask"] = rows.batch["response_mask"]
+            written = ("response_mask", "loss_mask", "rollout_is_weights")
+            write_columns(batch, rows, *(name for name in written if name in rows.batch))
+            cycle = self.this_step.cycles[-1]
+            mini_batch_rows, ranks = cycle.allocation.mini_batch_rows, self.cycle_plan.dp_size
+            cycle.counts.update(rejection(before, after, mini_batch_rows, ranks, self.config))
         return batch
 
     def _compute_ref_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
@@ -124,7 +130,7 @@ class CPPOStep(PrunedSampling, StepMetrics):
         reported = self.actor_rollout_wg.update_actor(batch)["metrics"]
         of_update = actor_metrics(reported, self.config)
         self.this_step.clip_fractions += clip_fractions(of_update)
-        metrics |= reduce_metrics(of_update) | clipping_by_place(self.this_step.clip_fractions)
+        metrics |= reduce_metrics(of_update)
         self._count("update", self.actor_rollout_wg)
         return batch
 
@@ -135,4 +141,4 @@ class CPPOStep(PrunedSampling, StepMetrics):
         """Note the padding of the cycle's forwards of this name, which are over."""
         cycle = self.this_step.cycles[-1]
         tokens = cycle.trained.batch["attention_mask"].sum().item()
-        cycle.padding.update(forward_metrics(name, workers, tokens, self.config))
+        cycle.counts.update(forward_metrics(name, workers, tokens, self.config))

@@ -23,9 +23,11 @@ from verl.trainer.ppo.v1 import (
 )
 from verl.workers.rollout.llm_server import LLMServerClient
 
+from cppo_verl.algorithm.metrics import Outcomes
 from cppo_verl.algorithm.options import ConfigError, CPPOConfig
 from cppo_verl.cpu.platform import chosen
 from cppo_verl.cpu.roles import use_cpu_workers
+from cppo_verl.preflight.outputs import carried_faults, foreign_faults
 from cppo_verl.preflight.plan import cycle_from_config, micro_batch_faults, plan_from_config
 from cppo_verl.preflight.refusals import refusals, resume_refusals
 from cppo_verl.trainer.actor_watch import run_beside
@@ -54,14 +56,15 @@ class CPPOTrainer(ReportsProgress, CPPOStep):
             config.cppo = asdict(self.cppo)
             agent = config.actor_rollout_ref.rollout.agent
             agent.agent_loop_manager_class = agent.get("agent_loop_manager_class") or MANAGER
-        if faults := [*refusals(config), *resume_refusals(config)]:
+        if faults := [*refusals(config), *resume_refusals(config), *foreign_faults(config), *carried_faults(config)]:
             raise ConfigError(*faults)
         self.plan, self.cycle_plan = plan_from_config(config), cycle_from_config(config)
         if faults := list(micro_batch_faults(config, self.cycle_plan)):
             raise ConfigError(*faults)
         set_worker_options(config)
         use_group_servers(config)
-        self.this_step = RunningStep({})  # before the first: nothing
+        self.this_step, self.timing_raw = RunningStep({}), {}  # before the first: nothing
+        self.outcomes = Outcomes()
         self._open_run_folder(config)
         super().__init__(config)
 

@@ -26,6 +26,7 @@ def worker(monkeypatch):
     monkeypatch.setattr(AgentLoopWorker, "_compute_score", compute_score)
     worker = object.__new__(CPPOAgentLoopWorker)
     worker.config = SimpleNamespace(cppo=SimpleNamespace(reward_timeout=LIMIT))
+    worker.opening = ""  # of the model's turn, by the template
     worker.tokenizer = SimpleNamespace(decode=lambda ids: f"waits {ids[0]} s" + "." * 400)
     return worker
 

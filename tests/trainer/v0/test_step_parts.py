@@ -77,7 +77,7 @@ def test_the_actors_update_is_sent_no_scores(monkeypatch):
     monkeypatch.setattr("cppo_verl.trainer.v0.step.left_right_2_no_padding", packed)
     monkeypatch.setattr("cppo_verl.trainer.v0.step.update_settings", lambda *args: {"temperature": 1.0})
     trainer = object.__new__(RayCPPOTrainer)
-    trainer.config = OmegaConf.create({"actor_rollout_ref": {"rollout": {"multi_turn": {"enable": False}}}})
+    trainer.config = None
     batch = scored()
     batch.meta_info["mini_batch_rows"] = 2
     with pytest.raises(StopIteration):
@@ -155,16 +155,18 @@ def trainer(monkeypatch):
     return made
 
 
-def test_training_goes_on_from_the_checkpoint_to_the_last_step(trainer):
+def test_training_goes_on_from_the_checkpoint_to_the_last_step(trainer, capsys):
     trainer.fit()
     assert trainer.done == ["weights of 4", (5, False), (6, False), (7, False), "shut down"]
     assert trainer.logged == [{"data": {"accuracy": 0.5}, "step": 4}]
+    assert "note:" not in capsys.readouterr().out
 
 
-def test_training_ends_with_the_data(trainer):
+def test_training_ends_with_the_data_and_says_so(trainer, capsys):
     trainer.train_dataloader, trainer.config.global_profiler.steps = Steps(1), [5]
     trainer.fit()
     assert trainer.done == ["weights of 4", (5, True), "shut down"]
+    assert "note: the training data were used up after step 5 of 7" in capsys.readouterr().out
 
 
 def test_a_validation_alone_trains_nothing(trainer):

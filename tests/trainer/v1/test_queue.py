@@ -111,8 +111,13 @@ def finish(uid: str, rewards: list[float] | str) -> None:
 class Questions:
     """Stands for the data."""
 
+    fetched = 0
+
     def draw(self, count: int) -> list[dict]:
         return [{"raw_prompt": np.array(["?"], dtype=object), "index": torch.zeros(1)} for _ in range(count)]
+
+    def prefetch(self) -> None:
+        self.fetched += 1
 
 
 def trainer_of(config, sampler: Sampler, steps: int = 10, kind: type[CPPOTrainer] = CPPOSync) -> CPPOTrainer:
@@ -124,7 +129,7 @@ def trainer_of(config, sampler: Sampler, steps: int = 10, kind: type[CPPOTrainer
     trainer.global_steps, trainer.total_training_steps = 1, steps
     trainer.train_dataloader, trainer.agent_loop_manager, trainer._restored_tq_prompt_count = Questions(), sampler, 0
     trainer.replay_buffer = trainer._build_replay_buffer()
-    trainer.this_step = RunningStep({})
+    trainer.this_step, trainer.timing_raw = RunningStep({}), {}
     return trainer
 
 
@@ -136,7 +141,7 @@ def sampled_step(config, rewards: list[list[float] | str], order: int):
     try:
         trainer.prepare_step()
         rows, allocation = trainer._sample_and_prune(metrics)
-        metrics["replaced"] = trainer.this_step.replaced
+        metrics["replaced"] = trainer.this_step.asked_instead
         metrics["in flight"], metrics["unused"] = trainer.replay_buffer.outstanding()
         left = held(TRAIN)
     finally:
@@ -220,7 +225,7 @@ def test_a_question_that_failed_is_replaced_and_counted(config):
     rewards = [FAILED, *[[0.0, 1.0, 0.0, 1.0]] * MANY]
     sampler, rows, _, metrics, _ = sampled_step(c, rewards, 0)
     assert sampler.asked == 9 and "1:0" not in set(rows.non_tensor_batch["uid"])
-    assert metrics["training/rollout_failure/evicted_samples"] == 1
+    assert metrics["training/rollout_failure/evicted_samples"] == metrics["replaced"] == 1
 
 
 def test_where_most_questions_fail_the_run_ends_and_says_why(config):
@@ -245,6 +250,17 @@ def test_a_validation_with_a_failed_question_ends_the_run(config):
             trainer.replay_buffer.sample(1, VALIDATION, 1)
     finally:
         empty(VALIDATION)
+
+
+def test_the_wait_for_questions_is_timed_and_the_next_ones_are_fetched(config):
+    sampler = Sampler([[0.0, 1.0, 0.0, 1.0]] * MANY, 0)
+    trainer = trainer_of(config("cppo.pruning_rate=0.5"), sampler)
+    try:
+        trainer.prepare_step()
+    finally:
+        sampler.end()
+        empty(TRAIN)
+    assert trainer.timing_raw.keys() == {"draw"} and trainer.train_dataloader.fetched == 1
 
 
 @pytest.mark.parametrize("steps, asked", [(10, [8, 8, 8]), (3, [8, 8, 8]), (2, [8, 8, 0]), (1, [8, 0, 0])])
@@ -277,6 +293,7 @@ def test_questions_that_are_too_old_are_dropped_and_others_asked(config):
         empty(TRAIN)
     assert {key.partition("_")[0] for key in taken.completions.keys} == {f"3:{i}" for i in range(8)}
     assert sampler.asked == 16 and metrics["training/off_policy/evicted_samples"] == 8
+    assert trainer.this_step.asked_instead == 8
 
 
 @pytest.mark.parametrize("strategy, waits", [("wait", True), ("drop", False)])

@@ -1,0 +1,53 @@
+"""What decorates an answer and says nothing: fonts, colours, sizes, Markdown."""
+
+from __future__ import annotations
+
+import re
+
+_END = "(?![a-zA-Z])"
+_GROUP = r"\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"  # braces in braces in braces
+_COLOUR = r"(?: ?\[[^\[\]]*\])? ?\{[^{}]*\}"
+_FONT = re.compile(
+    r"\\(?:text(?:bf|it|rm|sf|tt|normal|sc)?|math(?:rm|bf|it|sf|tt|cal|bb|normal|frak|bin|ord|rel)|mbox|hbox"
+    r"|operatorname\*?|boldsymbol|bm|bold|pmb|emph|underline|ensuremath"
+    rf"|fcolorbox{_COLOUR}{_COLOUR}|(?:textcolor|colorbox){_COLOUR}|color{_COLOUR}(?= ?{{)) ?{_GROUP}"
+)
+_SWITCH = re.compile(  # for what follows: \bf 73, \large 73
+    r"\\(?:bf|it|rm|sf|tt|em|sc|cal|bfseries|itshape|tiny|scriptsize|footnotesize|small|normalsize|[lL]arge|LARGE"
+    rf"|[hH]uge|math(?:bf|it|rm|sf|tt)(?= *[0-9a-zA-Z])){_END} *|\\color{_COLOUR}"
+)
+_SWITCHED = re.compile(r"\{ *\\(?:bf|it|rm|sf|tt|em)(?![a-zA-Z]) *([^{}]*)\}")  # {\rm cm}
+_MARKED = re.compile(r" *(\$?)(\*{1,3}|_{1,2}|`)([^*_`]+)\2\1 *")
+_WORD = re.compile(r"[a-zA-Z]{2}")
+_UNIT = re.compile(r"[mghsl]|[a-zA-Z]{1,3}/[a-zA-Z]{1,3}")
+_AFTER_NUMBER = re.compile(r"[0-9}] *(?:\\[,;: ])? *$")
+
+
+def unmarked(text: str) -> str:
+    """Without Markdown's emphasis around all of it; `**` elsewhere is a power, as programs write it."""
+    found = _MARKED.fullmatch(text)
+    text = found[1] + found[3] + found[1] if found else text
+    return text.replace("**", "^")
+
+
+def unadorned(text: str) -> str:
+    r"""LaTeX without fonts, colours and sizes; words stand in `\text{}`, and only words."""
+    text = _SWITCHED.sub(r"\\mathrm{\1}", text)
+    for _ in range(3):  # a font in a font
+        text, found = _FONT.subn(_unfont, _SWITCH.sub("", text))
+        if not found:
+            break
+    return text
+
+
+def _unfont(found: re.Match[str]) -> str:
+    inside = found[1]
+    if found[0].startswith(r"\mathbb"):
+        return rf"\mathbb {inside.strip()} "
+    is_unit = _UNIT.fullmatch(inside.strip()) and found[0].startswith((r"\text", r"\mathrm", r"\mbox"))
+    if is_unit and _AFTER_NUMBER.search(found.string[: found.start()]):
+        return rf"\text{{{inside.strip()}}}"
+    if _WORD.search(re.sub(r"\\[a-zA-Z]+", "", inside)) and not inside.lstrip().startswith("\\"):
+        return rf"\text{{{inside.strip()}}}" if "\\" not in inside else inside
+    joined = re.sub(r"([a-z])\. ?(?=[a-z]\b)", r"\1", inside)  # p.m.
+    return rf"\text{{{joined.strip(' .')}}}" if joined != inside else inside
