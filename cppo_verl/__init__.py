@@ -20,20 +20,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cppo_verl.algorithm.allocation import Allocator
-    from cppo_verl.algorithm.options import ConfigError, CPPOConfig
+    from cppo_verl.algorithm.errors import ConfigError
+    from cppo_verl.algorithm.options import CPPOConfig
+    from cppo_verl.algorithm.planning import plan_step
     from cppo_verl.algorithm.pruning import select_completions
-    from cppo_verl.algorithm.step_plan import StepPlan, plan_step
+    from cppo_verl.algorithm.step_plan import StepPlan
     from cppo_verl.algorithm.unbiased import importance_weights
     from cppo_verl.rewards.by_name import REWARDS, reward
 
 _HOMES = {
     "Allocator": "cppo_verl.algorithm.allocation",
     "CPPOConfig": "cppo_verl.algorithm.options",
-    "ConfigError": "cppo_verl.algorithm.options",
+    "ConfigError": "cppo_verl.algorithm.errors",
     "REWARDS": "cppo_verl.rewards.by_name",
     "StepPlan": "cppo_verl.algorithm.step_plan",
     "importance_weights": "cppo_verl.algorithm.unbiased",
-    "plan_step": "cppo_verl.algorithm.step_plan",
+    "plan_step": "cppo_verl.algorithm.planning",
     "reward": "cppo_verl.rewards.by_name",
     "select_completions": "cppo_verl.algorithm.pruning",
 }

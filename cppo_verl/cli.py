@@ -23,7 +23,7 @@ class Refusing(click.Group):
 
     def invoke(self, context: click.Context):
         """Run the subcommand."""
-        from cppo_verl.algorithm.options import ConfigError
+        from cppo_verl.algorithm.errors import ConfigError
 
         try:
             return super().invoke(context)

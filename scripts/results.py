@@ -53,7 +53,8 @@ def make(name: str, out: Path, seeds: int, overrides: Sequence[str]) -> int:
         return run_quick_start(out, seeds)
     if name in BENCHMARKS:
         return run_benchmark(name, out)
-    make_task(REPO / "outputs/quickstart", open_console())
+    if not any(given.startswith("recipe=") for given in overrides):
+        make_task(REPO / "outputs/quickstart", open_console())
     if code := start(name, seeds, None, out, overrides):
         return code
     publish(out / "report", RESULTS / name)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import reprlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, get_args
+
+from cppo_verl.algorithm.errors import ConfigError, nearest_word, not_one_of
 
 Metric = Literal["smallest", "largest", "smallest_raw", "largest_raw", "random", "max_variance", "distinct", "unbiased"]
 Scope = Literal["question", "batch"]
@@ -28,13 +29,6 @@ COUNTS = {"max_gen_rounds": None, "val_every_questions": "never", "val_subset": 
 """Option that is a whole number from 1 to what its `null` means; None where it may not be null."""
 MOST_DIGITS = 150
 """Of P, and in its exponent: 1e99999999 as a fraction would fill the memory."""
-
-
-class ConfigError(ValueError):
-    """Settings that cannot work, a message each; it names the setting and the nearest one that does."""
-
-    def __str__(self) -> str:
-        return "\n       ".join(map(str, self.args))
 
 
 @dataclass(frozen=True)
@@ -212,17 +206,6 @@ def as_written(number: float | str | Fraction) -> Fraction:
         return Fraction(written)
     except (ValueError, ZeroDivisionError):
         raise ConfigError(f"cppo.pruning_rate={reprlib.repr(number)} is not a number") from None
-
-
-def not_one_of(key: str, value: object, choices: Sequence[str]) -> Iterator[str]:
-    """What to say of a value that is none of the choices; nothing where it is one."""
-    if value not in choices:
-        yield f"{key}={value!r} is not one of {', '.join(choices)}; did you mean {nearest_word(value, choices)}?"
-
-
-def nearest_word(value: object, words: Sequence[str]) -> str:
-    """The word that looks most like a value."""
-    return difflib.get_close_matches(str(value), words, n=1, cutoff=0.0)[0]
 
 
 def _is_int(value: object) -> bool:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import torch
 
+LEFT_OUT = "cppo/rejected/updates"
+"""1 where a step, or a cycle of one, makes no update, because too little is left; else 0."""
+
 
 def rejection_counts(before: torch.Tensor, after: torch.Tensor) -> dict[str, int]:
     """How much of what is kept is left out of the loss.

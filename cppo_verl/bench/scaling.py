@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from rich.console import Console
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.bench.command import make_runs
 from cppo_verl.bench.study import VERLS_OWN, default_geometry, plan_bench
 from cppo_verl.bench.table import measure

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from cppo_verl.algorithm.options import ConfigError, as_written
+from cppo_verl.algorithm.errors import ConfigError
+from cppo_verl.algorithm.options import as_written
 from cppo_verl.bench.inputs import build_model, write_questions
 from cppo_verl.hardware.shapes import Geometry
 from cppo_verl.studies.study import Run, Study, plan_runs

@@ -11,7 +11,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.config.attention import installed_attention
 from cppo_verl.config.hints import refusal
 from cppo_verl.config.sources import TRAINER, search_path

@@ -10,6 +10,8 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet as pq
 
+from cppo_verl.algorithm.errors import first_line
+
 NEEDED = ("data_source", "reward_model")
 """Columns besides the prompt's."""
 ROLES = {
@@ -71,7 +73,7 @@ def read_rows(path: Path, prompt_key: str = "prompt") -> Rows:
             raise RowsError(f"{path} has no column {', '.join(lacking)}; it has {', '.join(names) or 'none'}")
         rows = pq.read_table(path, columns=[prompt_key, *NEEDED]).to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
-        raise RowsError(f"{path} is not a readable parquet file ({str(error).splitlines()[0]})") from error
+        raise RowsError(f"{path} is not a readable parquet file ({first_line(error)})") from error
     if not rows:
         raise RowsError(f"{path} has no rows")
     for find in CHECKS:

@@ -6,6 +6,8 @@ import gzip
 import json
 from pathlib import Path
 
+from cppo_verl.algorithm.errors import first_line
+
 HUB_CONFIGS = {"openai/gsm8k": "main", "Hothan/OlympiadBench": "OE_TO_maths_en_COMP"}
 """Configuration to load where a hub data set has several."""
 
@@ -74,8 +76,7 @@ def _from_hub(source: str, split: str) -> list[dict]:
     try:
         return load_dataset(source, HUB_CONFIGS.get(source), split=HUB_SPLITS.get(source, split)).to_list()
     except (OSError, ValueError) as error:  # no network, no such data set; no such split or configuration
-        first_line = next(iter(str(error).splitlines()), type(error).__name__)
         raise SourceError(
-            f"{source}: no such folder, and loading split {split!r} from the hub failed ({first_line}); "
+            f"{source}: no such folder, and loading split {split!r} from the hub failed ({first_line(error)}); "
             f"check the name and the network, or pass --source with a folder that holds {split}.jsonl"
         ) from error

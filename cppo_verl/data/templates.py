@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cppo_verl.algorithm.errors import first_line
 from cppo_verl.data.prompt_settings import PromptSettings
 from cppo_verl.data.prompts import fold_system
 from cppo_verl.rewards.tags import left_open
@@ -125,7 +126,7 @@ class Prompts:
                 "actor_rollout_ref.model.custom_chat_template, or a model that has one (base models often have none, "
                 "their instruct models do)"
             )
-        told = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        told = f"{type(error).__name__}: {first_line(error)}"
         roles = [message["role"] for message in messages]
         if self.settings.kwargs and Prompts(self.tokenizer, PromptSettings(), self.model)._takes(messages):
             return (

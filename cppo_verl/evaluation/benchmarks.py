@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.data.prompts import GSM8K_SYSTEM, MATH_SYSTEM, ask, style_of
 from cppo_verl.rewards import gsm8k, gsm8k_hash, math, math_boxed, olympiad
 

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.config.compose import run_with_config
 from cppo_verl.console import open_console
 from cppo_verl.data.prompt_settings import PromptSettings
@@ -43,19 +43,19 @@ def evaluate(config: DictConfig, console: Console) -> dict[str, dict]:
     if isinstance(config.benchmarks, str):
         config.benchmarks = [config.benchmarks]
     chosen = [benchmarks.find(name) for name in config.benchmarks]
-    put, told = prompts.choose_settings(config)
-    requests = [request for benchmark in chosen for request in plan_requests(benchmark, config, put)]
+    asked_by, told = prompts.choose_settings(config)
+    requests = [request for benchmark in chosen for request in plan_requests(benchmark, config, asked_by)]
     check_device(config)
     model = find_model(config.model)
     if fault := model_fault(model.path) or processor_fault(model.path):
         raise ConfigError(f"model: {fault}")
     console.print(told, soft_wrap=True, markup=False)
     folder = out_folder(config, model)
-    made_with = settings(config, model, requests, put)
+    made_with = settings(config, model, requests, asked_by)
     log = results.GenerationsLog(folder, made_with)
     done = {f"{line['benchmark']}/{line['index']}/{line['sample']}" for line in log.done}
     if missing := [request for request in requests if request.key not in done]:
-        generate(config, model, missing, len(done), log, console, put)
+        generate(config, model, missing, len(done), log, console, asked_by)
     rows = log.read()
     found = {b.name: results.summarize(rows[rows["benchmark"] == b.name]) for b in chosen}
     for benchmark in chosen:
@@ -89,11 +89,11 @@ def check_device(config: DictConfig) -> None:
         )
 
 
-def plan_requests(benchmark: Benchmark, config: DictConfig, put: PromptSettings | None = None) -> list[Request]:
+def plan_requests(benchmark: Benchmark, config: DictConfig, asked_by: PromptSettings | None = None) -> list[Request]:
     """Every sample of every question of a benchmark, in the style of the prompt settings."""
     protocol = protocol_of(benchmark, config.sampling)
     questions = benchmarks.load_questions(benchmark, config.files.get(benchmark.name), config.limit)
-    questions = prompts.asked(questions, benchmark, config, put or PromptSettings())
+    questions = prompts.asked(questions, benchmark, config, asked_by or PromptSettings())
     return [Request(question, sample, protocol) for question in questions for sample in range(protocol.samples)]
 
 
@@ -113,10 +113,10 @@ def protocol_of(benchmark: Benchmark, sampling: DictConfig) -> Protocol:
     return protocol
 
 
-def settings(config: DictConfig, model: Model, requests: list[Request], put: PromptSettings | None = None) -> dict:
+def settings(config: DictConfig, model: Model, requests: list[Request], asked_by: PromptSettings | None = None) -> dict:
     """All that decides what is generated: an evaluation goes on only where it is the same."""
     # The style is in the questions' fingerprint.
-    set_ = {name: value for name, value in (put or PromptSettings()).as_dict().items() if name != "style"}
+    set_ = {name: value for name, value in (asked_by or PromptSettings()).as_dict().items() if name != "style"}
     asked: dict[str, list[Request]] = {}
     for request in requests:
         asked.setdefault(request.question.benchmark, []).append(request)
@@ -153,12 +153,12 @@ def generate(
     done: int,
     log: results.GenerationsLog,
     console: Console,
-    put: PromptSettings,
+    asked_by: PromptSettings,
 ) -> None:
     """Generate and score what is missing, showing how far it is."""
     for name, value in config.environment.items():  # vLLM reads these when it is imported
         os.environ.setdefault(name, value)
-    ids, opening = prompts.tokenized(model.path, requests, put, config.sampling.max_tokens)
+    ids, opening = prompts.tokenized(model.path, requests, asked_by, config.sampling.max_tokens)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         total = done + len(requests)

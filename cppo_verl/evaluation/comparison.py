@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.evaluation.results import correct_by_question, read_generations, read_settings
 from cppo_verl.evaluation.statistics import Comparison, compare
 

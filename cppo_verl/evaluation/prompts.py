@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from cppo_verl.algorithm.options import ConfigError, not_one_of
+from cppo_verl.algorithm.errors import ConfigError, not_one_of
 from cppo_verl.data.prompt_settings import STYLE, SYSTEM, PromptSettings
 from cppo_verl.data.templates import Prompts, TemplateError
 from cppo_verl.evaluation.benchmarks import OF_NUMBERS, Benchmark, Question, in_style

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.evaluation import statistics
 from cppo_verl.evaluation.generate import Completion
 from cppo_verl.rewards.tags import OPENING

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.hardware.memory import FLOAT, Memory, Model, Training, update_memory
 from cppo_verl.hardware.model_files import read_config
 from cppo_verl.hardware.trainable import is_multimodal

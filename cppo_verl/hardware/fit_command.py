@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.config.attention import FLASH, SDPA
 from cppo_verl.console import open_console
 from cppo_verl.hardware.estimates import model_of, read_model

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.hardware.memory import FLOAT, GIB, Memory, Model, Training, cache_bytes, engine_bytes, update_memory
 
 OFFLOADS = ("none", "between updates", "always")

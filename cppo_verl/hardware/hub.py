@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from cppo_verl.algorithm.errors import first_line
 from cppo_verl.hardware.network import no_answer
 
 SECONDS = 10.0
@@ -41,8 +42,3 @@ def _is_cached(repo: str) -> bool:
         return isinstance(try_to_load_from_cache(repo, "config.json"), str)
     except ValueError:  # no hub id
         return False
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text that is not empty; its kind where there is none."""
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

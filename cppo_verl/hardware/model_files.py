@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cppo_verl.hardware.hub import downloaded, first_line
+from cppo_verl.algorithm.errors import first_line
+from cppo_verl.hardware.hub import downloaded
 
 CONFIGS = ("config.json", "tokenizer_config.json")
 TOKENIZERS = ("tokenizer*", "vocab*", "*.model", "*.tiktoken", "tekken.json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cppo_verl.hardware.hub import first_line
+from cppo_verl.algorithm.errors import first_line
 from cppo_verl.hardware.model_files import read_config
 
 CAUSAL = "ForCausalLM"

@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
-from cppo_verl.algorithm.options import ConfigError, CPPOConfig
+from cppo_verl.algorithm.errors import ConfigError
+from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.config.cluster import joins_cluster
 from cppo_verl.hardware.drivers import why_no_gpu

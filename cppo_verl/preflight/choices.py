@@ -6,7 +6,7 @@ from collections.abc import Container, Iterator
 
 from omegaconf import DictConfig, ListConfig
 
-from cppo_verl.algorithm.options import not_one_of
+from cppo_verl.algorithm.errors import not_one_of
 from cppo_verl.preflight.values import ABSENT, value_at
 from cppo_verl.weight_sync.sockets import REGISTER
 

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
+from cppo_verl.algorithm.errors import first_line
 from cppo_verl.preflight.data import SPLITS, paths
 
 
@@ -61,7 +62,7 @@ def _unreadable(path: Path, error: Exception) -> str:
     from datasets import __version__
 
     return (
-        f"{path} cannot be read by the installed datasets {__version__} ({next(iter(str(error).splitlines()), '')}): "
+        f"{path} cannot be read by the installed datasets {__version__} ({first_line(error)}): "
         "another version wrote its columns' types into it; write it again, for example by pandas: "
         f"pd.read_parquet({str(path)!r}).to_parquet(...)"
     )

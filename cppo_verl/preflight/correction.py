@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from cppo_verl.algorithm.options import nearest_word, not_one_of
+from cppo_verl.algorithm.errors import nearest_word, not_one_of
 from cppo_verl.preflight.thresholds import CORRECTION, rejections, threshold_faults
 
 LOSS = "actor_rollout_ref.actor.policy_loss.loss_mode"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.hardware.estimates import bytes_of_checkpoints, checkpoint_bytes, checkpoints_at_most, read_model
 from cppo_verl.hardware.memory import GIB
 from cppo_verl.preflight.data import planned_steps

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 from omegaconf import DictConfig, OmegaConf
 
-from cppo_verl.algorithm.options import ConfigError, CPPOConfig
-from cppo_verl.algorithm.step_plan import StepPlan, largest_divisor, plan_step
+from cppo_verl.algorithm.errors import ConfigError
+from cppo_verl.algorithm.options import CPPOConfig
+from cppo_verl.algorithm.planning import plan_step
+from cppo_verl.algorithm.step_plan import StepPlan, largest_divisor
 
 LOG_PROB = "log_prob_"
 QUEUED = 72

@@ -5,7 +5,8 @@ from __future__ import annotations
 from omegaconf import DictConfig
 from rich.table import Table
 
-from cppo_verl.algorithm.options import ConfigError, CPPOConfig
+from cppo_verl.algorithm.errors import ConfigError
+from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.console import open_console
 from cppo_verl.hardware.estimates import checkpoint_bytes, checkpoints_at_most, estimate_memory, read_model

@@ -7,7 +7,8 @@ import os
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cppo_verl.algorithm.options import ConfigError, CPPOConfig
+from cppo_verl.algorithm.errors import ConfigError
+from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.preflight.attention import remarks_on_attention
 from cppo_verl.preflight.check import check

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 UNKNOWN = "-"
+NEVER = "never"
+"""Of a target that a run does not reach."""
 
 
 def count(number: float) -> str:
@@ -43,7 +45,7 @@ def accuracies(table: pd.DataFrame) -> list[str]:
     return [f"{cell} (too few seeds)" if without else cell for cell, without in zip(shown, none, strict=True)]
 
 
-def costs(table: pd.DataFrame, name: str, style: Callable[[float], str], infinite: str = "never") -> list[str]:
+def costs(table: pd.DataFrame, name: str, style: Callable[[float], str], infinite: str = NEVER) -> list[str]:
     """Values with their intervals, where there is one that says more; infinity in a word."""
 
     def cell(value: float) -> str:

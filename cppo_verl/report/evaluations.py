@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.evaluation.comparison import compare_benchmark, protocol
 from cppo_verl.evaluation.results import RESULTS
 from cppo_verl.evaluation.statistics import Interval

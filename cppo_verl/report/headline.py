@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from cppo_verl.report import cells
+
 
 def headlines(reached: pd.DataFrame, results: pd.DataFrame) -> list[str]:
     """`CPPO reached 85 % after 41 s, GRPO after 96 s: 2.3x sooner; at the end 92.6 % and 92.2 %.`
 
     Args:
-        reached: `target.to_target`; its speed-up's interval is said where there is one.
+        reached: `target.to_target`; its speed-up is given with its interval, where there is one.
         results: `tables.results`, of the same rows.
     """
     if np.isnan(reached["target"].iloc[0]):
@@ -58,7 +60,7 @@ def _ratio(row: dict) -> str:
         times, interval = 1 / times, tuple(1 / end if end else np.inf for end in reversed(interval))
     said = f": {times:.1f}x {'sooner' if sooner else 'later'}" if round(times, 1) > 1 else ": as soon"
     known = np.isfinite(interval).all() and round(times, 1) > 1
-    low, high = (f"{end:.1f}x" if end else "never" for end in interval)
+    low, high = (f"{end:.1f}x" if end else cells.NEVER for end in interval)
     return said + (f" (95 % interval over the seeds: {low} to {high})" if known else "")
 
 

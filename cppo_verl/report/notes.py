@@ -11,7 +11,7 @@ from cppo_verl.report.groups import Group, seeds
 from cppo_verl.report.runs import Run
 
 CUT, MOSTLY = "response_length/clip_ratio", 0.5
-"""verl's metric of the share of completions that are as long as allowed, and above which share it is said."""
+"""verl's metric of the share of completions that are as long as allowed, and the share above which a note says so."""
 STARTUP_FACTOR = 3
 """Generation that takes more than so many times the run's median has the engine's start in it."""
 

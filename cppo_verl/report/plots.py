@@ -103,7 +103,7 @@ def plot_kinds(groups: Sequence[Group], path: Path) -> bool:
     for axes in panels[-1]:
         axes.set_xlabel(f"training step (mean of the last {window} questions)")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150 if len(logged) <= 6 else 90)
     return True
 
 

@@ -12,7 +12,9 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cppo_verl.algorithm.options import ConfigError, CPPOConfig
+from cppo_verl.algorithm.errors import ConfigError, first_line
+from cppo_verl.algorithm.options import CPPOConfig
+from cppo_verl.algorithm.rejection import LEFT_OUT
 from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.preflight.plan import plan_from_config
 from cppo_verl.report.log import Log, read_log
@@ -23,8 +25,6 @@ from cppo_verl.runs.folder import CONFIG_FILE, METRICS_FILE
 PEAK_MEMORY = r"perf/max_memory_allocated_gb$"
 """verl's columns of it, one a model that is trained; in GiB, whatever they are called."""
 
-LEFT_OUT = "cppo/rejected/updates"
-"""Where `rollout_rs` left nothing to update on."""
 NEEDED = ("timing_s/step", "cppo/questions", "cppo/completions_kept", "cppo/sampled/reward")
 
 
@@ -161,7 +161,7 @@ def read_run(folder: Path, name: str | None = None) -> Run:
         OmegaConf.set_struct(config, True)
         cppo, plan = CPPOConfig.from_mapping(config.cppo), plan_from_config(config)
     except (OmegaConfBaseException, yaml.YAMLError, ConfigError, AttributeError, TypeError) as error:
-        raise RunError(f"{folder}: {CONFIG_FILE} is not that of a run: {str(error).splitlines()[0]}") from error
+        raise RunError(f"{folder}: {CONFIG_FILE} is not that of a run: {first_line(error)}") from error
     log = read_log(folder)
     if NEEDED[0] not in log.metrics:
         raise RunError(f"{folder}: no training step in {METRICS_FILE} yet")

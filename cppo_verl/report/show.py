@@ -10,16 +10,14 @@ from rich.table import Table
 from cppo_verl.report import cells, stats
 from cppo_verl.report.groups import Group
 
-NEVER = "never"
-"""Of a target that a run does not reach."""
-
 
 def results(table: pd.DataFrame) -> pd.DataFrame:
     """`tables.results`, a row a group; columns that say nothing are left out."""
+    options = table["options"].fillna("")  # of a CSV file
     shown = pd.DataFrame(
         {
             "method": table["method"],
-            "options": table["options"].fillna(""),  # of a CSV file
+            "options": options,
             "G": table["G"].astype(str),
             "P": table["P"].map("{:g}".format),
             "k": table["k"].astype(str),
@@ -37,7 +35,7 @@ def results(table: pd.DataFrame) -> pd.DataFrame:
         }
     )
     idle = [
-        *(["options"] if not table["options"].fillna("").any() else []),
+        *(["options"] if not options.any() else []),
         *(["runs"] if (table["runs"] == 1).all() else []),
         *(["accuracy before (%)"] if table["accuracy before"].isna().all() else []),
         *(["tokens/s"] if table["tokens/s"].isna().all() else []),
@@ -66,7 +64,7 @@ def to_target(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _sooner(times: float) -> str:
-    return cells.times(times) if times else NEVER
+    return cells.times(times) if times else cells.NEVER
 
 
 def equal_cost(table: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 from types import ModuleType
 
-from cppo_verl.algorithm.options import not_one_of
+from cppo_verl.algorithm.errors import not_one_of
 
 PACKAGE, FILE = "pkg://", "file://"
 _loaded: dict[str, ModuleType] = {}
@@ -41,7 +41,7 @@ def _module(path: str) -> ModuleType:
     module = sys.modules[spec.name] = module_from_spec(spec)  # dataclasses look for their module there
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException:  # raised again; a module that was not run whole is none
         del sys.modules[spec.name]
         raise
     return module

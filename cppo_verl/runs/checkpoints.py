@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from zipfile import is_zipfile
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.runs.files import write_whole
 from cppo_verl.runs.notices import notice
 

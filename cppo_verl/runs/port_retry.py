@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from pathlib import Path
 
+from cppo_verl.runs.causes import explain, is_port_taken
 from cppo_verl.runs.checkpoints import COMPLETE
-from cppo_verl.runs.endings import explain, is_port_taken
 from cppo_verl.runs.folder import METRICS_FILE
 from cppo_verl.runs.metrics_log import BEFORE, read_entry
 from cppo_verl.runs.notices import notice

@@ -9,7 +9,7 @@ import pyarrow
 import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError, first_line
 from cppo_verl.data.check import role_fault
 from cppo_verl.data.prompt_settings import PromptSettings
 from cppo_verl.data.templates import Prompts, TemplateError
@@ -142,7 +142,7 @@ def _row_faults(config: DictConfig, split: str) -> Iterator[str]:
         except FileNotFoundError:
             why = f"{path} is not there"
         except (pyarrow.ArrowException, OSError) as error:
-            why = f"{path} is not a readable parquet file ({str(error).splitlines()[0]})"
+            why = f"{path} is not a readable parquet file ({first_line(error)})"
         if why:
             unreadable = True
             yield f"{key}: {why}; {config.data_hint}"

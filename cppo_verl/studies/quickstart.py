@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.console import open_console
 from cppo_verl.data.prepare import main as prepare
 from cppo_verl.data.rows import Recipe

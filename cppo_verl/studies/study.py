@@ -11,7 +11,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from cppo_verl.algorithm.options import ConfigError, CPPOConfig
+from cppo_verl.algorithm.errors import ConfigError
+from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.config.compose import compose
 from cppo_verl.config.sources import meant, recipes
 from cppo_verl.preflight.data import SPLITS, paths, planned_steps

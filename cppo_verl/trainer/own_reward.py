@@ -64,7 +64,8 @@ def _function(own: Mapping[str, Any]) -> str:
 
 def _row(given: Mapping[str, Any]) -> str:
     index = (given.get("extra_info") or {}).get("index")
-    row = f"the row of data_source {given.get('data_source')!r}" + ("" if index is None else f" and index {index}")
+    source = str(given.get("data_source"))  # verl gives numpy's
+    row = f"the row of data_source {source!r}" + ("" if index is None else f" and index {index}")
     return f" for {row} with the completion {str(given.get('solution_str'))[:SHOWN]!r}"
 
 

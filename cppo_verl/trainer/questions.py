@@ -8,7 +8,7 @@ from typing import Any
 
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.runs.notices import notice
 from cppo_verl.trainer.ahead import Ahead

@@ -5,12 +5,9 @@ from __future__ import annotations
 import torch
 from omegaconf import DictConfig
 
-from cppo_verl.algorithm.rejection import can_update, rejection_counts
+from cppo_verl.algorithm.rejection import LEFT_OUT, can_update, rejection_counts
 from cppo_verl.preflight.correction import rejects
 from cppo_verl.runs.notices import notice
-
-LEFT_OUT = "cppo/rejected/updates"
-"""1 where a step, or a cycle of one, makes no update, because too little is left; else 0."""
 
 
 def rejection(

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.utils.config import validate_config
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 
 REFUSALS = (AssertionError, ValueError, TypeError, RuntimeError, HydraException, OmegaConfBaseException)
 """What verl 0.9.1's check raises, and the dataclasses that it makes of the config."""

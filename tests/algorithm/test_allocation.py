@@ -9,12 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cppo_verl.algorithm import step_plan
+from cppo_verl.algorithm import planning
 from cppo_verl.algorithm.allocation import Allocation, Allocator
 from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.algorithm.step_plan import StepPlan
 
-plan_step = partial(step_plan.plan_step, mini_batch="completions")
+plan_step = partial(planning.plan_step, mini_batch="completions")
 """With updates of as many completions as GRPO's: fewer of them, and more to fill."""
 
 

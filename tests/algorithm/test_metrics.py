@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from cppo_verl.algorithm.metrics import KINDS, SampledRows, clipping_by_place, step_metrics
+from cppo_verl.algorithm.metrics import (
+    KINDS,
+    MOST_OUTCOMES,
+    Outcomes,
+    SampledRows,
+    clipping_by_place,
+    step_metrics,
+)
 
 SAMPLED = SampledRows(
     question=np.array(["a", "b", "a", "c", "b", "c"], dtype=object),
@@ -135,3 +142,20 @@ def test_without_advantages_of_completions_nothing_is_said_of_them():
     full, found = metrics(), metrics(replace(SAMPLED, advantage=None))
     left_out = {key for key in full if "advantage" in key} | {"cppo/zero_variance_questions"}
     assert found == {key: value for key, value in full.items() if key not in left_out}
+
+
+def test_texts_are_no_curves():
+    """Single words are counted by themselves while they are few; each row counts once."""
+    words = np.array(["equal", "equal", "no gold: 12 < 13", 3.0, None, "4"], dtype=object)
+    assert Outcomes().count(words) == {"equal": 2, "other": 4}
+    assert Outcomes().count(np.array([f"w{n}" for n in range(40)], dtype=object)) == {"other": 40}
+
+
+def test_texts_of_many_small_steps_are_no_curves_either():
+    outcomes, curves = Outcomes(), set()
+    for step in range(100):
+        words = np.array([f"answer_{step}_{row}" for row in range(4)], dtype=object)
+        counted = outcomes.count(words)
+        assert counted.total() == 4
+        curves |= counted.keys()
+    assert len(curves) <= MOST_OUTCOMES + 1 and counted == {"other": 4}

@@ -10,16 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from cppo_verl.algorithm.options import (
-    ConfigError,
-    CPPOConfig,
-    LRScale,
-    Metric,
-    MiniBatch,
-    Scope,
-    ZeroVariance,
-    as_written,
-)
+from cppo_verl.algorithm.errors import ConfigError
+from cppo_verl.algorithm.options import CPPOConfig, LRScale, Metric, MiniBatch, Scope, ZeroVariance, as_written
 
 NAN, INF = float("nan"), float("inf")
 HUGE = ["1e99999999", "1e-99999999", 10**400, "1" * 400, "1e" + "9" * 5000]

@@ -14,8 +14,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.algorithm.lots import tie_keys
-from cppo_verl.algorithm.options import ConfigError, CPPOConfig, Metric, Scope, ZeroVariance
+from cppo_verl.algorithm.options import CPPOConfig, Metric, Scope, ZeroVariance
 from cppo_verl.algorithm.pruning import select_completions
 
 REWARDS = st.sampled_from([0.0, 1.0, 1.5, 2.0, 3.0])

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cppo_verl.algorithm.options import ConfigError, MiniBatch, as_written
-from cppo_verl.algorithm.step_plan import StepPlan, largest_divisor, plan_step
+from cppo_verl.algorithm.errors import ConfigError
+from cppo_verl.algorithm.options import MiniBatch, as_written
+from cppo_verl.algorithm.planning import plan_step
+from cppo_verl.algorithm.step_plan import StepPlan, largest_divisor
 
 OPTION_OF = {
     "rate": "cppo.pruning_rate",

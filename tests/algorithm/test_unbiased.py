@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from cppo_verl.algorithm import pruning
 from cppo_verl.algorithm.allocation import Allocator
 from cppo_verl.algorithm.options import CPPOConfig
+from cppo_verl.algorithm.planning import plan_step
 from cppo_verl.algorithm.pruning import select_completions
-from cppo_verl.algorithm.step_plan import plan_step
 from cppo_verl.algorithm.unbiased import CERTAIN, draw, importance_weights, inclusion_probabilities
 
 EXAMPLES = {

@@ -9,7 +9,7 @@ import report_runs as made
 from omegaconf import OmegaConf
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.bench import forced, inputs, scaling, study, table
 from cppo_verl.hardware.shapes import find_geometry
 from cppo_verl.report.split import PHASES, SHRINKING

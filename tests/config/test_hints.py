@@ -1,4 +1,4 @@
-"""What Hydra would refuse is said in a line, with the nearest that works."""
+"""What Hydra would refuse is reported in one line, with the nearest that works."""
 
 from pathlib import Path
 

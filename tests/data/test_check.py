@@ -1,4 +1,4 @@
-"""What is wrong with the rows of a run is said before it starts, with the file and the first bad row."""
+"""Faults in the rows of a run are reported before it starts, with the file and the first bad row."""
 
 from __future__ import annotations
 

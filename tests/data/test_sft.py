@@ -1,4 +1,4 @@
-"""Demonstrations from worked solutions: each earns the full reward, or is said."""
+"""Demonstrations from worked solutions: each earns the full reward, or is reported."""
 
 from __future__ import annotations
 

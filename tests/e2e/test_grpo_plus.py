@@ -140,7 +140,7 @@ def test_cppo_composes_with_it(train, warm_start):
     assert all((step["cppo/questions"], step["cppo/completions_kept"]) == (8, 4 * G) for step in metrics.values())
     assert [load["forward_only"] for load in of_kind(calls, "load")] == [False]
     assert metrics[2]["actor/lr"] == pytest.approx(0.8 * LR)
-    assert_loss(run, warm_start / "model", beta=0, clip=(0.2, 0.28))
+    assert_loss(run, warm_start / "model", beta=0, clip=(0.2, 0.28), rows=G)
 
 
 def test_the_evaluation_of_a_run(toy, script, grpo_plus):
@@ -152,14 +152,15 @@ def test_the_evaluation_of_a_run(toy, script, grpo_plus):
     assert {name: benchmarks[name]["questions"] for name in benchmarks} == dict.fromkeys(names, 4)
 
 
-def assert_loss(run: Path, model: Path, beta: float, clip: tuple[float, float]) -> None:
-    """Both updates of both steps have the gradient of this loss."""
+def assert_loss(run: Path, model: Path, beta: float, clip: tuple[float, float], rows: int = 2 * G) -> None:
+    """All updates of both steps, each on so many of a step's rows, have the gradient of this loss."""
     calls = read_calls(run / "calls/rank_0")
     batches, updates = of_kind(calls, "update"), of_kind(calls, "optimizer step")
-    assert (len(batches), len(updates)) == (2, 4)
+    a_step = 4 * G // rows
+    assert (len(batches), len(updates)) == (2, 2 * a_step)
     for step, batch in enumerate(batches):
-        own = updates[2 * step : 2 * step + 2]
-        assert_mini_batches_follow_eq_9([batch["data"]], own, 2 * G, model, beta=beta, clip=clip, dual_clip=10)
+        own = updates[a_step * step : a_step * (step + 1)]
+        assert_mini_batches_follow_eq_9([batch["data"]], own, rows, model, beta=beta, clip=clip, dual_clip=10)
 
 
 def read_metrics_of_all_lines(folder: Path) -> list[dict]:

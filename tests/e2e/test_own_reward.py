@@ -10,7 +10,8 @@ import numpy
 
 
 def compute_score(data_source, solution_str, ground_truth, extra_info=None):
-    kind = sum(solution_str.encode()) % 4 if ground_truth not in solution_str else 0
+    right, tried = ground_truth in solution_str, solution_str in ("", "I do not know.")
+    kind = 0 if right else 1 if tried else 1 + sum(solution_str.encode()) % 3
     return [{"score": numpy.float32(1), "acc": True}, {"score": 0, "why": "no"}, 0.25, False][kind]
 """
 

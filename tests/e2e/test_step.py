@@ -65,7 +65,7 @@ def test_steps_follow_eq_9(generation, run, toy):
 
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_without_pruning_updates_are_those_of_verls_own_trainer(generation, start):
-    """The rows, their advantages and log-probs, and weights and gradients of each update: on V0 to the bit.
+    """The rows, their advantages and log-probs, and weights and gradients of each update: on V0 bit-identical.
 
     On V1 the rows of a mini-batch are summed in another order: verl's is that in which their questions are finished.
     """
@@ -87,7 +87,7 @@ def test_without_pruning_updates_are_those_of_verls_own_trainer(generation, star
 
 
 def test_both_generations_train_the_same(run):
-    """The same rows, metrics and, to the bit, weights, step by step.
+    """The same rows and metrics, and bit-identical weights, step by step.
 
     Where questions are dropped V0 samples some that it does not need in the end: what is trained on is the same.
     """

@@ -68,7 +68,7 @@ def test_best_is_the_first_checkpoint_of_the_highest_accuracy(whole):
 
 
 def test_resumed_from_the_best_checkpoint_it_goes_on_as_if_undisturbed(whole, train, runner, tmp_path, request):
-    """A run that lost all but its best checkpoint, of step 2, trains the others again: the same weights to the bit,
+    """A run that lost all but its best checkpoint, of step 2, trains the others again: bit-identical weights,
     and the same metrics (V1 sums some of them in the order in which questions are finished).
 
     Then it loses a rollout engine, and ends by itself.

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from command import cppo_verl
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.config.compose import compose
 from cppo_verl.evaluation.benchmarks import BENCHMARKS, find, known_errors
 from cppo_verl.evaluation.command import CONFIG, evaluate, plan_requests, protocol_of, settings

@@ -11,7 +11,7 @@ from chat_templates import CHAT_TEMPLATES, write_tokenizer
 from omegaconf import OmegaConf
 from verl_rows import write_model
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.config.compose import compose
 from cppo_verl.data.prompt_settings import PromptSettings
 from cppo_verl.data.prompts import GSM8K_SYSTEM, ask

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.hardware.fitting import OFFLOADS, RESERVE, Job, fit, idle_bytes, update_bytes, why_not
 from cppo_verl.hardware.memory import GIB, Model, Training, cache_bytes, engine_bytes, update_memory
 

@@ -8,7 +8,7 @@ import huggingface_hub
 import pytest
 from verl_rows import write_model, write_rows
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.hardware.estimates import read_model
 from cppo_verl.hardware.model_files import code_fault, model_fault, num_positions, tokenizer_fault, weights_fault
 from cppo_verl.preflight.check import check

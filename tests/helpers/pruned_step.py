@@ -24,7 +24,8 @@ from verl.workers.utils.padding import left_right_2_no_padding
 
 from cppo_verl.algorithm.allocation import Allocation, Allocator
 from cppo_verl.algorithm.options import CPPOConfig
-from cppo_verl.algorithm.step_plan import StepPlan, plan_step
+from cppo_verl.algorithm.planning import plan_step
+from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.trainer.batch_advantages import finish_advantages
 from cppo_verl.trainer.rows import select_rows, weigh_advantages
 from cppo_verl.trainer.sampling import sample_and_prune

@@ -158,7 +158,7 @@ def of_rewards(sampled: Sequence[Completion], advantage: Sequence[float]) -> dic
 def of_times(
     sampled: Sequence[Completion], kept: Sequence[int], logged: Mapping[str, float], limits: Limits
 ) -> dict[str, float]:
-    """What is said of a token or of a second, from the seconds of each stage."""
+    """Seconds per token and tokens per second, from the seconds of each stage."""
     seconds = {key.removeprefix("timing_s/"): value for key, value in logged.items() if key.startswith("timing_s/")}
     tokens = sum(len(row.tokens) for row in sampled)
     per_stage = {"gen": sum(len(row.response) for row in sampled), "adv": tokens}

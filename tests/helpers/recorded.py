@@ -37,5 +37,5 @@ def weights(run: Path, step: int, model: str = "actor") -> dict[str, torch.Tenso
 
 
 def different(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> list[str]:
-    """The names under which two models are not the same to the bit."""
+    """The names of the weights in which two models are not bit-identical."""
     return [name for name in {**one, **other} if not torch.equal(one[name], other[name])]

@@ -11,7 +11,7 @@ from verl.workers.config import FSDPOptimizerConfig
 from verl.workers.rollout.base import _ROLLOUT_REGISTRY
 from verl_rows import write_model, write_rows
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.hardware.model_files import num_positions
 from cppo_verl.preflight.check import check
 from cppo_verl.preflight.choices import CHOICES

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from verl_rows import TINY, write_model, write_rows
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.preflight.check import check
 from cppo_verl.preflight.choices import CHOICES

@@ -9,7 +9,7 @@ from families import POSITIONS, TEXT, WITH_IMAGES, write_family, write_with_imag
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from verl_rows import write_rows
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.data.prompt_settings import PromptSettings
 from cppo_verl.evaluation.benchmarks import GREEDY, Question
 from cppo_verl.evaluation.generate import Request

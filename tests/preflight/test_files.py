@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 from verl_rows import write_model, write_rows
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.hardware.estimates import bytes_of_checkpoints, checkpoints_at_most, read_model
 from cppo_verl.preflight import check as preflight_check

@@ -12,7 +12,7 @@ from verl.utils.config import omega_conf_to_dataclass
 from verl.workers.config import FSDPActorConfig, McoreActorConfig, RolloutConfig
 from verl_rows import write_model, write_rows
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.preflight.check import check
 from cppo_verl.preflight.other_engines import ATTENTION, OTHER_SHARDS, SCHEDULE, SHARDS
 from cppo_verl.preflight.refusals import refusals

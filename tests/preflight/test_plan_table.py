@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from verl_rows import TINY, write_model, write_rows
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.hardware.estimates import checkpoint_bytes, estimate_memory, read_model
 from cppo_verl.hardware.fit_command import find_model
 from cppo_verl.hardware.memory import GIB

@@ -9,7 +9,7 @@ from chat_templates import CHAT_TEMPLATES, write_tokenizer
 from omegaconf import OmegaConf
 from verl_rows import write_model, write_rows
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.data.prompt_settings import KWARGS, TEMPLATE
 from cppo_verl.data.prompts import GSM8K_SYSTEM, ask
 from cppo_verl.preflight.check import check

@@ -3,7 +3,8 @@
 import pytest
 from omegaconf import OmegaConf
 
-from cppo_verl.preflight.values import COUNT, POSITIVE, TEXT, TEXTS, Flag, Number, Text, block_faults, value_faults
+from cppo_verl.preflight.value_kinds import Flag, Number, Text
+from cppo_verl.preflight.values import COUNT, POSITIVE, TEXT, TEXTS, block_faults, value_faults
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from verl.workers.config import FSDPEngineConfig, HFModelConfig
 from verl.workers.engine import EngineRegistry
 from verl_rows import write_rows
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.hardware.estimates import checkpoint_bytes, estimate_memory
 from cppo_verl.hardware.fit_command import find_model
 from cppo_verl.preflight.check import check

@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from verl.utils.logger.aggregate_logger import concat_dict_to_str
 
-from cppo_verl.algorithm.options import ConfigError, as_written
+from cppo_verl.algorithm.errors import ConfigError
+from cppo_verl.algorithm.options import as_written
 from cppo_verl.report.advice.facts import Facts, facts_of
 from cppo_verl.report.advice.logs import TrainingLog, read_training
 from cppo_verl.report.advice.model import FURTHER, LEAST_KEPT, WORTH, advise, choices

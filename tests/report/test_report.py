@@ -20,17 +20,6 @@ from cppo_verl.report.log import read_log, read_metrics
 from cppo_verl.report.notes import notes
 from cppo_verl.report.runs import RunError, read_run
 
-
-@pytest.fixture
-def grouped(tmp_path):
-    """`grouped({"name": {option: value}, ...})`: the groups of runs made with these options."""
-
-    def of(options: dict[str, dict]):
-        return group_runs([read_run(make_run(tmp_path / name, **given)) for name, given in options.items()])
-
-    return of
-
-
 PAIR = {"grpo": {}, "cppo": {"rate": 0.5, "steps": 2, "accuracies": (0.3, 0.7)}}
 
 

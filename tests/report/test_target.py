@@ -22,16 +22,6 @@ from cppo_verl.report.single import single_run
 from cppo_verl.report.target import default_target, first_crossing, to_target
 
 
-@pytest.fixture
-def grouped(tmp_path):
-    """`grouped({"name": {option: value}, ...})`: the groups of runs made with these options."""
-
-    def of(options: dict[str, dict]):
-        return group_runs([read_run(make_run(tmp_path / name, **given)) for name, given in options.items()])
-
-    return of
-
-
 def seeds(name: str, ends: list[float], **options) -> dict[str, dict]:
     """A run a seed, each from 30 % to one of the ends."""
     return {f"{name}{s}": {"seed": s, "accuracies": (0.3, end)} | options for s, end in enumerate(ends)}
@@ -260,3 +250,10 @@ def test_what_a_single_run_gives(grouped):
     shown = show.single_run(single_run(groups, 0.5))
     assert shown["accuracy (%)"][1] == "70.0 (60.1 to 79.9)"
     assert shown["ratio"].tolist() == ["1.00x", "1.43x (1.43x to 1.43x)"]
+
+
+def test_a_seed_that_never_gets_there_is_in_the_sentences_interval(grouped):
+    """Two of three get there: the median does, the interval reaches to never."""
+    groups = grouped(seeds("grpo", [0.6] * 3) | seeds("cppo", [0.7, 0.7, 0.5], **CPPO))
+    (sentence,) = said(groups)
+    assert "(95 % interval over the seeds: never to " in sentence

@@ -1,4 +1,4 @@
-"""What a reward function of the user's own may return, and what is said of anything else."""
+"""What a reward function of the user's own may return, and the error for anything else."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.algorithm.metrics import validation_accuracy
-from cppo_verl.algorithm.options import ConfigError
 from cppo_verl.evaluation.models import find_checkpoint
 from cppo_verl.runs import best as best_module
 from cppo_verl.runs.best import BestCheckpoint

@@ -11,8 +11,9 @@ import torch
 from ray import exceptions
 from ray.core.generated.common_pb2 import ActorDiedErrorContext
 
+from cppo_verl.runs.causes import explain
 from cppo_verl.runs.checkpoints import CheckpointError, mark_complete
-from cppo_verl.runs.endings import INTERRUPTED, TERMINATED, Terminable, explain, explained
+from cppo_verl.runs.endings import INTERRUPTED, TERMINATED, Terminable, explained
 from cppo_verl.trainer.watchdog import RolloutEngineDied
 
 

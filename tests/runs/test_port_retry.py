@@ -9,7 +9,7 @@ import zmq
 from ray import exceptions
 from torch.distributed import DistNetworkError
 
-from cppo_verl.runs.endings import explain, is_port_taken
+from cppo_verl.runs.causes import explain, is_port_taken
 from cppo_verl.runs.port_retry import STARTS, start_on_free_ports
 
 LISTEN = "The server socket has failed to listen on any local network address. port: 29500, code: -98, name: EADDRINUSE"

@@ -14,7 +14,7 @@ from verl.trainer.sft_trainer import SFTTrainer
 from verl.utils.config import omega_conf_to_dataclass
 from verl_rows import write_model
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.sft import checks
 from cppo_verl.sft.model import turn_end
 from cppo_verl.sft.model import write_model as write_trained

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from verl_rows import write_model, write_rows
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.config.sources import recipes
 from cppo_verl.preflight.prepare import prepare
 from cppo_verl.runs.endings import TERMINATED

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError
 
-from cppo_verl.runs.endings import explain
+from cppo_verl.runs.causes import explain
 from cppo_verl.trainer import actor_watch
 from cppo_verl.trainer.actor_watch import PartDied, run_beside
 

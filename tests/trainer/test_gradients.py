@@ -11,9 +11,9 @@ import pytest
 import torch
 from pruned_step import MICRO, MINI, QUESTIONS, REWARDS, WIDTH, K, Step
 
+from cppo_verl.algorithm.rejection import LEFT_OUT
 from cppo_verl.preflight.choices import CHOICES
 from cppo_verl.preflight.verl_options import OUTCOME_ESTIMATORS, OVER_THE_BATCH
-from cppo_verl.trainer.rejected import LEFT_OUT
 from cppo_verl.trainer.stages import update_settings
 
 LOSSES = [loss for loss in CHOICES["actor_rollout_ref.actor.policy_loss.loss_mode"] if loss != "bypass_mode"]

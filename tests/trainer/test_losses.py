@@ -13,7 +13,7 @@ from transfer_queue import KVBatchMeta
 from verl import DataProto
 from verl.utils.config import omega_conf_to_dataclass
 
-from cppo_verl.trainer.rejected import LEFT_OUT
+from cppo_verl.algorithm.rejection import LEFT_OUT
 from cppo_verl.trainer.v0.trainer import RayCPPOTrainer
 from cppo_verl.trainer.v1 import step as v1_step
 from cppo_verl.trainer.v1.cycle import Cycle, RunningStep

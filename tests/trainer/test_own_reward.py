@@ -15,7 +15,7 @@ from verl.trainer.ppo.reward import get_custom_reward_fn
 
 from cppo_verl.preflight.reward_trial import CHECKED
 from cppo_verl.rewards.returned import RewardError
-from cppo_verl.runs.endings import explain
+from cppo_verl.runs.causes import explain
 from cppo_verl.trainer.v1.agent_loop import described
 
 CODE = """

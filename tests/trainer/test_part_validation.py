@@ -14,7 +14,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from cppo_verl.algorithm.metrics import SUBSET
 from cppo_verl.algorithm.options import CPPOConfig
-from cppo_verl.algorithm.step_plan import plan_step
+from cppo_verl.algorithm.planning import plan_step
 from cppo_verl.trainer.part_validation import PartValidation, evenly_spaced
 from cppo_verl.trainer.run_folder import STEP_METRICS
 

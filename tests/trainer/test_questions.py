@@ -8,8 +8,8 @@ import torch
 from torchdata.stateful_dataloader import StatefulDataLoader
 from torchdata.stateful_dataloader.sampler import RandomSampler
 
-from cppo_verl.algorithm.options import ConfigError
-from cppo_verl.algorithm.step_plan import plan_step
+from cppo_verl.algorithm.errors import ConfigError
+from cppo_verl.algorithm.planning import plan_step
 from cppo_verl.trainer.questions import QuestionStream, one_by_one, steps_of_run
 
 QUESTIONS, PER_STEP, EPOCHS = 11, 3, 3

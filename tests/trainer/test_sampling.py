@@ -16,7 +16,8 @@ from verl import DataProto
 
 from cppo_verl.algorithm.allocation import Allocation, Allocator
 from cppo_verl.algorithm.options import CPPOConfig
-from cppo_verl.algorithm.step_plan import StepPlan, plan_step
+from cppo_verl.algorithm.planning import plan_step
+from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.trainer.sampling import sample_and_prune
 
 WIDTH = 3

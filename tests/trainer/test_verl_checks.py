@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.trainer.verl_checks import check_by_verl
 
 FIXED = (

@@ -150,7 +150,7 @@ def test_of_the_log_errors_and_notices_are_shown_and_what_verls_console_says(tmp
     shown = piped(tmp_path, ERRORS, logger=logger).stdout
     assert re.findall(r"^error: \(WorkerDict pid=1\) fault (\d)$", shown, re.MULTILINE) == [*"01234"]
     assert shown.count(f"{tmp_path}/log.txt") == 3, (
-        "where it is said what the log is, once with the errors, at the last"
+        "where the output says what the log is, once with the errors, at the last"
     )
     assert "\nnote: global_step_4 is not complete\n" in shown
     assert ("\nstep:1 - actor/lr:0.1\n" in shown) == ("console" in logger)

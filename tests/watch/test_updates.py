@@ -2,7 +2,7 @@
 
 import pytest
 
-from cppo_verl.runs.endings import explain
+from cppo_verl.runs.causes import explain
 from cppo_verl.watch.updates import NoUpdate, Updates
 
 UPDATED = {"actor/grad_norm": 0.5, "cppo/completions_kept": 8}

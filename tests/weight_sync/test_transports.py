@@ -1,4 +1,4 @@
-"""Ways of weights to engines on other devices: what verl cannot use is said before a run starts."""
+"""Ways of weights to engines on other devices: what verl cannot use is reported before a run starts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from verl.checkpoint_engine import CheckpointEngineRegistry
 from verl_rows import write_model, write_rows
 
 import cppo_verl.weight_sync.file_transport  # noqa: F401  (registers itself, once, in the table that is there)
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.preflight.check import check
 from cppo_verl.weight_sync.transports import transport_fault
 

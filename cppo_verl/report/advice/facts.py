@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from cppo_verl.algorithm.options import ConfigError, as_written
+from cppo_verl.algorithm.errors import ConfigError
+from cppo_verl.algorithm.options import as_written
 from cppo_verl.report.advice.logs import TrainingLog
 from cppo_verl.report.split import Split
 

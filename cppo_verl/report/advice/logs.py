@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from cppo_verl.algorithm.options import ConfigError
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.report.log import Log, log_of, read_lines
 from cppo_verl.runs.folder import CONFIG_FILE, METRICS_FILE
 

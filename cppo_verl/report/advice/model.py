@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from cppo_verl.algorithm.step_plan import decimal
+from cppo_verl.algorithm.planning import decimal
 from cppo_verl.report.advice.facts import Facts
 from cppo_verl.report.split import SHRINKING, Split
 

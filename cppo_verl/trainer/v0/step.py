@@ -12,11 +12,12 @@ from verl.workers.utils.padding import left_right_2_no_padding
 
 from cppo_verl.algorithm.allocation import Allocation
 from cppo_verl.algorithm.metrics import clipping_by_place
+from cppo_verl.algorithm.rejection import LEFT_OUT
 from cppo_verl.runs.notices import notice
 from cppo_verl.trainer.old_policy import corrects_rollout, unread_log_probs
 from cppo_verl.trainer.padding import forward_metrics
 from cppo_verl.trainer.questions import QuestionStream
-from cppo_verl.trainer.rejected import LEFT_OUT, rejection
+from cppo_verl.trainer.rejected import rejection
 from cppo_verl.trainer.rows import read_by_workers, select_rows, together, weigh_advantages, with_tokens
 from cppo_verl.trainer.stages import (
     actor_metrics,

@@ -15,7 +15,7 @@ import torch
 from verl import DataProto
 
 from cppo_verl.algorithm.allocation import Allocation
-from cppo_verl.trainer.rejected import LEFT_OUT
+from cppo_verl.algorithm.rejection import LEFT_OUT
 from cppo_verl.trainer.rows import together
 from cppo_verl.trainer.v1.idle import Span
 

@@ -11,9 +11,10 @@ from verl.utils.debug import marked_timer
 from verl.utils.metric import reduce_metrics
 
 from cppo_verl.algorithm.allocation import Allocation
+from cppo_verl.algorithm.rejection import LEFT_OUT
 from cppo_verl.trainer.old_policy import corrects_rollout, has_old_forward, unread_log_probs
 from cppo_verl.trainer.padding import forward_metrics
-from cppo_verl.trainer.rejected import LEFT_OUT, rejection
+from cppo_verl.trainer.rejected import rejection
 from cppo_verl.trainer.rows import PICTURES, check_sent, select_rows, weigh_advantages
 from cppo_verl.trainer.stages import actor_metrics, clip_fractions, update_settings
 from cppo_verl.trainer.v1.cycle import Cycle, RunningStep

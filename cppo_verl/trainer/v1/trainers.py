@@ -23,8 +23,9 @@ from verl.trainer.ppo.v1 import (
 )
 from verl.workers.rollout.llm_server import LLMServerClient
 
+from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.algorithm.metrics import Outcomes
-from cppo_verl.algorithm.options import ConfigError, CPPOConfig
+from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.cpu.platform import chosen
 from cppo_verl.cpu.roles import use_cpu_workers
 from cppo_verl.preflight.outputs import carried_faults, foreign_faults

@@ -13,7 +13,7 @@ from verl import DataProto
 
 from cppo_verl.algorithm.allocation import Allocation
 from cppo_verl.algorithm.metrics import Outcomes
-from cppo_verl.algorithm.step_plan import plan_step
+from cppo_verl.algorithm.planning import plan_step
 from cppo_verl.trainer.v1.cycle import Cycle
 from cppo_verl.trainer.v1.trainers import CPPOSeparateAsync
 
