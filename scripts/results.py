@@ -29,7 +29,10 @@ from cppo_verl.studies.command import start
 from cppo_verl.studies.quickstart import make_task
 
 QUICK_START = "quickstart"
-STUDIES = ("rivals", "pruning_rate", "metric", "modules", "quality", "zero_variance", "scope", "trainers")
+STUDIES = (
+    *("rivals", "equal_seconds", "pruning_rate", "metric", "modules", "quality", "zero_variance", "scope"),
+    "trainers",
+)
 """In this order: the later ones take runs of the first."""
 SEEDS = {QUICK_START: 8, "trainers": 1}
 """Runs per arm; of the other studies 5."""

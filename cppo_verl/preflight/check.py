@@ -14,7 +14,7 @@ from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.config.cluster import joins_cluster
 from cppo_verl.hardware.drivers import why_no_gpu
-from cppo_verl.preflight import columns, data, inputs, outputs, prompts
+from cppo_verl.preflight import columns, data, inputs, outputs, prompts, same_run
 from cppo_verl.preflight.attention import flash_faults, fused_faults
 from cppo_verl.preflight.choices import word_faults
 from cppo_verl.preflight.cpus import cpu_faults
@@ -113,6 +113,7 @@ def _quick_checks(wrong: Container[str]) -> dict[str, tuple]:
             outputs.foreign_faults,
             *("trainer.resume_from_path", "trainer.default_local_dir", "critic.enable"),
         ),
+        "whose checkpoint it is": (same_run.changed_faults, "trainer.default_local_dir", *same_run.IDENTITY),
         "what an asynchronous run was sampling": (
             outputs.carried_faults,
             *("trainer.resume_from_path", "trainer.default_local_dir"),

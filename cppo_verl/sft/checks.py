@@ -18,7 +18,8 @@ from cppo_verl.hardware.model_files import code_fault, model_fault, num_position
 from cppo_verl.preflight.attention import attention_in_words, flash_fault, fused_fault, remark_on_rows
 from cppo_verl.preflight.data import paths
 from cppo_verl.preflight.loggers import faults_of
-from cppo_verl.sft.going_on import resume_faults
+from cppo_verl.preflight.same_run import SFT_IDENTITY, changed_faults
+from cppo_verl.sft.going_on import goes_on_from, resume_faults
 
 ATTENTION = "attn_implementation"
 
@@ -30,6 +31,7 @@ def check(config: DictConfig) -> None:
         ConfigError: Everything that was found wrong, a line each.
     """
     faults = [*_size_faults(config), *_frequency_faults(config), *resume_faults(config)]
+    faults += changed_faults(config, SFT_IDENTITY) if goes_on_from(config) == "auto" else ()
     faults += [*_device_faults(config), *_model_faults(config), *faults_of(config.trainer.logger)]
     for split in ("train", "val"):
         faults += _row_faults(config, split)

@@ -8,7 +8,9 @@ from omegaconf import OmegaConf
 
 from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.preflight.check import check
+from cppo_verl.preflight.same_run import changed_faults
 from cppo_verl.runs.checkpoints import mark_complete
+from cppo_verl.runs.folder import save_config
 
 
 def verls_checkpoint(run: Path, step: int = 4) -> Path:
@@ -56,3 +58,51 @@ def test_ppo_does_not_go_on_from_a_checkpoint_without_a_critic(config, tmp_path,
     with pytest.raises(ConfigError) as caught:
         check(config("recipe=gsm8k", f"trainer.default_local_dir={tmp_path}", "critic.enable=true"))
     assert any("has no critic" in fault for fault in caught.value.args) == (not has_critic)
+
+
+def own_checkpoint(config, run: Path, *overrides: str) -> Path:
+    """As a run of ours leaves one behind, with its config."""
+    made = config("recipe=gsm8k", f"trainer.default_local_dir={run}", *overrides)
+    save_config(made)
+    folder = run / "global_step_4"
+    folder.mkdir()
+    mark_complete(folder)
+    return folder
+
+
+OTHERS = {
+    "cppo.pruning_rate=0.5": "cppo.pruning_rate=0.5 (it: 0.75)",
+    "cppo.allocation=false": "cppo.allocation=false (it: true)",
+    "actor_rollout_ref.model.path=other/model": "actor_rollout_ref.model.path=other/model (it: Qwen/",
+    "data.train_files=[a.parquet,b.parquet]": "data.train_files=a.parquet,b.parquet (it: data/gsm8k/train.parquet)",
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_the_checkpoint_of_a_run_with_other_settings_is_not_gone_on_from_unasked(config, tmp_path, other):
+    folder = own_checkpoint(config, tmp_path, "cppo.pruning_rate=0.75")
+    given = "recipe=gsm8k", f"trainer.default_local_dir={tmp_path}", "cppo.pruning_rate=0.75", other
+    (told,) = changed_faults(config(*given))
+    assert told.startswith(f"{folder} is of a run with other settings") and OTHERS[other] in told
+    assert "trainer.experiment_name=NAME" in told
+    with pytest.raises(ConfigError) as caught:
+        check(config(*given))
+    assert told in caught.value.args
+
+    asked = "trainer.resume_mode=resume_path", f"trainer.resume_from_path={folder}"
+    for allowed in (asked, ("trainer.resume_mode=disable",), ("trainer.val_only=true",)):
+        assert not list(changed_faults(config(*given, *allowed)))
+
+
+@pytest.mark.parametrize(
+    "same", ["trainer.total_epochs=9", "trainer.test_freq=7", "data.train_files=[data/gsm8k/train.parquet]"]
+)
+def test_a_run_goes_on_with_more_epochs_or_other_validations(config, tmp_path, same):
+    own_checkpoint(config, tmp_path)
+    assert not list(changed_faults(config("recipe=gsm8k", f"trainer.default_local_dir={tmp_path}", same)))
+
+
+def test_a_folder_without_a_whole_checkpoint_is_free(config, tmp_path):
+    (own_checkpoint(config, tmp_path) / "complete.json").unlink()
+    given = "recipe=gsm8k", f"trainer.default_local_dir={tmp_path}", "cppo.pruning_rate=0.5"
+    assert not list(changed_faults(config(*given)))

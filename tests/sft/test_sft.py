@@ -15,6 +15,8 @@ from verl.utils.config import omega_conf_to_dataclass
 from verl_rows import write_model
 
 from cppo_verl.algorithm.errors import ConfigError
+from cppo_verl.runs.checkpoints import mark_complete
+from cppo_verl.runs.folder import save_config
 from cppo_verl.sft import checks
 from cppo_verl.sft.model import turn_end
 from cppo_verl.sft.model import write_model as write_trained
@@ -129,6 +131,16 @@ def test_refusals(sft, model, tmp_path, rows, words, overrides, says):
     c = sft("device=cpu", f"model.path={model}", f"data.train_files={train}", "data.val_files=null", *sizes, *overrides)
     with pytest.raises(ConfigError, match=says):
         checks.check(c)
+
+
+def test_the_checkpoint_of_a_warm_start_of_another_model_is_not_gone_on_from(sft, model, tmp_path):
+    train, run = demonstrations(tmp_path / "train.parquet", 8, 1), f"trainer.default_local_dir={tmp_path}/run"
+    given = (f"model.path={model}", f"data.train_files={train}", "data.val_files=null", "data.train_batch_size=8", run)
+    save_config(sft("device=cpu", *given, f"model.path={tmp_path}/another"))
+    (tmp_path / "run/global_step_1").mkdir()
+    mark_complete(tmp_path / "run/global_step_1")
+    with pytest.raises(ConfigError, match=rf"of a run with other settings.*model.path={model} \(it: .*/another\)"):
+        checks.check(sft("device=cpu", *given, "data.max_length=64"))
 
 
 def test_a_logger_that_is_not_installed_is_refused(sft, model, tmp_path, monkeypatch):

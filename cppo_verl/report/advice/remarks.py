@@ -128,8 +128,8 @@ def _few(facts: Facts) -> Iterator[str]:
 
 def _updates(use: Choice) -> str:
     return (
-        f"Updates: with allocation an epoch has {1 - use.rate} of GRPO's optimiser updates, and the accuracy lost at "
-        "high P follows their number; cppo.mini_batch=questions keeps it."
+        "Updates: an epoch has as many optimiser updates as GRPO's; with cppo.mini_batch=completions, as in the "
+        f"recipes of the published table, it has {1 - use.rate} of them, and loses accuracy at high P."
     )
 
 
