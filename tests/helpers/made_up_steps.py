@@ -18,6 +18,7 @@ from stand_in_queue import StandInQueue
 from verl import DataProto
 
 from cppo_verl.algorithm.allocation import Allocation
+from cppo_verl.algorithm.metrics import Outcomes
 from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.preflight.plan import plan_from_config
 from cppo_verl.trainer.sampling import sampling_metrics
@@ -51,7 +52,7 @@ class MadeUpStep(NamedTuple):
 
 def _prepared(trainer, config: DictConfig):
     trainer.config, trainer.cppo, trainer.plan = config, CPPOConfig.from_mapping(config.cppo), plan_from_config(config)
-    trainer.global_steps = 1
+    trainer.global_steps, trainer.outcomes, trainer.timing_raw = 1, Outcomes(), {}
     return trainer
 
 
@@ -91,7 +92,9 @@ def v1_step(config: DictConfig, rewards: Rewards, sends_all: bool, order: int = 
     """
     trainer, metrics = _prepared(object.__new__(CPPOSync), config), {}
     trainer.cycle_plan, trainer.trainer_mode, trainer.total_training_steps = trainer.plan, "cppo_sync", 10
-    trainer.train_dataloader = SimpleNamespace(draw=lambda count: [_question() for _ in range(count)])
+    trainer.train_dataloader = SimpleNamespace(
+        draw=lambda count: [_question() for _ in range(count)], prefetch=lambda: None
+    )
     trainer.agent_loop_manager = loops = V1Loops(config, rewards, order)
     trainer.replay_buffer, trainer.this_step = trainer._build_replay_buffer(), RunningStep({})
     with pytest.MonkeyPatch.context() as patch:
@@ -123,7 +126,7 @@ def v0_worker(config: DictConfig, rewards: Rewards) -> SimpleNamespace:
 def v0_step(config: DictConfig, rewards: Rewards, sends_all: bool, loops: int = 3) -> MadeUpStep:
     """On V0, with so many agent loops; else as `v1_step`."""
     trainer = _prepared(object.__new__(CPPOStep), config)
-    trainer.timing_raw, trainer.metrics, trainer.curr_step_profile = {}, {}, False
+    trainer.metrics, trainer.curr_step_profile = {}, False
     trainer.use_rm = trainer.use_critic = False
     trainer.checkpoint_manager = SimpleNamespace(sleep_replicas=lambda: None)
     trainer.async_rollout_manager = manager = object.__new__(CPPOAgentLoopManager)
