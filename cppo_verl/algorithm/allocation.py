@@ -17,7 +17,8 @@ import torch
 
 from cppo_verl.algorithm.lots import as_array
 from cppo_verl.algorithm.options import CPPOConfig
-from cppo_verl.algorithm.pruning import select_completions, select_pooled, zero_variance_rows
+from cppo_verl.algorithm.pruning import select_pooled, zero_variance_rows
+from cppo_verl.algorithm.rule import PruningRule
 from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.algorithm.unbiased import importance_weights
 
@@ -109,16 +110,7 @@ class Allocator:
         """
         codes, row_ids = pd.factorize(as_array(groups), use_na_sentinel=False)[0], as_array(row_ids)
         fits = self._with_room(advantages, codes)
-        chosen = select_completions(
-            advantages[fits],
-            codes[fits],
-            self.plan.keep,
-            metric=self.config.metric,
-            scope=self.config.scope,
-            zero_variance=self.config.zero_variance,
-            seed=self.config.seed,
-            row_ids=row_ids[fits],
-        )
+        chosen = PruningRule.of(self.config, self.plan.keep).kept(advantages[fits], codes[fits], row_ids[fits])
         kept = torch.from_numpy(fits)[chosen]
         self._note(advantages.detach().double().cpu(), codes, row_ids, kept)
         self.kept = torch.cat([self.kept, kept + self.sampled])

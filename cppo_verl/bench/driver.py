@@ -140,7 +140,7 @@ def requests(questions: int) -> DataProto:
 def gather(scored: DataProto, allocation: Allocation, plan: StepPlan) -> DataProto:
     """The trainer's own stage, with verl's balancing, but for its workers."""
     workers = {"actor_rollout_wg": None, "_get_dp_size": lambda *_: plan.dp_size}
-    trainer = SimpleNamespace(**workers, config=CONFIG, plan=plan, timing_raw={}, metrics={})
+    trainer = SimpleNamespace(**workers, config=CONFIG, plan=plan, timing_raw={}, metrics={}, kept=())
     trainer._balance_batch = lambda rows, metrics: RayPPOTrainer._balance_batch(trainer, rows, metrics)
     return CPPOStep._gather(trainer, scored, allocation)
 

@@ -18,7 +18,8 @@ APART = "reward/"
 """Before the name of a reported value that would stand for something else."""
 TAKEN = frozenset(
     (
-        *("uid", "row_id", "rollout_seed", "key", "tag", "input", "output", "gts", "step", "reward", "request_id"),
+        *("uid", "row_id", "sent_bytes", "rollout_seed", "key", "tag", "request_id"),
+        *("input", "output", "gts", "step", "reward"),
         *("prompts", "responses", "input_ids", "position_ids", "attention_mask", "response_mask", "loss_mask"),
         *("rm_scores", "token_level_scores", "token_level_rewards", "advantages", "returns", "values"),
         *("old_log_probs", "ref_log_prob", "rollout_log_probs", "rollout_is_weights", "routed_experts"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,9 @@ SCORES = ("token_level_scores", "token_level_rewards", "rm_scores")
 """Columns of a batch that no forward and no update reads: an advantage is made of them, and metrics."""
 PICTURES = "multi_modal_inputs"
 """The only column of verl's that is no tensor and that its engines read."""
+SENT = "sent_bytes"
+"""Column: bytes of a completion's tensors as its sampler sent them on, 0 where it was pruned there, NaN where it is not
+known."""
 
 
 def together(batches: Sequence[DataProto]) -> DataProto:
@@ -36,10 +40,31 @@ def name_questions(batch: DataProto, step: int, first: int) -> None:
     batch.non_tensor_batch["uid"] = np.array([f"{step}:{first + i}" for i in range(len(batch))], dtype=object)
 
 
+def row_id(uid: str, sample: int | str) -> str:
+    """A completion's name, the same after a resume."""
+    return f"{uid}:{sample}"
+
+
 def name_completions(batch: DataProto, rollout_n: int) -> None:
-    """Set the `row_id` of each completion to `uid:sample`, in place; rows of a question stand together."""
+    """Set the `row_id` of each completion, in place; rows of a question stand together."""
     uids = batch.non_tensor_batch["uid"]
-    batch.non_tensor_batch["row_id"] = np.array([f"{uid}:{i % rollout_n}" for i, uid in enumerate(uids)], dtype=object)
+    names = [row_id(uid, i % rollout_n) for i, uid in enumerate(uids)]
+    batch.non_tensor_batch["row_id"] = np.array(names, dtype=object)
+
+
+def check_sent(rows: DataProto, places: Sequence[Any]) -> None:
+    """Of rows that are to be trained on: that they are where they were sent to.
+
+    Args:
+        rows: With their `row_id`.
+        places: Of each of them; None where it was not sent.
+
+    Raises:
+        RuntimeError: The sampler pruned one of them.
+    """
+    absent = [name for name, place in zip(rows.non_tensor_batch["row_id"], places, strict=True) if place is None]
+    if absent:
+        raise RuntimeError(f"completion {absent[0]} is to be trained on, and was pruned where it was sampled")
 
 
 def select_rows(batch: DataProto, rows: torch.Tensor | Sequence[int]) -> DataProto:
@@ -48,6 +73,30 @@ def select_rows(batch: DataProto, rows: torch.Tensor | Sequence[int]) -> DataPro
     selected = batch.select_idxs(rows)
     selected.meta_info = dict(batch.meta_info)
     return selected
+
+
+def with_tokens(rows: DataProto, sent: DataProto) -> DataProto:
+    """Rows that came without tokens, with the tokens and further columns of what was sent of them.
+
+    Args:
+        rows: To be trained on.
+        sent: Completions by `row_id`, these rows among them.
+
+    Raises:
+        RuntimeError: The sampler pruned one of the rows.
+    """
+    places = {name: place for place, name in enumerate(sent.non_tensor_batch["row_id"])}
+    found = [places.get(name) for name in rows.non_tensor_batch["row_id"]]
+    check_sent(rows, found)
+    tokens = select_rows(sent, torch.tensor(found, dtype=torch.long))
+    rows.batch.update(tokens.batch)
+    rows.non_tensor_batch = tokens.non_tensor_batch | rows.non_tensor_batch
+    return rows
+
+
+def row_bytes(batch: DataProto) -> float:
+    """Bytes of the tensors of one row of a batch; all rows have as many."""
+    return sum(tensor.nbytes for tensor in batch.batch.values()) / len(batch)
 
 
 def row_advantages(batch: DataProto) -> torch.Tensor:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
+import numpy as np
 import torch
 from verl import DataProto
 
 from cppo_verl.algorithm.allocation import Allocation, Allocator
 from cppo_verl.algorithm.metrics import Outcomes, step_metrics
-from cppo_verl.trainer.rows import row_advantages, sampled_rows, together
+from cppo_verl.trainer.rows import SENT, row_advantages, sampled_rows, together
 
 
 def sample_and_prune(
@@ -56,4 +57,7 @@ def sampling_metrics(
 ) -> dict[str, float]:
     """What `step_metrics` says of all completions of a step, and of what is trained on of them."""
     counted = {"rounds": rounds, "surplus": allocation.surplus, "outcomes": outcomes}
-    return step_metrics(sampled_rows(sampled), allocation.rows, **counted)
+    metrics = step_metrics(sampled_rows(sampled), allocation.rows, **counted)
+    sent = sampled.non_tensor_batch.get(SENT)
+    known = sent is not None and np.isfinite(sent).all()
+    return metrics | ({"cppo/bytes_sent": sent.sum().item()} if known else {})

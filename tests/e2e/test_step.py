@@ -202,5 +202,5 @@ def described(step: dict) -> dict:
     """What both generations of trainers log of the data and of the update."""
     kinds = ("perf/total_num_tokens", "cppo/", "actor/", "critic/", "response_length/", "prompt_length/", "val-core/")
     of_v1 = ("replaced_questions", "in_flight_questions", "unused_questions", "idle/")
-    own = ("cppo/rounds", "actor/perf/", *(f"cppo/{name}" for name in of_v1))
+    own = ("cppo/rounds", "cppo/bytes_sent", "actor/perf/", *(f"cppo/{name}" for name in of_v1))
     return {name: value for name, value in step.items() if name.startswith(kinds) and not name.startswith(own)}

@@ -44,6 +44,7 @@ def gathered() -> tuple[DataProto, DataProto, dict]:
     trainer = SimpleNamespace(
         timing_raw=dict(SECONDS),
         metrics={},
+        kept=(),
         plan=SimpleNamespace(dp_size=1),
         config=OmegaConf.create({"trainer": {"balance_batch": False}}),
     )

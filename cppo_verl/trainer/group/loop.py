@@ -12,6 +12,7 @@ from verl.workers.rollout.replica import TokenOutput
 
 from cppo_verl.trainer.group.client import generate_group
 from cppo_verl.trainer.group.requests import of_samples
+from cppo_verl.trainer.group.scored import ONE_TURN
 
 
 class QuestionLoop(SingleTurnAgentLoop):
@@ -65,7 +66,7 @@ class QuestionLoop(SingleTurnAgentLoop):
             multi_modal_data={},
             mm_processor_kwargs=self._get_mm_processor_kwargs(),
             mm_processor_output=None,
-            num_turns=2,
+            num_turns=ONE_TURN,
             metrics=AgentLoopMetrics(**metrics, num_preempted=preempted),
             extra_fields={**sampled.extra_fields, "turn_scores": [], "tool_rewards": []},
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from verl import DataProto
 from verl.experimental.separation.ray_trainer import SeparateRayPPOTrainer
@@ -13,9 +15,11 @@ from verl.utils.debug import marked_timer
 
 from cppo_verl.algorithm.allocation import Allocation, Allocator
 from cppo_verl.trainer.batch_advantages import finish_advantages
+from cppo_verl.trainer.group.pruned import rule_where_sampled
+from cppo_verl.trainer.group.scored import SCORED
 from cppo_verl.trainer.questions import QuestionStream
 from cppo_verl.trainer.rollout_seed import SEED_KEY, question_seeds
-from cppo_verl.trainer.rows import name_completions, name_questions
+from cppo_verl.trainer.rows import SENT, name_completions, name_questions, row_bytes
 from cppo_verl.trainer.sampling import sample_and_prune, sampling_metrics
 from cppo_verl.trainer.stages import outcome_advantages
 from cppo_verl.trainer.v0.agent_loop import CPPOAgentLoopManager, as_rows
@@ -28,9 +32,13 @@ class PrunedSampling(SeparateRayPPOTrainer):
     It needs of the trainer `cppo`, the `plan` of a step, and the run's `outcomes`.
     """
 
+    kept: Sequence[DataProto] = ()
+    """Of the running step's rounds: completions that were sent, where the agent loops pruned the questions. The rows
+    that were sampled are then without tokens."""
+
     def _sample_and_prune(self, questions: QuestionStream) -> tuple[DataProto, Allocation]:
         """Sample, score and prune round after round until the step's rows are full, or the epoch has no more."""
-        allocator = Allocator(self.plan, self.cppo)
+        allocator, self.kept = Allocator(self.plan, self.cppo), ()
         timed = partial(marked_timer, "prune", self.timing_raw, color="brown")
 
         def sample(wanted: int) -> DataProto | None:
@@ -76,8 +84,6 @@ class PrunedSampling(SeparateRayPPOTrainer):
         if self.cppo.rollout_seed is not None:
             uids = batch.non_tensor_batch["uid"]
             questions.non_tensor_batch[SEED_KEY] = question_seeds(self.cppo.rollout_seed, uids)
-        batch = batch.repeat(repeat_times=n, interleave=True)
-        name_completions(batch, n)
         with marked_timer("gen", self.timing_raw, color="red"):
             if self.curr_step_profile:
                 self.llm_server_manager.start_profile()
@@ -85,14 +91,29 @@ class PrunedSampling(SeparateRayPPOTrainer):
             if self.curr_step_profile:
                 self.llm_server_manager.stop_profile()
         times = completions.meta_info.pop("timing", {})
-        self.timing_raw |= over_rounds(self.timing_raw, rows_before, times, len(batch))
-        return batch.union(completions)
+        self.timing_raw |= over_rounds(self.timing_raw, rows_before, times, n * len(batch))
+        return self._sampled_rows(batch, completions)
+
+    def _sampled_rows(self, questions: DataProto, completions: DataProto) -> DataProto:
+        """Rows of all G completions of each question; without tokens where only what is kept was sent."""
+        size = row_bytes(completions)
+        if SCORED not in completions.meta_info:
+            batch = questions.repeat(repeat_times=self.plan.rollout_n, interleave=True)
+            name_completions(batch, self.plan.rollout_n)
+            batch.non_tensor_batch[SENT] = np.full(len(batch), size)
+            return batch.union(completions)
+        rows = completions.meta_info.pop(SCORED)
+        rows.meta_info |= questions.meta_info
+        self.kept = [*self.kept, completions]
+        sent = set(completions.non_tensor_batch["row_id"])
+        rows.non_tensor_batch[SENT] = np.array([size * (name in sent) for name in rows.non_tensor_batch["row_id"]])
+        return rows
 
     def _generate(self, questions: DataProto, n: int) -> DataProto:
         """n completions of each question, in rows; by verl's interface where the agent loops are others than ours."""
         manager = self.async_rollout_manager
         if isinstance(manager, CPPOAgentLoopManager):
-            return manager.generate_questions(questions, n)
+            return manager.generate_questions(questions, n, rule_where_sampled(self.config, self.cppo, self.plan))
         rows, padding = pad_dataproto_to_divisor(as_rows(questions, n), len(manager.agent_loop_workers))
         return unpad_dataproto(manager.generate_sequences(rows), padding)
 

@@ -18,7 +18,7 @@ from cppo_verl.trainer.old_policy import corrects_rollout, unread_log_probs
 from cppo_verl.trainer.padding import forward_metrics
 from cppo_verl.trainer.questions import QuestionStream
 from cppo_verl.trainer.rejected import rejection
-from cppo_verl.trainer.rows import read_by_workers, select_rows, weigh_advantages
+from cppo_verl.trainer.rows import read_by_workers, select_rows, together, weigh_advantages, with_tokens
 from cppo_verl.trainer.stages import (
     actor_metrics,
     clip_fractions,
@@ -106,6 +106,9 @@ class CPPOStep(PrunedSampling, SendsWhatIsRead):
         """The rows to train on, balanced over the ranks."""
         with marked_timer("gather", self.timing_raw):
             batch = select_rows(sampled, allocation.rows)
+            if self.kept and len(batch):
+                batch = with_tokens(batch, together(self.kept))
+            self.kept = ()
             weigh_advantages(batch, allocation.weights)
             batch.meta_info["mini_batch_rows"] = allocation.mini_batch_rows
             if len(batch) and self.config.trainer.balance_batch:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from typing import Any
 
 import ray
 import transfer_queue as tq
 from tensordict import TensorDict
+from verl.experimental.agent_loop import AgentLoopOutput
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
 
+from cppo_verl.algorithm.rule import PruningRule
+from cppo_verl.trainer.group.pruned import score_and_prune
+from cppo_verl.trainer.group.scored import SCORED
 from cppo_verl.trainer.group.worker import GroupWorker
 from cppo_verl.trainer.openings import OpenedTurns
 from cppo_verl.trainer.reported import ReportedApart
 from cppo_verl.trainer.rollout_seed import SeededTurns, hashed
 from cppo_verl.trainer.v1.idle import Span
 from cppo_verl.trainer.v1.putting import put_question
-from cppo_verl.trainer.v1.queue import ERROR, TRAIN, VALIDATION
+from cppo_verl.trainer.v1.queue import ERROR, RULE, TRAIN, VALIDATION
 
 logger = logging.getLogger(__name__)
 NOT_COLUMNS = "agent_name", "__rollout_n__", "__do_sample__"
@@ -37,6 +42,7 @@ class CPPOAgentLoopWorkerTQ(OpenedTurns, ReportedApart, SeededTurns, GroupWorker
 
     async def _run_prompt(self, prompt: dict, sampling_params: dict, trajectory: dict, trace: bool = False) -> None:
         """From a question to its completions in the queue, put there at once where they are sampled together."""
+        rule = prompt.pop(RULE, None)
         n, is_greedy = self.rollout_config.n, not prompt.get("__do_sample__", True)
         is_single = trajectory["validate"] or is_greedy or prompt.get("__rollout_n__", n) != n
         if is_single or not self.goes_together([prompt["agent_name"]], n):
@@ -46,12 +52,22 @@ class CPPOAgentLoopWorkerTQ(OpenedTurns, ReportedApart, SeededTurns, GroupWorker
         await tq.async_kv_put(key=uid, partition_id=TRAIN, tag={"status": "running"})
         try:
             outputs = await self.answer(question, sampling_params, n, self._question_seed(uid))
-            await put_question(question, outputs)
-            tag = {"status": "finished"}
+            tag = {"status": "finished"} | await self._put(question, outputs, rule)
         except Exception as error:  # whatever it is, it is noted, and the trainer decides
             logger.exception("the sampling of question %s failed", uid)
             tag = {"status": "failure", ERROR: described(error)}
         await tq.async_kv_put(key=uid, partition_id=TRAIN, tag=tag)
+
+    async def _put(
+        self, question: dict[str, Any], outputs: list[AgentLoopOutput], rule: PruningRule | None
+    ) -> dict[str, Any]:
+        """Put what is kept of a question into the queue; returns what the question's tag says of all of it."""
+        if rule is None:
+            await put_question(question, dict(enumerate(outputs)))
+            return {}
+        scored, kept = score_and_prune(question["uid"], outputs, rule, self.config)
+        await put_question(question, kept)
+        return {SCORED: scored.told(), RULE: asdict(rule)}
 
     def _question_seed(self, uid: str) -> int | None:
         seed = self.config.cppo.rollout_seed

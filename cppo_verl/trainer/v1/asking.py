@@ -11,10 +11,12 @@ from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from verl.utils import tensordict_utils as tu
 from verl.utils.debug import marked_timer
 
+from cppo_verl.algorithm.rule import PruningRule
+from cppo_verl.trainer.group.pruned import rule_where_sampled
 from cppo_verl.trainer.questions import QuestionStream, steps_of_run
 from cppo_verl.trainer.reward_limit import RewardHung
 from cppo_verl.trainer.v1.cycle import RunningStep
-from cppo_verl.trainer.v1.queue import QuestionQueue
+from cppo_verl.trainer.v1.queue import RULE, QuestionQueue
 
 
 class SamplingFailed(RuntimeError):
@@ -51,6 +53,11 @@ class AskedQuestions(PPOTrainer):
         self.total_training_steps = steps_of_run(self.plan, len(self.train_dataset), trainer.total_epochs, asked)
         optimizer.total_training_steps = self.total_training_steps * self.parameter_sync_step
 
+    @property
+    def rule_where_sampled(self) -> PruningRule | None:
+        """By which agent loops prune the questions that are asked now."""
+        return rule_where_sampled(self.config, self.cppo, self.plan)
+
     def _replace(self, dropped: int) -> None:
         """Ask for a question for each that is left out, up to `max_gen_rounds` times the questions of a cycle."""
         most = self.cycle_plan.questions * (self.cppo.max_gen_rounds - 1)
@@ -74,6 +81,8 @@ class AskedQuestions(PPOTrainer):
         self.asked = (step, first + count)
         batch = tu.concat_tensordict([tu.get_tensordict(question) for question in questions])
         tu.assign_non_tensor_data(batch, "global_steps", self.global_steps)
+        if rule := self.rule_where_sampled:
+            tu.assign_non_tensor_data(batch, RULE, rule)
         return batch
 
     def _add_async_warmup_batches(self, num_warmup_batches: int | float) -> None:

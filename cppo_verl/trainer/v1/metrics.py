@@ -9,7 +9,7 @@ from verl.utils.debug import marked_timer
 
 from cppo_verl.algorithm.metrics import Outcomes, clipping_by_place
 from cppo_verl.preflight.plan import is_separate
-from cppo_verl.trainer.rows import select_rows
+from cppo_verl.trainer.rows import SENT, select_rows
 from cppo_verl.trainer.sampling import sampling_metrics
 from cppo_verl.trainer.stages import data_metrics, epoch_metrics, timing_metrics
 from cppo_verl.trainer.v1.cycle import RunningStep
@@ -64,7 +64,7 @@ class StepMetrics(PPOTrainer):
         with marked_timer("dump_rollout_generations", timing_raw, color="green"):
             sampled = self.this_step.whole.sampled
             sampled = select_rows(sampled, in_order(sampled, torch.arange(len(sampled))))
-            told = {k: v.tolist() for k, v in sampled.non_tensor_batch.items() if k not in ("key", "tag", "uid")}
+            told = {k: v.tolist() for k, v in sampled.non_tensor_batch.items() if k not in ("key", "tag", "uid", SENT)}
             self._dump_generations(
                 inputs=told.pop("input"),
                 outputs=told.pop("output"),

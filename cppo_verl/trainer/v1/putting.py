@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,21 +10,23 @@ import transfer_queue as tq
 from verl.experimental.agent_loop import AgentLoopOutput
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
-from cppo_verl.trainer.v1.queue import TRAIN
+from cppo_verl.trainer.v1.queue import BYTES, TRAIN, completion_key
 
 
-async def put_question(question: Mapping[str, Any], outputs: Sequence[AgentLoopOutput]) -> None:
+async def put_question(question: Mapping[str, Any], outputs: Mapping[int, AgentLoopOutput]) -> None:
     """Put completions of text, scored, as verl's V1 agent loop puts each of them, but all at once.
 
     Args:
         question: Its columns, `uid` and `global_steps` among them.
-        outputs: Its completions, in their order.
+        outputs: Completions by the sample's number; those that are left out are not in the queue.
     """
-    rows = [_row(question, output, sample) for sample, output in enumerate(outputs)]
+    if not outputs:
+        return  # the queue takes no empty batch
+    rows = [_row(question, output, sample) for sample, output in outputs.items()]
     await tq.async_kv_batch_put(
-        keys=[f"{question['uid']}_{sample}_0" for sample in range(len(outputs))],
+        keys=[completion_key(question["uid"], sample) for sample in outputs],
         fields=list_of_dict_to_tensordict(rows),
-        tags=[_tag(question, output) for output in outputs],
+        tags=[_tag(question, output) | {BYTES: _size(row)} for output, row in zip(outputs.values(), rows, strict=True)],
         partition_id=TRAIN,
     )
 
@@ -40,6 +42,11 @@ def _row(question: Mapping[str, Any], output: AgentLoopOutput, sample: int) -> d
         "position_ids": torch.arange(len(ids)),
         "multi_modal_inputs": {},
     }
+
+
+def _size(row: Mapping[str, Any]) -> int:
+    """Bytes of its tensors."""
+    return sum(value.nbytes for value in row.values() if isinstance(value, torch.Tensor))
 
 
 def _tag(question: Mapping[str, Any], output: AgentLoopOutput) -> dict[str, Any]:

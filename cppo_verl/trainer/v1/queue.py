@@ -5,17 +5,35 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import transfer_queue as tq
 from omegaconf import DictConfig
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBufferAsync, _accumulate_eviction_metrics
 
+from cppo_verl.trainer.group.scored import SCORED
+
 TRAIN = "train"
 VALIDATION = "val"
 """verl's names for the parts of the queue that hold training and validation questions."""
+RULE = "pruning_rule"
+"""Column of a question that agent loops are given, where they are to prune it, and then its tag: the rule."""
+BYTES = "bytes"
+"""Tag of a completion that came in its question's one put: the size of its tensors."""
 ERROR = "error"
 """Tag of a question: why one of its completions could not be made, where our agent loop is used."""
+
+
+class Taken(NamedTuple):
+    """Finished questions that were taken from the queue."""
+
+    completions: KVBatchMeta
+    """Those that are in the queue."""
+    scored: dict[str, dict[str, Any]]
+    """By question, where it was pruned already: `ScoredGroup.told`."""
+    questions: list[str]
+    """All, in order."""
 
 
 class QuestionQueue(ReplayBufferAsync):
@@ -51,7 +69,7 @@ class QuestionQueue(ReplayBufferAsync):
         )
         self.on_failure, self.rollout_n = on_failure, config.actor_rollout_ref.rollout.n
 
-    def take(self, step: int, wanted: int, at_least: int, metrics: dict[str, float]) -> KVBatchMeta | None:
+    def take(self, step: int, wanted: int, at_least: int, metrics: dict[str, float]) -> Taken | None:
         """Wait until `at_least` questions are finished, or all that are asked, and take up to `wanted`, oldest first.
 
         Args:
@@ -61,7 +79,7 @@ class QuestionQueue(ReplayBufferAsync):
             metrics: Of the step; verl's, of what was deleted meanwhile, are added.
 
         Returns:
-            Their completions; None where no question is asked.
+            The questions; None where none is asked.
 
         Raises:
             ValueError: A question has another number of completions than G.
@@ -82,9 +100,11 @@ class QuestionQueue(ReplayBufferAsync):
                 break
             said = self._wait_for_next_poll(TRAIN, said)
         questions, completions, _ = self._select_prompt_uids(TRAIN, finished, wanted)
+        tags = tq.kv_list(TRAIN)[TRAIN]
+        scored = {uid: tags[uid][SCORED] for uid in questions if SCORED in tags[uid]}
         batch = self._materialize_batch(TRAIN, questions, completions)
-        self._check_groups(questions, batch.keys)
-        return batch
+        self._check_groups([uid for uid in questions if uid not in scored], batch.keys)
+        return Taken(batch, scored, questions)
 
     def _check_groups(self, questions: list[str], keys: list[str]) -> None:
         completions = Counter(key.split("_")[0] for key in {key.rpartition("_")[0] for key in keys})
@@ -115,6 +135,11 @@ class QuestionQueue(ReplayBufferAsync):
             errors = [tags.get(uid, {}).get(ERROR, "see the log above") for uid in sorted(failed)]
             self.on_failure(errors, partition_id == TRAIN)
         return super()._evict_terminal_groups(global_steps, partition_id, eviction_reasons)
+
+
+def completion_key(uid: str, sample: int) -> str:
+    """verl's, of a completion's only output."""
+    return f"{uid}_{sample}_0"
 
 
 def asked(uid: str) -> tuple[int, int]:

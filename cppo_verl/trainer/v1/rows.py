@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
 import transfer_queue as tq
@@ -10,8 +13,10 @@ from transfer_queue import KVBatchMeta
 from verl import DataProto
 from verl.utils.transferqueue_utils import kv_batch_meta2batch_meta
 
+from cppo_verl.trainer.group.scored import ScoredGroup, rows_without_tokens, scored_rows
+from cppo_verl.trainer.rows import SENT, row_id, select_rows, together
 from cppo_verl.trainer.stages import SPECULATED
-from cppo_verl.trainer.v1.queue import TRAIN, asked
+from cppo_verl.trainer.v1.queue import BYTES, TRAIN, Taken, asked, completion_key
 
 READ = frozenset(
     (
@@ -46,27 +51,45 @@ def read_scored(batch: KVBatchMeta, prompt_width: int, response_width: int) -> D
     data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
     prompts = torch.tensor([tag["prompt_len"] for tag in batch.tags])
     responses = torch.tensor([tag["response_len"] for tag in batch.tags])
-    scores = _padded(data["rm_scores"], response_width)
-    size = len(batch.keys)
-    tensors = {
-        "prompts": torch.zeros(1, dtype=torch.long).expand(size, prompt_width),
-        "responses": torch.zeros(1, dtype=torch.long).expand(size, response_width),
-        "attention_mask": torch.cat([_filled(prompts, prompt_width), _filled(responses, response_width)], dim=1),
-        "response_mask": _padded(data["response_mask"], response_width),
-        "token_level_scores": scores,
-        "token_level_rewards": scores,
-    }
+    scores, mask = (_padded(data[name], response_width) for name in ("rm_scores", "response_mask"))
     told = list(data["extra_fields"])
     reported = [row.get("reward_extra_info", {}) for row in told]
     columns = {name: np.array([row[name] for row in reported], dtype=object) for name in reported[0]}
     columns |= {name: np.array([row[name] for row in told], dtype=object) for name in SPECULATED if name in told[0]}
     columns |= {
         "uid": np.array([uid for uid, _, _ in outputs], dtype=object),
-        "row_id": np.array([f"{uid}:{sample}" for uid, sample, _ in outputs], dtype=object),
-        "key": np.array(batch.keys, dtype=object),
-        "tag": np.array([*batch.tags, None], dtype=object)[:-1],
+        "row_id": np.array([row_id(uid, sample) for uid, sample, _ in outputs], dtype=object),
+        **_in_queue(batch.keys, batch.tags),
     }
-    return DataProto(TensorDict(tensors, batch_size=size), columns)
+    return DataProto(rows_without_tokens(prompts, responses, prompt_width, mask, scores), columns)
+
+
+def read_taken(taken: Taken, prompt_width: int, response_width: int) -> DataProto:
+    """The completions of questions, whether they were pruned where they were sampled or are all in the queue.
+
+    Args:
+        taken: The questions.
+        prompt_width: Longest prompt, tokens.
+        response_width: Longest response, tokens.
+
+    Returns:
+        As `read_scored`; where both kinds are there in the order of the questions. The `key` of a completion that is
+        not in the queue is None.
+    """
+    tags, parts = dict(zip(taken.completions.keys, taken.completions.tags, strict=True)), []
+    if groups := [ScoredGroup(**taken.scored[uid]) for uid in taken.questions if uid in taken.scored]:
+        rows = scored_rows(groups, prompt_width, response_width)
+        keys = [completion_key(*row.rsplit(":", 1)) for row in rows.non_tensor_batch["row_id"]]
+        rows.non_tensor_batch |= _in_queue([key if key in tags else None for key in keys], [tags.get(k) for k in keys])
+        parts.append(rows)
+    if others := [key for key in tags if key.split("_")[0] not in taken.scored]:
+        batch = KVBatchMeta(partition_id=TRAIN, keys=others, tags=[tags[key] for key in others])
+        parts.append(read_scored(batch, prompt_width, response_width))
+    rows = together(parts)
+    if len(parts) == 1:
+        return rows
+    place = {uid: number for number, uid in enumerate(taken.questions)}
+    return select_rows(rows, np.argsort([place[uid] for uid in rows.non_tensor_batch["uid"]], kind="stable"))
 
 
 def read_texts(batch: KVBatchMeta, tokenizer) -> dict[str, np.ndarray]:
@@ -114,11 +137,13 @@ def nothing_to_delete() -> KVBatchMeta:
     return tq.kv_batch_put(keys=["nothing"], partition_id=TRAIN, tags=[{}])
 
 
+def _in_queue(keys: Sequence[str | None], tags: Sequence[dict[str, Any] | None]) -> dict[str, np.ndarray]:
+    """Columns that say where completions are, None where they are not, and how large they were put there."""
+    sent = [0 if tag is None else tag.get(BYTES, np.nan) for tag in tags]
+    columns = {name: np.array([*values, None], dtype=object)[:-1] for name, values in (("key", keys), ("tag", tags))}
+    return {**columns, SENT: np.array(sent, dtype=float)}
+
+
 def _padded(ragged: torch.Tensor, width: int) -> torch.Tensor:
     rows = ragged.to_padded_tensor(padding=0)
     return torch.nn.functional.pad(rows, (0, width - rows.shape[1]))
-
-
-def _filled(lengths: torch.Tensor, width: int) -> torch.Tensor:
-    """Masks `(num_rows, width)` of the first `lengths` places."""
-    return (torch.arange(width) < lengths[:, None]).long()

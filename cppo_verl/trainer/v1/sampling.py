@@ -7,7 +7,6 @@ from functools import partial
 import numpy as np
 import torch
 import transfer_queue as tq
-from transfer_queue import KVBatchMeta
 from verl import DataProto
 
 from cppo_verl.algorithm.allocation import Allocation, Allocator
@@ -15,8 +14,8 @@ from cppo_verl.trainer.batch_advantages import finish_advantages
 from cppo_verl.trainer.sampling import sample_and_prune
 from cppo_verl.trainer.stages import outcome_advantages
 from cppo_verl.trainer.v1.asking import AskedQuestions
-from cppo_verl.trainer.v1.queue import TRAIN
-from cppo_verl.trainer.v1.rows import read_scored, read_texts
+from cppo_verl.trainer.v1.queue import TRAIN, Taken
+from cppo_verl.trainer.v1.rows import read_taken, read_texts
 
 
 class PrunedSampling(AskedQuestions):
@@ -45,8 +44,8 @@ class PrunedSampling(AskedQuestions):
             Their completions with rewards and advantages; None where no question is asked.
         """
         at_least = wanted if self.cppo.scope == "batch" else 1
-        completions = self.replay_buffer.take(self.global_steps, wanted, at_least, metrics)
-        return None if completions is None else self._advantages(completions)
+        taken = self.replay_buffer.take(self.global_steps, wanted, at_least, metrics)
+        return None if taken is None else self._advantages(taken)
 
     def _settle(self, rows: DataProto, kept: torch.Tensor) -> None:
         """Delete what is pruned, and ask for a question for each that is left out."""
@@ -54,15 +53,15 @@ class PrunedSampling(AskedQuestions):
         self._delete(np.delete(ids["key"], kept.numpy()))
         self._replace(len(set(ids["uid"])) - len(kept) // self.plan.keep)
 
-    def _advantages(self, completions: KVBatchMeta) -> DataProto:
+    def _advantages(self, taken: Taken) -> DataProto:
         """A over all G completions of a question (paper Eq. 2)."""
         rollout = self.config.actor_rollout_ref.rollout
-        rows = read_scored(completions, rollout.prompt_length, rollout.response_length)
+        rows = read_taken(taken, rollout.prompt_length, rollout.response_length)
         if self.config.trainer.rollout_data_dir:
-            rows.non_tensor_batch |= read_texts(completions, self.tokenizer)
+            rows.non_tensor_batch |= read_texts(taken.completions, self.tokenizer)
         return outcome_advantages(rows, self.config)
 
     def _delete(self, keys: np.ndarray) -> None:
-        """Completions that are not trained on leave the queue."""
-        if len(keys):
-            tq.kv_clear(keys=list(keys), partition_id=TRAIN)
+        """Completions that are not trained on leave the queue; those that never were in it have no key."""
+        if there := [key for key in keys if key is not None]:
+            tq.kv_clear(keys=there, partition_id=TRAIN)

@@ -15,7 +15,7 @@ from cppo_verl.algorithm.rejection import LEFT_OUT
 from cppo_verl.trainer.old_policy import corrects_rollout, has_old_forward, unread_log_probs
 from cppo_verl.trainer.padding import forward_metrics
 from cppo_verl.trainer.rejected import rejection
-from cppo_verl.trainer.rows import PICTURES, select_rows, weigh_advantages
+from cppo_verl.trainer.rows import PICTURES, check_sent, select_rows, weigh_advantages
 from cppo_verl.trainer.stages import actor_metrics, clip_fractions, update_settings
 from cppo_verl.trainer.v1.cycle import Cycle, RunningStep
 from cppo_verl.trainer.v1.metrics import StepMetrics
@@ -69,6 +69,7 @@ class CPPOStep(PrunedSampling, StepMetrics):
         trained = select_rows(sampled, rows)
         weigh_advantages(trained, allocation.weights_of(rows))
         ids = trained.non_tensor_batch
+        check_sent(trained, ids["key"])
         batch = KVBatchMeta(partition_id=TRAIN, keys=ids["key"].tolist(), tags=ids["tag"].tolist())
         if batch.keys:
             write_columns(batch, trained, "advantages", "returns")

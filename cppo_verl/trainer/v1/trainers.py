@@ -38,7 +38,7 @@ from cppo_verl.trainer.progress import ReportsProgress
 from cppo_verl.trainer.v1.clients import MeteredAsyncClient, MeteredClient, places_each
 from cppo_verl.trainer.v1.cycle import RunningStep
 from cppo_verl.trainer.v1.parts import parts_of
-from cppo_verl.trainer.v1.queue import TRAIN
+from cppo_verl.trainer.v1.queue import RULE, TRAIN
 from cppo_verl.trainer.v1.step import CPPOStep
 from cppo_verl.trainer.v1.worker import CPUKeepingWorker, KeepingWorker
 from cppo_verl.trainer.watchdog import run_watched
@@ -99,10 +99,14 @@ class CPPOTrainer(ReportsProgress, CPPOStep):
         run_watched(lambda: run_beside(lambda: super(CPPOTrainer, self).fit(agent_loop_manager), parts), replicas)
 
     def _load_checkpoint(self) -> None:
-        """As verl, without the completions that the step of the checkpoint had trained on."""
+        """As verl, without the completions that the step of the checkpoint had trained on, and without questions that
+        were pruned by another rule than the run's now."""
         super()._load_checkpoint()
         held = (tq.kv_list(TRAIN) or {}).get(TRAIN, {})
-        questions = {key for key, tag in held.items() if tag.get("is_prompt")}
+        rule = asdict(self.rule_where_sampled) if self.rule_where_sampled else None
+        asked = [key for key, tag in held.items() if tag.get("is_prompt")]
+        questions = {uid for uid in asked if held[uid].get(RULE, rule) == rule}
+        self._restored_tq_prompt_count -= len(asked) - len(questions)
         self._delete(np.array([key for key in held if key.split("_")[0] not in questions]))
 
     def _init_resource_pool_mgr(self) -> None:

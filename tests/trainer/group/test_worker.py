@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
-import transfer_queue as tq
 from agent_loops import Engine, Scorer, batch, client_of, question, small_config
+from stand_in_queue import StandInQueue, plain
 
+from cppo_verl.algorithm.rule import PruningRule
 from cppo_verl.trainer.group.requests import LOOP, ONE_BY_ONE
+from cppo_verl.trainer.group.scored import SCORED
 from cppo_verl.trainer.rollout_seed import SEED_KEY, question_seeds
 from cppo_verl.trainer.v0.agent_loop import CPPOAgentLoopWorker
 from cppo_verl.trainer.v1.agent_loop import CPPOAgentLoopWorkerTQ
+from cppo_verl.trainer.v1.queue import BYTES, RULE
 
 N = 4
 OURS, VERLS = LOOP, ONE_BY_ONE
@@ -76,32 +80,14 @@ def test_only_questions_of_several_completions_by_the_runs_loop_go_together(made
     assert not worker.goes_together([OURS, "tool_agent"], N)
 
 
-class Queue:
-    """Stands for verl's queue: keeps what is put into it."""
-
-    def __init__(self, monkeypatch):
-        self.tags, self.rows, self.puts = {}, {}, 0
-        monkeypatch.setattr(tq, "init", lambda: None)
-        monkeypatch.setattr(tq, "async_kv_put", self._put)
-        monkeypatch.setattr(tq, "async_kv_batch_put", self._put_rows)
-
-    async def _put(self, key, partition_id, tag):
-        self.tags.setdefault(key, {}).update(tag)
-
-    async def _put_rows(self, keys, fields, tags, partition_id):
-        self.puts += 1
-        for position, (key, tag) in enumerate(zip(keys, tags, strict=True)):
-            self.rows[key] = ({name: column[position] for name, column in fields.items()}, tag)
-
-
-def v1_rows(made, monkeypatch, loop: str, fails=None) -> Queue:
-    queue = Queue(monkeypatch)
+def v1_rows(made, monkeypatch, loop: str, fails=None, rule: PruningRule | None = None) -> StandInQueue:
+    queue = StandInQueue(monkeypatch)
 
     async def ask():
         worker, engine, _ = made(CPPOAgentLoopWorkerTQ, loop, "trainer.use_v1=true", "cppo.rollout_seed=7")
         if fails:
             engine.generate_group.remote = fails
-        asked = {**question(3), "global_steps": 1, "agent_name": loop}
+        asked = {**question(3), "global_steps": 1, "agent_name": loop} | ({RULE: rule} if rule else {})
         await worker._run_prompt(asked, worker.sampling_params(), {"validate": False, **TRAJECTORY})
 
     asyncio.run(ask())
@@ -113,18 +99,15 @@ TRAJECTORY = {"step": 1, "sample_index": 3, "rollout_n": 0}
 
 def test_v1_puts_the_rows_of_verls_loop_at_once(made, monkeypatch):
     ours, verls = v1_rows(made, monkeypatch, OURS), v1_rows(made, monkeypatch, VERLS)
-    assert (ours.puts, verls.puts) == (1, N)
-    assert ours.tags == verls.tags == {"1:3": {"status": "finished"}}
+    assert (len(ours.puts), len(verls.puts)) == (1, N)
+    assert ours.tags["1:3"] == verls.tags["1:3"] == {"status": "finished"}
     assert ours.rows.keys() == verls.rows.keys()
-    for key, (fields, tag) in verls.rows.items():
-        found, found_tag = ours.rows[key]
-        assert (found_tag, found.keys()) == (tag, fields.keys())
+    for key, fields in verls.rows.items():
+        found, tag = ours.rows[key], dict(ours.tags[key])
+        assert tag.pop(BYTES) == sum(value.nbytes for value in fields.values() if isinstance(value, torch.Tensor))
+        assert (tag, found.keys()) == (verls.tags[key], fields.keys())
         for name, value in fields.items():
             assert same(plain(value), plain(found[name]), name), (name, value, found[name])
-
-
-def plain(value):
-    return getattr(value, "data", value) if not isinstance(value, torch.Tensor) else value
 
 
 def same(one, other, name: str) -> bool:
@@ -133,6 +116,27 @@ def same(one, other, name: str) -> bool:
     if name == "metrics":
         return one.keys() == other.keys()  # seconds
     return one == other
+
+
+def test_v1_puts_what_is_kept_of_the_same_rows(made, monkeypatch):
+    """Which they are is shown over whole steps, in `v1/test_pruned_there`."""
+    everything = v1_rows(made, monkeypatch, OURS)
+    pruned = v1_rows(made, monkeypatch, OURS, rule=PruningRule(N // 2))
+    assert len(pruned.puts) == 1 and len(pruned.rows) == N // 2
+    for key, fields in pruned.rows.items():
+        assert pruned.tags[key] == everything.tags[key]
+        assert all(same(plain(everything.rows[key][name]), plain(value), name) for name, value in fields.items())
+    told = pruned.tags["1:3"].pop(SCORED)
+    assert pruned.tags["1:3"] == {"status": "finished", RULE: asdict(PruningRule(N // 2))}
+    keys = [f"1:3_{sample}_0" for sample in range(N)]
+    assert told["response_tokens"] == [everything.tags[key]["response_len"] for key in keys]
+    assert told["rewards"] == [everything.rows[key]["rm_scores"].sum().item() for key in keys]
+
+
+def test_v1_puts_all_of_what_was_asked_one_by_one(made, monkeypatch):
+    """And the rule, which is no column, does not get into the queue."""
+    rows = v1_rows(made, monkeypatch, VERLS, rule=PruningRule(N // 2)).rows
+    assert len(rows) == N and all(RULE not in fields for fields in rows.values())
 
 
 def test_v1_notes_why_a_question_failed(made, monkeypatch):

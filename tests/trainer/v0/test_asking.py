@@ -9,6 +9,9 @@ import pytest
 import torch
 from verl import DataProto
 
+from cppo_verl.algorithm.options import CPPOConfig
+from cppo_verl.algorithm.rule import PruningRule
+from cppo_verl.preflight.plan import plan_from_config
 from cppo_verl.trainer.rollout_seed import SEED_KEY
 from cppo_verl.trainer.v0.agent_loop import CPPOAgentLoopManager
 from cppo_verl.trainer.v0.sampling import PrunedSampling
@@ -38,7 +41,8 @@ class Worker:
         self.given: list[str] = []
         self.generate_questions = SimpleNamespace(remote=self._answer)
 
-    async def _answer(self, part: DataProto, n: int) -> DataProto:
+    async def _answer(self, part: DataProto, n: int, rule: PruningRule | None) -> DataProto:
+        self.rule = rule
         self.given = part.non_tensor_batch["uid"].tolist()
         assert part.non_tensor_batch["priority"].tolist() == [n * int(uid[2:]) for uid in self.given]
         return answered([uid for uid in self.given for _ in range(n)])
@@ -55,20 +59,33 @@ def test_questions_are_shared_out_whole_and_come_back_in_order(number, shares):
     assert rows.meta_info["timing"]["agent_loop/generate_sequences/mean"] == 1.0
 
 
-def trainer(manager: object) -> PrunedSampling:
+def trainer(manager: object, compose_config) -> PrunedSampling:
     made = object.__new__(PrunedSampling)
     made.async_rollout_manager = manager
+    made.config = compose_config("recipe=toy", f"actor_rollout_ref.rollout.n={N}", "cppo.pruning_rate=0.5")
+    made.cppo, made.plan = CPPOConfig.from_mapping(made.config.cppo), plan_from_config(made.config)
     return made
 
 
-def test_our_agent_loops_are_asked_by_the_question():
+def test_our_agent_loops_are_asked_by_the_question(compose_config):
     manager, asked = object.__new__(CPPOAgentLoopManager), []
-    manager.generate_questions = lambda batch, n: asked.append((len(batch), n))
-    trainer(manager)._generate(questions(3), N)
-    assert asked == [(3, N)]
+    manager.generate_questions = lambda batch, n, rule: asked.append((len(batch), n, rule))
+    trainer(manager, compose_config)._generate(questions(3), N)
+    assert asked == [(3, N, PruningRule(N // 2))]
 
 
-def test_other_managers_are_given_rows_that_their_workers_can_share():
+def test_where_questions_name_their_loops_none_is_pruned_there():
+    """Some may be of a loop that asks one by one."""
+    manager, asked = object.__new__(CPPOAgentLoopManager), questions(2)
+    manager.agent_loop_workers, rule = [Worker()], PruningRule(2)
+    manager.generate_questions(asked, N, rule)
+    assert manager.agent_loop_workers[0].rule == rule
+    asked.non_tensor_batch["agent_name"] = np.array(["question", "tool_agent"], dtype=object)
+    manager.generate_questions(asked, N, rule)
+    assert manager.agent_loop_workers[0].rule is None
+
+
+def test_other_managers_are_given_rows_that_their_workers_can_share(compose_config):
     """Five workers: three questions of four are padded to fifteen rows, and the padding is taken off again."""
     asked = []
 
@@ -77,7 +94,7 @@ def test_other_managers_are_given_rows_that_their_workers_can_share():
         return answered(rows.non_tensor_batch["uid"].tolist())
 
     manager = SimpleNamespace(agent_loop_workers=[None] * 5, generate_sequences=generate_sequences)
-    rows = trainer(manager)._generate(questions(3), N)
+    rows = trainer(manager, compose_config)._generate(questions(3), N)
     assert len(asked[0]) == 15 and len(rows) == 12
     seeds = asked[0].non_tensor_batch[SEED_KEY][:12].tolist()
     assert seeds == [100 * question + sample for question in range(3) for sample in range(N)]

@@ -25,7 +25,7 @@ from cppo_verl.preflight.plan import plan_from_config
 from cppo_verl.trainer.rows import PICTURES, row_advantages
 from cppo_verl.trainer.v1.asking import SamplingFailed
 from cppo_verl.trainer.v1.cycle import RunningStep
-from cppo_verl.trainer.v1.queue import ERROR, TRAIN, VALIDATION
+from cppo_verl.trainer.v1.queue import ERROR, TRAIN, VALIDATION, Taken
 from cppo_verl.trainer.v1.rows import nothing_to_delete
 from cppo_verl.trainer.v1.trainers import CPPOColocateAsync, CPPOSync, CPPOTrainer
 
@@ -291,7 +291,7 @@ def test_questions_that_are_too_old_are_dropped_and_others_asked(config):
     finally:
         sampler.end()
         empty(TRAIN)
-    assert {key.partition("_")[0] for key in taken.keys} == {f"3:{i}" for i in range(8)}
+    assert {key.partition("_")[0] for key in taken.completions.keys} == {f"3:{i}" for i in range(8)}
     assert sampler.asked == 16 and metrics["training/off_policy/evicted_samples"] == 8
     assert trainer.this_step.asked_instead == 8
 
@@ -329,7 +329,8 @@ def test_several_outputs_for_a_completion_are_refused(config):
     trainer = trainer_of(config("cppo.pruning_rate=0.5"), sampler)
     sampler.end()
     with pytest.raises(ValueError, match="several outputs for one completion of question 1:0"):
-        trainer._advantages(tq.KVBatchMeta(partition_id=TRAIN, keys=["1:0_0_0", "1:0_0_1"], tags=[{}, {}]))
+        completions = tq.KVBatchMeta(partition_id=TRAIN, keys=["1:0_0_0", "1:0_0_1"], tags=[{}, {}])
+        trainer._advantages(Taken(completions, {}, ["1:0"]))
 
 
 def test_another_number_of_completions_than_g_is_refused(config):
