@@ -19,7 +19,9 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize(
+    "options", ["allocation", *(pytest.param(name, marks=pytest.mark.slow) for name in OPTIONS if name != "allocation")]
+)
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_pruned_there_or_in_the_trainer_the_weights_are_the_same(train, tmp_path, generation, options):
     """Dumps need all completions: with them all are sent to the trainer."""
