@@ -143,6 +143,7 @@ def advise(run: Path, n: int | None, as_json: bool) -> None:
 @OVERRIDES
 @click.option("--seeds", default=3, show_default=True, help="Runs per arm, with seeds from 1.")
 @click.option("--questions", type=int, help="Questions to train on.  [default for the embedded task: 128]")
+@click.option("--own-runs", is_flag=True, help="Take no run of another study: all times are of the same hours.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for all of it.  [default: outputs/studies/STUDY]")
 @TARGET
 def study(name: str, overrides: tuple[str, ...], **options) -> None:

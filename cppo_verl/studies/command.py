@@ -41,6 +41,7 @@ def start(
     out: Path | None,
     overrides: Sequence[str],
     target: float | None = None,
+    own_runs: bool = False,
 ) -> int:
     """Run a study by its name, or by its file; returns the exit code.
 
@@ -51,13 +52,15 @@ def start(
         out: Folder for all of it; by default one of the study's name.
         overrides: Options of every run, in Hydra's form.
         target: As `make_report`'s.
+        own_runs: As `run_study`'s.
 
     Raises:
         ConfigError: There is no such study, or one of its runs cannot work.
     """
     study = find_study(name)
     folder = (out or Path("outputs/studies") / study.name).absolute()
-    return run_study(study, range(1, seeds + 1), common(overrides, questions), folder, open_console(), target)
+    given = common(overrides, questions)
+    return run_study(study, range(1, seeds + 1), given, folder, open_console(), target, own_runs)
 
 
 def run_study(
@@ -67,6 +70,7 @@ def run_study(
     out: Path,
     console: Console,
     target: float | None = None,
+    own_runs: bool = False,
 ) -> int:
     """Train what of a study is not complete, and report.
 
@@ -77,6 +81,7 @@ def run_study(
         out: Folder for the runs, and the report in `report`.
         console: Where to show it; last, what the comparison comes to.
         target: As `make_report`'s.
+        own_runs: Whether to train also what a study beside it has, which may have been trained on a busier machine.
 
     Returns:
         The exit code.
@@ -85,7 +90,7 @@ def run_study(
         ConfigError: As `is_complete`, of any run, before the first one starts.
     """
     runs = plan_runs(study, seeds, overrides, out)
-    made = {run.name: found for run in runs if (found := find_made(run, out))}
+    made = {run.name: found for run in runs if (found := find_made(run, out, own_runs))}
     missing = [run for run in runs if run.name not in made]
     console.print(f"{study.name}: {study.about}", markup=False, highlight=False, soft_wrap=True)
     if complete := len(runs) - len(missing):
@@ -103,13 +108,16 @@ def run_study(
     return 0
 
 
-def find_made(run: Run, out: Path) -> Path | None:
-    """The folder of a run that was trained to its end before: its own, or that of the same run in a study beside `out`.
+def find_made(run: Run, out: Path, own_runs: bool = False) -> Path | None:
+    """The folder of a run that was trained to its end before: its own, or, but with `own_runs`, that of the same run in
+    a study beside `out`.
 
     Raises:
         ConfigError: As `is_complete`.
     """
-    return run.folder if is_complete(run) else find_twin(run, out)
+    if is_complete(run):
+        return run.folder
+    return None if own_runs else find_twin(run, out)
 
 
 def is_complete(run: Run) -> bool:

@@ -170,6 +170,12 @@ def test_the_sentence(grouped, grpo, cppo, target, sentence):
     assert said(groups, target) == [sentence]
 
 
+def test_ends_after_unlike_numbers_of_questions_say_how_many(grouped):
+    groups = grouped({"grpo": {"accuracies": (0.3, 0.6)}, "cppo": {"accuracies": (0.3, 0.7), **CPPO, "steps": 4}})
+    (sentence,) = said(groups)
+    assert sentence.endswith("; at the end 70 % after 32 questions and 60 % after 16.")
+
+
 def test_rows_of_one_method_are_told_apart_and_intervals_said(grouped):
     arms = seeds("half", [0.68, 0.7, 0.72], **CPPO) | seeds("most", [0.68, 0.7, 0.72], rate=0.75, steps=1)
     half, most = said(grouped(seeds("grpo", [0.58, 0.6, 0.62]) | arms))

@@ -135,6 +135,7 @@ def test_a_run_that_another_study_has_made_is_not_repeated(overrides, tmp_path):
     assert find_made(other, tmp_path / "other") is None, "begun, not finished"
     (one.folder / DONE).write_text(inputs(one.config))
     assert find_made(other, tmp_path / "other") == one.folder
+    assert find_made(other, tmp_path / "other", own_runs=True) is None
     assert find_made(planned("other", "+ allocation", "cppo.metric=random"), tmp_path / "other") is None
     assert find_made(other, tmp_path / "elsewhere" / "other") is None
     (one.folder / DONE).write_text("of other data")
