@@ -37,6 +37,7 @@ from cppo_verl.preflight.sequence_length import (
     position_faults,
 )
 from cppo_verl.preflight.values import block_faults, value_faults
+from cppo_verl.runs.identity import IDENTITY
 from cppo_verl.weight_sync.transports import transport_fault
 
 FREQUENCIES = "trainer.save_freq", "trainer.test_freq"
@@ -113,7 +114,7 @@ def _quick_checks(wrong: Container[str]) -> dict[str, tuple]:
             outputs.foreign_faults,
             *("trainer.resume_from_path", "trainer.default_local_dir", "critic.enable"),
         ),
-        "whose checkpoint it is": (same_run.changed_faults, "trainer.default_local_dir", *same_run.IDENTITY),
+        "whose checkpoint it is": (same_run.changed_faults, "trainer.default_local_dir", *IDENTITY),
         "what an asynchronous run was sampling": (
             outputs.carried_faults,
             *("trainer.resume_from_path", "trainer.default_local_dir"),

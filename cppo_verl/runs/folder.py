@@ -6,6 +6,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from cppo_verl.runs.files import write_whole
+
 CONFIG_FILE = "config.yaml"
 """The resolved config."""
 METRICS_FILE = "metrics.jsonl"
@@ -25,4 +27,4 @@ def save_config(config: DictConfig) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if OmegaConf.select(config, "trainer.val_only") and (folder / CONFIG_FILE).exists():
         return
-    OmegaConf.save(config, folder / CONFIG_FILE, resolve=True)
+    write_whole(folder / CONFIG_FILE, OmegaConf.to_yaml(config, resolve=True))

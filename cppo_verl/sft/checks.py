@@ -18,7 +18,8 @@ from cppo_verl.hardware.model_files import code_fault, model_fault, num_position
 from cppo_verl.preflight.attention import attention_in_words, flash_fault, fused_fault, remark_on_rows
 from cppo_verl.preflight.data import paths
 from cppo_verl.preflight.loggers import faults_of
-from cppo_verl.preflight.same_run import SFT_IDENTITY, changed_faults
+from cppo_verl.preflight.same_run import changed_faults
+from cppo_verl.runs.identity import SFT_IDENTITY
 from cppo_verl.sft.going_on import goes_on_from, resume_faults
 
 ATTENTION = "attn_implementation"

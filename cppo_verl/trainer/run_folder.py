@@ -11,6 +11,7 @@ from omegaconf import DictConfig, open_dict
 from cppo_verl.runs.best import BestCheckpoint
 from cppo_verl.runs.checkpoints import Checkpoints
 from cppo_verl.runs.files import keep_latest, write_whole
+from cppo_verl.runs.identity import write_identity
 from cppo_verl.runs.metrics_log import MetricsLog, log_validation
 from cppo_verl.runs.notices import notice
 from cppo_verl.trainer.rows import num_questions
@@ -50,6 +51,7 @@ class RunFolder:
         with self.checkpoints.saving(self.global_steps) as folder:
             super()._save_checkpoint()
             write_whole(folder / STEP_METRICS, json.dumps(self.metrics, default=float))
+            write_identity(folder, self.config)
 
     def _load_checkpoint(self) -> None:
         """As verl, but only what is complete; what the run did after a step it is told to go on from is kept apart."""

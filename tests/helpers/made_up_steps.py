@@ -27,7 +27,7 @@ from cppo_verl.trainer.v0 import sampling as v0_sampling
 from cppo_verl.trainer.v0.agent_loop import CPPOAgentLoopManager, CPPOAgentLoopWorker
 from cppo_verl.trainer.v0.step import CPPOStep
 from cppo_verl.trainer.v1 import asking
-from cppo_verl.trainer.v1.agent_loop import CPPOAgentLoopWorkerTQ
+from cppo_verl.trainer.v1.agent_loop import CPPOAgentLoopManagerTQ, CPPOAgentLoopWorkerTQ
 from cppo_verl.trainer.v1.cycle import RunningStep
 from cppo_verl.trainer.v1.queue import RULE, TRAIN
 from cppo_verl.trainer.v1.trainers import CPPOSync
@@ -53,6 +53,7 @@ class MadeUpStep(NamedTuple):
 def _prepared(trainer, config: DictConfig):
     trainer.config, trainer.cppo, trainer.plan = config, CPPOConfig.from_mapping(config.cppo), plan_from_config(config)
     trainer.global_steps, trainer.outcomes, trainer.timing_raw = 1, Outcomes(), {}
+    trainer.train_dataset = None
     return trainer
 
 
@@ -60,12 +61,12 @@ def _question() -> dict[str, Any]:
     return {"raw_prompt": np.array(["?"], dtype=object), "index": torch.zeros(1)}
 
 
-class V1Loops:
+class V1Loops(CPPOAgentLoopManagerTQ):
     """Stands for V1's agent loops: our worker's ending of a question; those of a call are finished in any order."""
 
     def __init__(self, config: DictConfig, rewards: Rewards, order: int):
         self.worker = object.__new__(CPPOAgentLoopWorkerTQ)
-        self.worker.config = config
+        self.worker.config, self.worker.rollout_config = config, config.actor_rollout_ref.rollout
         self.rewards, self.asked, self.random = rewards, 0, random.Random(order)
 
     def generate_sequences(self, batch) -> None:

@@ -11,6 +11,7 @@ from cppo_verl.preflight.check import check
 from cppo_verl.preflight.same_run import changed_faults
 from cppo_verl.runs.checkpoints import mark_complete
 from cppo_verl.runs.folder import save_config
+from cppo_verl.runs.identity import write_identity
 
 
 def verls_checkpoint(run: Path, step: int = 4) -> Path:
@@ -73,8 +74,11 @@ def own_checkpoint(config, run: Path, *overrides: str) -> Path:
 OTHERS = {
     "cppo.pruning_rate=0.5": "cppo.pruning_rate=0.5 (it: 0.75)",
     "cppo.allocation=false": "cppo.allocation=false (it: true)",
-    "actor_rollout_ref.model.path=other/model": "actor_rollout_ref.model.path=other/model (it: Qwen/",
-    "data.train_files=[a.parquet,b.parquet]": "data.train_files=a.parquet,b.parquet (it: data/gsm8k/train.parquet)",
+    "cppo.seed=3": "cppo.seed=3 (it: ",
+    "data.seed=5": "data.seed=5 (it: ",
+    "actor_rollout_ref.model.path=other/model": "actor_rollout_ref.model.path=model (it: Qwen2.5-1.5B-Instruct)",
+    "data.train_files=[a.parquet,b.parquet]": "data.train_files=a.parquet,b.parquet (it: gsm8k/train.parquet)",
+    "reward.custom_reward_function.path=mine.py": "mine.py:compute_score (it: cppo_verl.rewards.gsm8k:compute_score)",
 }
 
 
@@ -95,11 +99,37 @@ def test_the_checkpoint_of_a_run_with_other_settings_is_not_gone_on_from_unasked
 
 
 @pytest.mark.parametrize(
-    "same", ["trainer.total_epochs=9", "trainer.test_freq=7", "data.train_files=[data/gsm8k/train.parquet]"]
+    "same",
+    [
+        *("trainer.total_epochs=9", "trainer.test_freq=7", "cppo.pruning_rate=3/4"),
+        *("data.train_files=[data/gsm8k/train.parquet]", "data.train_files=/scratch/17/gsm8k/train.parquet"),
+        "actor_rollout_ref.model.path=/cache/models--Qwen--Qwen2.5-1.5B-Instruct/snapshots/0a1b2c",
+    ],
 )
-def test_a_run_goes_on_with_more_epochs_or_other_validations(config, tmp_path, same):
+def test_a_run_goes_on_with_more_epochs_other_validations_or_its_files_elsewhere(config, tmp_path, same):
+    own_checkpoint(config, tmp_path, "cppo.pruning_rate=0.75")
+    given = "recipe=gsm8k", f"trainer.default_local_dir={tmp_path}", "cppo.pruning_rate=0.75"
+    assert not list(changed_faults(config(*given, same)))
+
+
+def test_a_checkpoint_knows_whose_it_is_whatever_was_started_in_its_folder_since(config, tmp_path):
+    given = "recipe=gsm8k", f"trainer.default_local_dir={tmp_path}"
+    write_identity(own_checkpoint(config, tmp_path), config(*given))
+    save_config(config(*given, "cppo.pruning_rate=0.5"))  # of a start that came to no checkpoint
+    assert not list(changed_faults(config(*given)))
+    assert list(changed_faults(config(*given, "cppo.pruning_rate=0.5")))
+
+
+def test_a_plan_of_other_settings_is_no_start(config, tmp_path):
     own_checkpoint(config, tmp_path)
-    assert not list(changed_faults(config("recipe=gsm8k", f"trainer.default_local_dir={tmp_path}", same)))
+    given = "recipe=gsm8k", f"trainer.default_local_dir={tmp_path}", "cppo.pruning_rate=0.5"
+    assert not list(changed_faults(config(*given, "dry_run=true")))
+
+
+def test_a_config_that_a_kill_cut_off_refuses_nothing(config, tmp_path):
+    own_checkpoint(config, tmp_path)
+    (tmp_path / "config.yaml").write_text("data: {train")
+    assert not list(changed_faults(config("recipe=gsm8k", f"trainer.default_local_dir={tmp_path}")))
 
 
 def test_a_folder_without_a_whole_checkpoint_is_free(config, tmp_path):

@@ -4,7 +4,6 @@ been sent, and only what is kept is sent."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from functools import cache
 from types import SimpleNamespace
 from typing import get_args
@@ -20,7 +19,8 @@ from stand_in_queue import StandInQueue
 from cppo_verl.algorithm.options import CPPOConfig, Metric
 from cppo_verl.algorithm.rule import PruningRule
 from cppo_verl.preflight.plan import plan_from_config
-from cppo_verl.trainer.group.pruned import READS_ALL, rule_where_sampled
+from cppo_verl.trainer.group.pruned import READS_ALL, rule_where_sampled, tagged
+from cppo_verl.trainer.group.scored import SCORED
 from cppo_verl.trainer.progress import ReportsProgress
 from cppo_verl.trainer.rows import check_sent
 from cppo_verl.trainer.v1.queue import RULE
@@ -123,19 +123,32 @@ def test_a_row_that_was_not_sent_is_not_trained_on():
         check_sent(rows, ["a", None])
 
 
-@pytest.mark.parametrize(("rate", "left"), [("0.5", ["1:0", "1:0_1_0", "1:1"]), ("0.75", ["1:1"])])
-def test_a_resumed_run_asks_anew_what_was_pruned_by_another_rule(config, monkeypatch, rate, left):
+@pytest.mark.parametrize(
+    ("overrides", "left"),
+    [
+        (["cppo.pruning_rate=0.5"], ["1:0", "1:0_1_0", "1:1"]),
+        (["cppo.pruning_rate=0.75"], ["1:0", "1:1"]),
+        (["cppo.pruning_rate=0.5", "algorithm.adv_estimator=opo"], ["1:0", "1:1"]),
+        (["cppo.pruning_rate=0.75", "actor_rollout_ref.rollout.n=8"], ["1:0", "1:1"]),
+        (["cppo.pruning_rate=0.5", "trainer.rollout_data_dir=some/path"], ["1:0", "1:1"]),
+    ],
+)
+def test_a_resumed_run_asks_anew_what_was_pruned_by_another_rule(config, monkeypatch, overrides, left):
     """Of what its checkpoint holds: a question that was pruned, one that is being sampled, and rows that were trained
     on."""
     trainer, queue = object.__new__(CPPOSync), StandInQueue(monkeypatch)
     monkeypatch.setattr(ReportsProgress, "_load_checkpoint", lambda self: None)
-    trainer.config, trainer._restored_tq_prompt_count = config(f"cppo.pruning_rate={rate}"), 2
+    trainer.config, trainer._restored_tq_prompt_count = config(*overrides), 2
     trainer.cppo, trainer.plan = CPPOConfig.from_mapping(trainer.config.cppo), plan_from_config(trainer.config)
-    finished = {"is_prompt": True, "status": "finished", RULE: asdict(PruningRule(G // 2))}
+    finished = {"is_prompt": True, "status": "finished", SCORED: {"uid": "1:0"}}
+    finished[RULE] = tagged(PruningRule(G // 2), config("cppo.pruning_rate=0.5"))
     queue.tags |= {"1:0": finished, "1:0_1_0": {}, "1:1": {"is_prompt": True, "status": "running"}, "0:9_0_0": {}}
     trainer._load_checkpoint()
     assert sorted(queue.tags) == left
-    assert trainer._restored_tq_prompt_count == sum("_" not in key for key in left)
+    assert trainer._restored_tq_prompt_count == 2, "none is lost"
+    is_taken = "1:0_1_0" in left
+    assert queue.tags["1:0"]["status"] == ("finished" if is_taken else "pending")
+    assert bool(queue.tags["1:0"][SCORED]) == is_taken
 
 
 @pytest.mark.parametrize("option", READS_ALL)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
@@ -14,16 +16,8 @@ from cppo_verl.trainer.group.scored import ScoredGroup, rewarded_rows
 from cppo_verl.trainer.rows import row_advantages
 from cppo_verl.trainer.stages import outcome_advantages
 
-READS_ALL = (
-    "critic.enable",
-    "trainer.rollout_data_dir",
-    "skip.rollout.enable",
-    "skip.rollout_tq.enable",
-    "data.sampler.class_path",
-    "data.custom_cls.path",
-)
-"""Options of what reads the tokens of all G completions: a critic, dumps, replays of a rollout, and a data set or a
-sampler of one's own, which verl hands the batch of a step."""
+READS_ALL = ("critic.enable", "trainer.rollout_data_dir", "skip.rollout.enable", "skip.rollout_tq.enable")
+"""Options of what reads the tokens of all G completions: a critic, dumps, and replays of a rollout."""
 
 
 def rule_where_sampled(config: DictConfig, cppo: CPPOConfig, plan: StepPlan) -> PruningRule | None:
@@ -37,6 +31,11 @@ def rule_where_sampled(config: DictConfig, cppo: CPPOConfig, plan: StepPlan) -> 
     if cppo.scope != "question" or not prunes or any(OmegaConf.select(config, option) for option in READS_ALL):
         return None
     return PruningRule.of(cppo, plan.keep)
+
+
+def tagged(rule: PruningRule, config: DictConfig) -> dict[str, Any]:
+    """All that decides what is kept of a question, as plain values: a run that goes on under another asks anew."""
+    return asdict(rule) | {"n": config.actor_rollout_ref.rollout.n, "adv_estimator": config.algorithm.adv_estimator}
 
 
 def score_and_prune(

@@ -53,8 +53,17 @@ class GroupWorker(LimitedRewards, AgentLoopWorker):
             and self.reward_loop_worker_handles is not None
             and set(agent_names) <= {default}
             and sampled_together(self.config)
-            and issubclass(hydra.utils.get_class(_agent_loop_registry[default]["_target_"]), QuestionLoop)
+            and issubclass(self._loop, QuestionLoop)
         )
+
+    @property
+    def is_of_one_turn(self) -> bool:
+        """Whether the run's loop of questions answers as ours does, so that lengths say what the masks are."""
+        return all(getattr(self._loop, name) is getattr(QuestionLoop, name) for name in ("run_question", "_output"))
+
+    @property
+    def _loop(self) -> type:
+        return hydra.utils.get_class(_agent_loop_registry[self.rollout_config.agent.default_agent_loop]["_target_"])
 
     def sampling_params(self) -> dict[str, Any]:
         """Of every completion that is trained on, as verl's workers make them of the config."""

@@ -55,7 +55,7 @@ class CPPOAgentLoopWorker(OpenedTurns, ReportedApart, SeededTurns, GroupWorker):
         for prompt, of_question in zip(columns["raw_prompt"], answers, strict=True):
             for output in of_question:
                 output.extra_fields["raw_prompt"] = prompt
-        if rule is not None:
+        if rule is not None and self.is_of_one_turn:
             return self._pruned(columns["uid"], answers, rule)
         return self._rows([output for of_question in answers for output in of_question])
 

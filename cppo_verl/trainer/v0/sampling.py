@@ -113,7 +113,9 @@ class PrunedSampling(SeparateRayPPOTrainer):
         """n completions of each question, in rows; by verl's interface where the agent loops are others than ours."""
         manager = self.async_rollout_manager
         if isinstance(manager, CPPOAgentLoopManager):
-            return manager.generate_questions(questions, n, rule_where_sampled(self.config, self.cppo, self.plan))
+            reads_all = hasattr(self.train_dataset, "on_batch_end")  # verl hands it the batch of a step
+            rule = None if reads_all else rule_where_sampled(self.config, self.cppo, self.plan)
+            return manager.generate_questions(questions, n, rule)
         rows, padding = pad_dataproto_to_divisor(as_rows(questions, n), len(manager.agent_loop_workers))
         return unpad_dataproto(manager.generate_sequences(rows), padding)
 

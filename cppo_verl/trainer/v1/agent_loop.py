@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
 from typing import Any
 
 import ray
@@ -13,7 +12,7 @@ from verl.experimental.agent_loop import AgentLoopOutput
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
 
 from cppo_verl.algorithm.rule import PruningRule
-from cppo_verl.trainer.group.pruned import score_and_prune
+from cppo_verl.trainer.group.pruned import score_and_prune, tagged
 from cppo_verl.trainer.group.scored import SCORED
 from cppo_verl.trainer.group.worker import GroupWorker
 from cppo_verl.trainer.openings import OpenedTurns
@@ -62,12 +61,12 @@ class CPPOAgentLoopWorkerTQ(OpenedTurns, ReportedApart, SeededTurns, GroupWorker
         self, question: dict[str, Any], outputs: list[AgentLoopOutput], rule: PruningRule | None
     ) -> dict[str, Any]:
         """Put what is kept of a question into the queue; returns what the question's tag says of all of it."""
-        if rule is None:
+        if rule is None or not self.is_of_one_turn:
             await put_question(question, dict(enumerate(outputs)))
             return {}
         scored, kept = score_and_prune(question["uid"], outputs, rule, self.config)
         await put_question(question, kept)
-        return {SCORED: scored.told(), RULE: asdict(rule)}
+        return {SCORED: scored.told(), RULE: tagged(rule, self.config)}
 
     def _question_seed(self, uid: str) -> int | None:
         seed = self.config.cppo.rollout_seed

@@ -15,6 +15,7 @@ from cppo_verl.algorithm.rule import PruningRule
 from cppo_verl.trainer.group.pruned import rule_where_sampled
 from cppo_verl.trainer.questions import QuestionStream, steps_of_run
 from cppo_verl.trainer.reward_limit import RewardHung
+from cppo_verl.trainer.v1.agent_loop import CPPOAgentLoopManagerTQ
 from cppo_verl.trainer.v1.cycle import RunningStep
 from cppo_verl.trainer.v1.queue import RULE, QuestionQueue
 
@@ -81,7 +82,7 @@ class AskedQuestions(PPOTrainer):
         self.asked = (step, first + count)
         batch = tu.concat_tensordict([tu.get_tensordict(question) for question in questions])
         tu.assign_non_tensor_data(batch, "global_steps", self.global_steps)
-        if rule := self.rule_where_sampled:
+        if (rule := self.rule_where_sampled) and isinstance(self.agent_loop_manager, CPPOAgentLoopManagerTQ):
             tu.assign_non_tensor_data(batch, RULE, rule)
         return batch
 

@@ -101,7 +101,7 @@ class QuestionQueue(ReplayBufferAsync):
             said = self._wait_for_next_poll(TRAIN, said)
         questions, completions, _ = self._select_prompt_uids(TRAIN, finished, wanted)
         tags = tq.kv_list(TRAIN)[TRAIN]
-        scored = {uid: tags[uid][SCORED] for uid in questions if SCORED in tags[uid]}
+        scored = {uid: tags[uid][SCORED] for uid in questions if tags[uid].get(SCORED)}
         batch = self._materialize_batch(TRAIN, questions, completions)
         self._check_groups([uid for uid in questions if uid not in scored], batch.keys)
         return Taken(batch, scored, questions)

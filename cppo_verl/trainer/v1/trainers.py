@@ -32,7 +32,9 @@ from cppo_verl.preflight.outputs import carried_faults, foreign_faults
 from cppo_verl.preflight.plan import cycle_from_config, micro_batch_faults, plan_from_config
 from cppo_verl.preflight.refusals import refusals, resume_refusals
 from cppo_verl.trainer.actor_watch import run_beside
+from cppo_verl.trainer.group.pruned import tagged
 from cppo_verl.trainer.group.register import use_group_servers
+from cppo_verl.trainer.group.scored import SCORED
 from cppo_verl.trainer.padding import count_forwards
 from cppo_verl.trainer.progress import ReportsProgress
 from cppo_verl.trainer.v1.clients import MeteredAsyncClient, MeteredClient, places_each
@@ -99,15 +101,17 @@ class CPPOTrainer(ReportsProgress, CPPOStep):
         run_watched(lambda: run_beside(lambda: super(CPPOTrainer, self).fit(agent_loop_manager), parts), replicas)
 
     def _load_checkpoint(self) -> None:
-        """As verl, without the completions that the step of the checkpoint had trained on, and without questions that
-        were pruned by another rule than the run's now."""
+        """As verl, without the completions that the step of the checkpoint had trained on. Questions that were pruned
+        by another rule than the run's now are asked again, with those that were being sampled."""
         super()._load_checkpoint()
         held = (tq.kv_list(TRAIN) or {}).get(TRAIN, {})
-        rule = asdict(self.rule_where_sampled) if self.rule_where_sampled else None
-        asked = [key for key, tag in held.items() if tag.get("is_prompt")]
-        questions = {uid for uid in asked if held[uid].get(RULE, rule) == rule}
-        self._restored_tq_prompt_count -= len(asked) - len(questions)
-        self._delete(np.array([key for key in held if key.split("_")[0] not in questions]))
+        rule = tagged(self.rule_where_sampled, self.config) if self.rule_where_sampled else None
+        asked = {key for key, tag in held.items() if tag.get("is_prompt")}
+        anew = {uid for uid in asked if (held[uid].get(RULE) or rule) != rule}
+        for uid in sorted(anew):
+            tq.kv_put(key=uid, partition_id=TRAIN, tag={"status": "pending", SCORED: None, RULE: None})
+        gone = [key for key in held if key not in asked and key.split("_")[0] not in asked - anew]
+        self._delete(np.array(gone))
 
     def _init_resource_pool_mgr(self) -> None:
         super()._init_resource_pool_mgr()
