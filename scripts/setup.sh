@@ -15,12 +15,15 @@ preferred="python3.11 python3.12"
 [ "$stack" = gpu ] && preferred="python3.12 python3.11"
 python=""
 for candidate in $preferred python3.10 python3 python; do
-    if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
+    if "$candidate" -c 'import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
         python=$candidate
         break
     fi
 done
-[ -n "$python" ] || { echo "error: Python 3.10, 3.11 or 3.12 is needed; found $(python3 --version 2>&1)" >&2; exit 1; }
+[ -n "$python" ] || {
+    echo "error: Python 3.10, 3.11 or 3.12 with venv is needed; found $(python3 --version 2>&1)" >&2
+    exit 1
+}
 
 venv=${VENV:-.venv}
 stamp="$venv/installed-$stack-$(sha256sum pyproject.toml scripts/setup.sh | sha256sum | cut -c1-16)"
@@ -63,3 +66,4 @@ fi
 "$venv/bin/python" -m compileall -qq -j 0 "$venv"/lib/python3*/site-packages || true
 rm -f "$venv"/installed-*
 touch "$stamp"
+echo "installed; to use it: source $venv/bin/activate"

@@ -16,12 +16,12 @@ BEFORE = "metrics.jsonl.before"
 
 
 def log_validation(run_folder: str) -> Path:
-    """Make verl's file logger of a run that only validates write to the first `validation_N.jsonl` that is not there:
-    what the run and other validations logged stays as it is."""
+    """Make verl's file logger of a run that only validates write to the first `validation_N.jsonl` that is not there,
+    and its TensorBoard logger to a folder of that name: what the run and other validations logged stays as it is."""
     folder = Path(run_folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = _first_free(folder, "validation")
-    os.environ["VERL_FILE_LOGGER_PATH"] = str(path)
+    os.environ["VERL_FILE_LOGGER_PATH"], os.environ["TENSORBOARD_DIR"] = str(path), str(path.with_suffix(""))
     return path
 
 

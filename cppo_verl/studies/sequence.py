@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -80,7 +81,9 @@ def main(folders: list[str], runner: type = SequenceRunner) -> None:
     """Train the runs of these folders, each of which holds the config of its run, in such a Ray actor."""
     first = Path(folders[0])
     config = OmegaConf.load(first / CONFIG_FILE)
-    with alone_in(first):
+    with ExitStack() as alone:
+        for folder in folders:
+            alone.enter_context(alone_in(Path(folder)))
         if config.trainer.use_v1:  # whose runs start by themselves
             launch(config)
             (first / DONE).write_text(inputs(config))

@@ -18,8 +18,10 @@ from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.config.sources import recipes
 from cppo_verl.preflight.prepare import prepare
 from cppo_verl.runs.endings import TERMINATED
+from cppo_verl.runs.files import InUse, alone_in
 from cppo_verl.runs.folder import DONE, METRICS_FILE, save_config
 from cppo_verl.studies.command import find_made, is_complete, run_study
+from cppo_verl.studies.sequence import main as train_sequence
 from cppo_verl.studies.study import Study, find_study, inputs, plan_runs, share_starts
 
 SHIPPED = sorted(path.stem for path in recipes().glob("*/studies/*.yaml"))
@@ -197,3 +199,10 @@ def test_a_study_that_is_ended_ends_what_it_started(tmp_path):
         assert not child.is_running()
     finally:
         study.kill()
+
+
+def test_runs_that_share_a_start_are_each_alone_in_their_folder(tmp_path, overrides):
+    first, last = plan_runs(Study("one", "", {"a": [], "b": []}), [1], overrides, tmp_path)
+    save_config(first.config)
+    with alone_in(last.folder), pytest.raises(InUse, match=f"another run writes into {last.folder}"):
+        train_sequence([str(first.folder), str(last.folder)])

@@ -92,11 +92,13 @@ def test_a_validation_changes_nothing_of_a_run(run, monkeypatch, mode, step, loa
     before = files(run)
     for number in (1, 2):
         monkeypatch.setenv("VERL_FILE_LOGGER_PATH", "")
+        monkeypatch.setenv("TENSORBOARD_DIR", "the run's")
         config = options(run, mode, step)
         save_config(config)
         trainer = Trainer(config)
         assert config.trainer.validation_data_dir == f"{run}/validations/validation_{number}"
         assert os.environ["VERL_FILE_LOGGER_PATH"] == f"{run}/validation_{number}.jsonl"
+        assert os.environ["TENSORBOARD_DIR"] == f"{run}/validation_{number}"
         trainer.start(os.environ["VERL_FILE_LOGGER_PATH"])
         assert trainer.loaded == loaded, "the last complete one"
         after = files(run)

@@ -86,8 +86,14 @@ class GroupWorker(LimitedRewards, AgentLoopWorker):
             sampling_params: Of every completion.
             n: Completions.
             seed: The question's, see `QuestionLoop.run_question`.
+
+        Raises:
+            ValueError: The loop gave another number of completions.
         """
         outputs = await self._question_loop.run_question(self.engines, sampling_params, n, seed, **question)
+        if len(outputs) != n:
+            loop = self.rollout_config.agent.default_agent_loop
+            raise ValueError(f"the agent loop {loop} gave {len(outputs)} completions for a question, not {n}")
         await self._score_group(outputs, question)
         return outputs
 

@@ -12,6 +12,7 @@ from agent_loops import Engine, Scorer, batch, client_of, question, small_config
 from stand_in_queue import StandInQueue, plain
 
 from cppo_verl.algorithm.rule import PruningRule
+from cppo_verl.trainer.group.loop import QuestionLoop
 from cppo_verl.trainer.group.requests import LOOP, ONE_BY_ONE
 from cppo_verl.trainer.group.scored import SCORED
 from cppo_verl.trainer.rollout_seed import SEED_KEY, question_seeds
@@ -73,6 +74,17 @@ def test_what_the_server_cannot_is_asked_one_by_one(made):
     assert not worker.goes_together((), N)
 
 
+def test_a_loop_that_gives_another_number_of_completions_is_an_error(made, monkeypatch):
+    whole = QuestionLoop.run_question
+
+    async def all_but_one(*args, **kwargs):
+        return (await whole(*args, **kwargs))[1:]
+
+    monkeypatch.setattr(QuestionLoop, "run_question", all_but_one)
+    with pytest.raises(ValueError, match=rf"the agent loop {OURS} gave {N - 1} completions for a question, not {N}"):
+        v0_rows(made, OURS)
+
+
 def test_only_questions_of_several_completions_by_the_runs_loop_go_together(made):
     worker, *_ = made(CPPOAgentLoopWorker, OURS)
     assert worker.goes_together((), N) and worker.goes_together([OURS, OURS], N)
@@ -127,7 +139,10 @@ def test_v1_puts_what_is_kept_of_the_same_rows(made, monkeypatch):
         assert pruned.tags[key] == everything.tags[key]
         assert all(same(plain(everything.rows[key][name]), plain(value), name) for name, value in fields.items())
     told = pruned.tags["1:3"].pop(SCORED)
-    assert pruned.tags["1:3"] == {"status": "finished", RULE: asdict(PruningRule(N // 2))}
+    assert pruned.tags["1:3"] == {
+        "status": "finished",
+        RULE: asdict(PruningRule(N // 2)) | {"n": N, "adv_estimator": "grpo"},
+    }
     keys = [f"1:3_{sample}_0" for sample in range(N)]
     assert told["response_tokens"] == [everything.tags[key]["response_len"] for key in keys]
     assert told["rewards"] == [everything.rows[key]["rm_scores"].sum().item() for key in keys]
