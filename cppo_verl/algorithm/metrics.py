@@ -20,6 +20,8 @@ KINDS = {
 """The four kinds of completion (paper Table 3): name to whether format and answer are right."""
 SUBSET = "cppo/validation/subset"
 """Of how many questions a validation was, where it was of a part of them; not logged with one of all."""
+UPDATES = "cppo/updates"
+"""How many updates the policy's optimiser made in a step."""
 MOST_OUTCOMES = 16
 """Different words that a run counts, each by itself, of what became of the comparisons with the gold."""
 OTHER = "other"

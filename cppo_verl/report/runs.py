@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cppo_verl.algorithm.errors import ConfigError, first_line
+from cppo_verl.algorithm.metrics import UPDATES
 from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.algorithm.rejection import LEFT_OUT
 from cppo_verl.algorithm.step_plan import StepPlan
@@ -104,9 +105,12 @@ class Run:
         return None if self.total(column) is None else self.steps[column].mean()
 
     def mean_over_time(self, column: str) -> float | None:
-        """Mean of a share or a rate, weighted by the time of the steps; None where it was not logged."""
-        seconds = self.steps["timing_s/step"]
-        return None if self.total(column) is None else (self.steps[column] * seconds).sum() / seconds.sum()
+        """Mean of a share or a rate over the steps that have it, weighted by their time; None where it was not
+        logged."""
+        if self.total(column) is None:
+            return None
+        seconds = self.steps["timing_s/step"].where(self.steps[column].notna())
+        return (self.steps[column] * seconds).sum() / seconds.sum()
 
     def highest(self, column: str) -> float:
         """Largest value of a metric over the training steps; NaN where it was not logged."""
@@ -121,12 +125,14 @@ class Run:
         return self.steps.filter(regex=PEAK_MEMORY).max().max()
 
     def updates(self) -> pd.Series:
-        """Optimiser updates by training step: the mini-batches that `StepPlan.trim` makes, times the PPO epochs."""
+        """Optimiser updates by training step, as logged; of an earlier version, which did not, those of one cycle: the
+        mini-batches that `StepPlan.trim` makes, times the PPO epochs."""
         kept = self.steps["cppo/completions_kept"]
         mini_batches = -(-kept // self.plan.mini_batch_rows)
         if LEFT_OUT in self.steps:
             mini_batches = mini_batches.where(self.steps[LEFT_OUT].fillna(0) == 0, 0)
-        return mini_batches * self.config.actor_rollout_ref.actor.ppo_epochs
+        reckoned = mini_batches * self.config.actor_rollout_ref.actor.ppo_epochs
+        return self.steps[UPDATES].fillna(reckoned) if UPDATES in self.steps else reckoned
 
     def curves(self) -> pd.DataFrame:
         """Cumulative `questions`, `updates` and `seconds`, mean `reward` of all sampled completions, `accuracy`.

@@ -15,6 +15,7 @@ from verl.trainer.ppo.metric_utils import (
 from verl.trainer.ppo.ray_trainer import compute_advantage, compute_spec_decode_metrics
 from verl.utils.py_functional import rename_dict
 
+from cppo_verl.algorithm.metrics import UPDATES
 from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.trainer.batch_advantages import estimator_of_questions
 from cppo_verl.watch.alarms import share_clipped
@@ -87,6 +88,11 @@ def clip_fractions(metrics: dict[str, Any]) -> list[float]:
 def epoch_metrics(plan: StepPlan, num_questions: int, config: DictConfig) -> dict[str, int]:
     """How many optimiser updates a pass over the training questions has."""
     return {"cppo/updates_per_epoch": plan.updates_per_epoch(num_questions, config.actor_rollout_ref.actor.ppo_epochs)}
+
+
+def update_count(rows: int, mini_batch_rows: int, config: DictConfig) -> dict[str, int]:
+    """How many optimiser updates so many rows are, in mini-batches of so many; 0 of no rows."""
+    return {UPDATES: rows // mini_batch_rows * config.actor_rollout_ref.actor.ppo_epochs if rows else 0}
 
 
 def data_metrics(sampled: DataProto, trained: DataProto, gradient_norm: float | None) -> dict[str, float]:

@@ -23,7 +23,7 @@ NOT_FROM_ROWS = {
     r"actor/.*|cppo/(updates_clipped|pg_clipfrac/\d)": "the update, which is compared with Eq. 9 in test_step.py",
     r"cppo/bytes_sent": "of tensors on their way, which are not recorded; see test_pruned_there.py",
     r"cppo/(padding|fill)/.*|global_seqlen/.*": "of ranks and micro-batches, which are not recorded",
-    r"cppo/(planned_steps|updates_per_epoch|last_step|rounds|surplus)|training/(global_step|epoch)": "the plan",
+    r"cppo/(planned_steps|updates(_per_epoch)?|last_step|rounds|surplus)|training/(global_step|epoch)": "the plan",
     r"cppo/(replaced|in_flight|unused)_questions": "the queue",
     r"cppo/(best|validation)/.*|val-(core|aux)/.*": "validations, whose rows are in a dump of their own",
     r"(training/)?num_turns/.*|training/off_policy/.*": "tags of the agent loop, which are not dumped",
@@ -38,10 +38,14 @@ def test_each_number_is_of_the_rows_that_the_table_says(generation, train, tmp_p
     loops.write_text("- name: replaying\n  _target_: replaying.ReplayingLoop\n")
     run = train(
         "run",
-        *(GENERATIONS[generation], f"+cppo_by_step=[{','.join(STEPS)}]", f"trainer.total_training_steps={len(STEPS)}"),
+        *(
+            GENERATIONS[generation],
+            f"+own.cppo_by_step=[{','.join(STEPS)}]",
+            f"trainer.total_training_steps={len(STEPS)}",
+        ),
         *(f"data.max_prompt_length={PROMPT}", f"data.max_response_length={RESPONSE}"),
         *("trainer.save_freq=2", "trainer.test_freq=2", "actor_rollout_ref.rollout.calculate_log_probs=true"),
-        *(f"trainer.rollout_data_dir={tmp_path}/rollouts", f"+completions={tmp_path}/completions"),
+        *(f"trainer.rollout_data_dir={tmp_path}/rollouts", f"+own.completions={tmp_path}/completions"),
         "actor_rollout_ref.rollout.agent.default_agent_loop=replaying",
         f"actor_rollout_ref.rollout.agent.agent_loop_config_path={loops}",
     ).folder

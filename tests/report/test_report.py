@@ -358,6 +358,26 @@ def test_steps_without_an_update_are_said(tmp_path):
     assert read_run(folder).updates().loc[[2, 3]].tolist() == [0, 0]
 
 
+def test_the_updates_of_several_cycles_are_those_that_were_logged(tmp_path):
+    """One of four cycles rejected, then four that keep less than a mini-batch each: no sum over the cycles tells."""
+    entries = made.lines(steps=5)
+    entries[1]["data"] |= {"cppo/updates": 3, "cppo/rejected/updates": 1}
+    entries[2]["data"] |= {"cppo/updates": 4, "cppo/completions_kept": 16}
+    entries[3]["data"] |= {"cppo/updates": 0}
+    folder = made.write(tmp_path / "run", entries, steps=5)
+    assert read_run(folder).updates().tolist() == [3, 4, 0, 4, 4]
+    assert "step 3 updated nothing" in notes_on(folder)
+
+
+def test_a_mean_over_time_is_of_the_steps_that_have_the_number(tmp_path):
+    """The line that is made up for a step whose own a kill took has no idle times."""
+    entries = made.lines(steps=4)
+    for entry in entries[1:4]:
+        entry["data"]["cppo/idle/trainer"] = 0.5
+    run = read_run(made.write(tmp_path / "run", entries, steps=4))
+    assert run.mean_over_time("cppo/idle/trainer") == pytest.approx(0.5)
+
+
 def test_a_run_of_an_earlier_version(tmp_path):
     entries = made.lines(questions=None)
     for entry in entries:

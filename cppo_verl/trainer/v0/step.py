@@ -11,7 +11,7 @@ from verl.utils.skip.skip_manager import SkipManager
 from verl.workers.utils.padding import left_right_2_no_padding
 
 from cppo_verl.algorithm.allocation import Allocation
-from cppo_verl.algorithm.metrics import clipping_by_place
+from cppo_verl.algorithm.metrics import UPDATES, clipping_by_place
 from cppo_verl.algorithm.rejection import LEFT_OUT
 from cppo_verl.runs.notices import notice
 from cppo_verl.trainer.old_policy import corrects_rollout, unread_log_probs
@@ -26,6 +26,7 @@ from cppo_verl.trainer.stages import (
     epoch_metrics,
     timing_metrics,
     token_advantages,
+    update_count,
     update_settings,
 )
 from cppo_verl.trainer.v0.sampling import PrunedSampling
@@ -88,6 +89,7 @@ class CPPOStep(PrunedSampling, SendsWhatIsRead):
             "training/global_step": self.global_steps,
             "training/epoch": self.epoch,
             "cppo/planned_steps": self.total_training_steps,
+            UPDATES: 0,
             **epoch_metrics(self.plan, len(self.train_dataset), self.config),
         }
         self.timing_raw = {}
@@ -163,6 +165,7 @@ class CPPOStep(PrunedSampling, SendsWhatIsRead):
         reported = tu.get(self.actor_rollout_wg.update_actor(data), "metrics")
         metrics = actor_metrics(reported, self.config)
         metrics |= clipping_by_place(clip_fractions(metrics))
+        metrics |= update_count(len(batch), batch.meta_info["mini_batch_rows"], self.config)
         self.metrics |= forward_metrics("update", self.actor_rollout_wg, tokens_of(batch), self.config)
         return DataProto.from_single_dict(data={}, meta_info={"metrics": metrics})
 

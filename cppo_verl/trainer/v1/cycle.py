@@ -29,7 +29,7 @@ class Cycle(NamedTuple):
     replaced: int
     """Questions that were asked in place of others."""
     counts: dict[str, float]
-    """See `forward_metrics`, of the forwards so far, and `rejection`."""
+    """See `forward_metrics`, of the forwards so far, `rejection`, and `update_count`."""
 
     @staticmethod
     def together(cycles: list[Cycle]) -> Cycle:

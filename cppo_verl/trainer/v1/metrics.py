@@ -53,11 +53,14 @@ class StepMetrics(PPOTrainer):
         awake = [(step.began, step.began + seconds)] if is_separate(self.config) else step.waits
         metrics |= idle_metrics(step.waits, awake, sampling_spans(agent_loops(self.agent_loop_manager)), seconds)
         timing_raw["step"] -= timing_raw.get("save_checkpoint", 0)  # as in V0: a step is sampling and training
-        sampled, trained = step.whole.sampled, step.whole.trained
         ours = dict(metrics)  # of all that was sampled; verl's of the same names are of what was trained on
         if step.has_updated:  # verl's cannot do without a token
             super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)
-        metrics |= ours | timing_metrics(sampled, trained, timing_raw, self._get_n_gpus_for_throughput())
+        metrics |= ours | self._timing_metrics(timing_raw)
+
+    def _timing_metrics(self, timing_raw: dict[str, float]) -> dict[str, float]:
+        whole = self.this_step.whole
+        return timing_metrics(whole.sampled, whole.trained, timing_raw, self._get_n_gpus_for_throughput())
 
     def _log_rollout_data(self, batch: KVBatchMeta, timing_raw: dict, rollout_data_dir: str) -> None:
         """All that was sampled, as in V0; verl's would dump what is left in the queue."""

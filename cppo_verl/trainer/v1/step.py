@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import transfer_queue as tq
 from transfer_queue import KVBatchMeta
 from verl import DataProto
@@ -11,12 +13,13 @@ from verl.utils.debug import marked_timer
 from verl.utils.metric import reduce_metrics
 
 from cppo_verl.algorithm.allocation import Allocation
+from cppo_verl.algorithm.metrics import UPDATES
 from cppo_verl.algorithm.rejection import LEFT_OUT
 from cppo_verl.trainer.old_policy import corrects_rollout, has_old_forward, unread_log_probs
 from cppo_verl.trainer.padding import forward_metrics
 from cppo_verl.trainer.rejected import rejection
 from cppo_verl.trainer.rows import PICTURES, check_sent, select_rows, weigh_advantages
-from cppo_verl.trainer.stages import actor_metrics, clip_fractions, update_settings
+from cppo_verl.trainer.stages import actor_metrics, clip_fractions, update_count, update_settings
 from cppo_verl.trainer.v1.cycle import Cycle, RunningStep
 from cppo_verl.trainer.v1.metrics import StepMetrics
 from cppo_verl.trainer.v1.queue import TRAIN
@@ -33,10 +36,12 @@ class CPPOStep(PrunedSampling, StepMetrics):
     """
 
     def step(self, metrics: dict, timing_raw: dict) -> KVBatchMeta:
-        """verl's step, of one cycle or several, and the metrics of all that it sampled."""
+        """verl's step, of one cycle or several, and the metrics of all that it sampled, with the times so far: what
+        its checkpoint notes of it."""
         self.this_step = RunningStep(metrics)
         batch = super().step(metrics, timing_raw)
         metrics |= self._sampled_metrics()
+        metrics |= self._timing_metrics(timing_raw | {"step": time.time() - self.this_step.began})
         return batch if batch.keys else nothing_to_delete()
 
     def _step_once(self, metrics: dict, timing_raw: dict, sample_batch_size: int) -> KVBatchMeta:
@@ -76,7 +81,8 @@ class CPPOStep(PrunedSampling, StepMetrics):
             if self.config.trainer.balance_batch:
                 batch = self._balance_batch(batch, metrics)
         batch.extra_info["temperature"] = self.config.actor_rollout_ref.rollout.temperature
-        self.this_step.cycles.append(Cycle(sampled, trained, allocation, self.this_step.asked_instead, counts={}))
+        counts = {UPDATES: 0}
+        self.this_step.cycles.append(Cycle(sampled, trained, allocation, self.this_step.asked_instead, counts))
         return batch
 
     def _get_required_batch_multiple(self, dp_size: int) -> int:
@@ -127,11 +133,14 @@ class CPPOStep(PrunedSampling, StepMetrics):
     def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """verl 0.9.1's with the planned mini-batch, of which it has no seam (see V0's `_update_actor`)."""
         batch.fields = self._read(batch)
-        batch.extra_info.update(update_settings(self.config, self.this_step.cycles[-1].allocation.mini_batch_rows))
+        cycle = self.this_step.cycles[-1]
+        mini_batch_rows = cycle.allocation.mini_batch_rows
+        batch.extra_info.update(update_settings(self.config, mini_batch_rows))
         reported = self.actor_rollout_wg.update_actor(batch)["metrics"]
         of_update = actor_metrics(reported, self.config)
         self.this_step.clip_fractions += clip_fractions(of_update)
         metrics |= reduce_metrics(of_update)
+        cycle.counts.update(update_count(len(cycle.trained), mini_batch_rows, self.config))
         self._count("update", self.actor_rollout_wg)
         return batch
 

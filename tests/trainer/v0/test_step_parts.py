@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from verl import DataProto
 from verl.experimental.separation.ray_trainer import SeparateRayPPOTrainer
 from verl.trainer.ppo.ray_trainer import RayPPOTrainer
+from verl.utils import tensordict_utils as tu
 
 from cppo_verl.trainer.rows import PICTURES, SCORES, read_by_workers, together
 from cppo_verl.trainer.stages import SPECULATED, data_metrics
@@ -83,6 +84,21 @@ def test_the_actors_update_is_sent_no_scores(monkeypatch):
     with pytest.raises(StopIteration):
         trainer._update_actor(batch)
     assert "advantages" in sent and not set(SCORES) & set(sent)
+
+
+def test_the_updates_of_a_step_are_its_mini_batches_times_the_epochs(monkeypatch):
+    monkeypatch.setattr("cppo_verl.trainer.v0.step.left_right_2_no_padding", lambda data: data)
+    monkeypatch.setattr("cppo_verl.trainer.v0.step.update_settings", lambda *args: {"temperature": 1.0})
+    monkeypatch.setattr("cppo_verl.trainer.v0.step.forward_metrics", lambda *args: {})
+    trainer = object.__new__(RayCPPOTrainer)
+    trainer.config = OmegaConf.create({"actor_rollout_ref": {"actor": {"ppo_epochs": 2, "optim": {"clip_grad": 1.0}}}})
+    reported = tu.get_tensordict({}, {"metrics": {"grad_norm": [0.5], "mfu": 0.5}})
+    trainer.progress = SimpleNamespace(tell=lambda *_, **__: None)
+    trainer.actor_rollout_wg = SimpleNamespace(update_actor=lambda data: reported)
+    trainer.metrics = {}
+    batch = scored(rows=6)
+    batch.meta_info |= {"mini_batch_rows": 2, "global_token_num": [1] * 6}
+    assert trainer._update_actor(batch).meta_info["metrics"]["cppo/updates"] == 3 * 2
 
 
 def test_one_round_is_not_copied():

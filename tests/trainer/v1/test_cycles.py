@@ -20,6 +20,9 @@ from cppo_verl.trainer.v1.trainers import CPPOSeparateAsync
 CYCLES, G = 16, 2
 CLIPPED = [cycle / 100 for cycle in range(CYCLES)]
 """Share of clipped tokens in the update of each cycle."""
+EPOCHS = 2
+REJECTED: set[int] = set()
+"""Numbers of the cycles, from 1, that update nothing."""
 
 
 def sampled(question: str) -> DataProto:
@@ -38,7 +41,7 @@ def trainer(monkeypatch) -> CPPOSeparateAsync:
     monkeypatch.setattr("cppo_verl.trainer.v1.step.update_settings", lambda *_: {})
     made = object.__new__(CPPOSeparateAsync)
     made.progress = SimpleNamespace(tell=lambda *_, **__: None)
-    actor = {"ppo_epochs": 1, "optim": {"clip_grad": 1.0}}
+    actor = {"ppo_epochs": EPOCHS, "optim": {"clip_grad": 1.0}}
     made.config = OmegaConf.create({"data": {"train_batch_size": CYCLES}, "actor_rollout_ref": {"actor": actor}})
     made.parameter_sync_step, made.global_steps, made.total_training_steps = CYCLES, 3, 4
     made.plan, made.train_dataset = plan_step(0, G, CYCLES, 1), range(2 * CYCLES)
@@ -53,10 +56,13 @@ def trainer(monkeypatch) -> CPPOSeparateAsync:
     def cycle(metrics: dict, timing: dict, questions: int) -> KVBatchMeta:
         rows, number = sampled(f"3:{len(made.this_step.cycles)}"), torch.arange(G)
         allocation = Allocation(number, G, 0, torch.ones(G, dtype=torch.double))
-        made.this_step.cycles.append(Cycle(rows, rows, allocation, 0, counts={}))
+        made.this_step.cycles.append(Cycle(rows, rows, allocation, 0, counts={"cppo/updates": 0}))
+        if len(made.this_step.cycles) in REJECTED:
+            return KVBatchMeta(partition_id="train", keys=[], tags=[])
         key = f"{rows.non_tensor_batch['uid'][0]}_0_0"
         return made._update_actor(KVBatchMeta(partition_id="train", keys=[key], tags=[{}]), metrics)
 
+    made._get_n_gpus_for_throughput = lambda: 1
     made.actor_rollout_wg, made._step_once = SimpleNamespace(update_actor=update), cycle
     return made
 
@@ -74,6 +80,20 @@ def test_clipping_is_that_of_the_steps_updates_in_order(metrics):
     places = [metrics[f"cppo/pg_clipfrac/{place}"] for place in range(1, 9)]
     assert places == pytest.approx(np.reshape(CLIPPED, (8, 2)).mean(axis=1).tolist())
     assert metrics["cppo/questions"] == CYCLES
+
+
+def test_updates_are_counted_cycle_by_cycle(trainer, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.REJECTED", {2, 7})
+    found: dict[str, float] = {}
+    trainer.step(found, {})
+    assert found["cppo/updates"] == (CYCLES - 2) * EPOCHS
+
+
+def test_what_a_checkpoint_notes_of_its_step_has_times(trainer, metrics):
+    """A kill may come before its line is logged, and the report passes over a step without them."""
+    assert trainer.metrics is metrics
+    assert metrics["timing_s/step"] > 0
+    assert metrics["perf/throughput"] == pytest.approx(metrics["cppo/tokens_sampled"] / metrics["timing_s/step"])
 
 
 def test_the_epoch_is_that_of_the_data(metrics):
