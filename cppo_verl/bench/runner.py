@@ -16,12 +16,12 @@ from cppo_verl.trainer.v0.trainer import RayCPPOTrainer
 
 
 class BenchRunner(SequenceRunner):
-    """`SequenceRunner` in which a run may be of verl's own trainer: `bench.verls_own=true`."""
+    """`SequenceRunner` in which a run may be of verl's own trainer: `own.verls_own=true`."""
 
     def make_trainer(self, config: DictConfig) -> RayPPOTrainer:
         """As the parent's."""
         self.trainer_class = RayCPPOTrainer
-        if OmegaConf.select(config, "bench.verls_own"):
+        if OmegaConf.select(config, "own.verls_own"):
             self.trainer_class = RayPPOTrainer
             MetricsLog(config.trainer.default_local_dir)  # tells verl's logger where to write
         return super().make_trainer(config)

@@ -42,7 +42,7 @@ def arms(rates: Sequence[str], short: bool = False) -> dict[str, list[str]]:
         short: Of these only our GRPO, and each P with allocation.
     """
     grpo = ["cppo.pruning_rate=0", "cppo.allocation=false"]
-    found = {GRPO: grpo} if short else {VERLS_OWN: [*grpo, "+bench.verls_own=true"], GRPO: grpo}
+    found = {GRPO: grpo} if short else {VERLS_OWN: [*grpo, "+own.verls_own=true"], GRPO: grpo}
     for rate in rates:
         pruned = f"cppo.pruning_rate={rate}"
         if not short:

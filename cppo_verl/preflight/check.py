@@ -36,6 +36,7 @@ from cppo_verl.preflight.sequence_length import (
     length_faults,
     position_faults,
 )
+from cppo_verl.preflight.unknown import unknown_faults
 from cppo_verl.preflight.values import block_faults, value_faults
 from cppo_verl.runs.identity import IDENTITY
 from cppo_verl.weight_sync.transports import transport_fault
@@ -97,6 +98,7 @@ def _quick_checks(wrong: Container[str]) -> dict[str, tuple]:
     }
     return {
         "the words": (partial(word_faults, wrong=wrong),),
+        "the names of the options": (unknown_faults,),
         "the options of cppo": (_cppo_faults,),
         "the rollout engine": (_engine_faults,),
         "cppo.save_best": (_best_faults, *FREQUENCIES),

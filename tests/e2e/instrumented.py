@@ -1,10 +1,11 @@
 """`cppo_verl.train` with workers that write down what they are given.
 
-`+cppo_by_step=[{allocation:true},...]` changes CPPO's options from step to step. `+verl_first=N` lets verl's own
-`RayPPOTrainer` train N steps before that, from the same weights on the same start, in `RUN/verl`.
-`trainer.use_v1=true +verls_own=true` trains with verl's own V1 trainer of the mode. `+completions=FOLDER` is for the
-agent loop of `replaying`. `+lost_at=N` makes a weight infinite after the actor's N-th call to update. Each rank writes
-one file a call to `RUN/calls/rank_N/`: which forward, and the rows it saw; for an update also weights and gradients.
+`+own.cppo_by_step=[{allocation:true},...]` changes CPPO's options from step to step. `+own.verl_first=N` lets verl's
+own `RayPPOTrainer` train N steps before that, from the same weights on the same start, in `RUN/verl`.
+`trainer.use_v1=true +own.verls_own=true` trains with verl's own V1 trainer of the mode. `+own.completions=FOLDER` is
+for the agent loop of `replaying`. `+own.lost_at=N` makes a weight infinite after the actor's N-th call to update. Each
+rank writes one file a call to `RUN/calls/rank_N/`: which forward, and the rows it saw; for an update also weights and
+gradients.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ os.environ["VERL_PLATFORM"] = "cpu"  # before verl is imported
 import ray
 import replaying
 import torch
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from verl.trainer.main_ppo import TaskRunnerV1
 from verl.trainer.ppo.ray_trainer import RayPPOTrainer
 from verl.trainer.ppo.utils import Role
@@ -159,7 +160,7 @@ class ReplanningTrainer(RayCPPOTrainer):
 
     def fit_step(self, questions) -> None:
         config = self.config.copy()
-        config.cppo.update(config.cppo_by_step[self.global_steps - 1])
+        config.cppo.update(config.own.cppo_by_step[self.global_steps - 1])
         self.cppo, self.plan = CPPOConfig.from_mapping(config.cppo), plan_from_config(config)
         super().fit_step(questions)
 
@@ -175,7 +176,7 @@ class ParityRunner(ReplanningRunner):
 
     def run(self, config: DictConfig) -> None:
         of_verl = config.copy()
-        of_verl.trainer.total_training_steps = config.verl_first
+        of_verl.trainer.total_training_steps = config.own.verl_first
         of_verl.trainer.default_local_dir += "/verl"
         of_verl.trainer.logger = ["console"]
         self.trainer_class = RayPPOTrainer
@@ -199,9 +200,9 @@ class RecordingV1:
         self.role_worker_mapping = {role: ray.remote(worker) for role in self.role_worker_mapping}
 
     def step(self, *args, **kwargs):
-        if self.config.get("cppo_by_step"):
+        if OmegaConf.select(self.config, "own.cppo_by_step"):
             config = self.config.copy()
-            config.cppo.update(config.cppo_by_step[self.global_steps - 1])
+            config.cppo.update(config.own.cppo_by_step[self.global_steps - 1])
             self.cppo, self.plan = CPPOConfig.from_mapping(config.cppo), plan_from_config(config)
             self.cycle_plan = cycle_from_config(config)
         return super().step(*args, **kwargs)
@@ -212,7 +213,7 @@ class InstrumentedV1Runner(TaskRunnerV1.__ray_metadata__.modified_class.__ray_ac
 
     def run(self, config: DictConfig):
         v1 = config.trainer.v1
-        if config.get("verls_own"):
+        if OmegaConf.select(config, "own.verls_own"):
             v1.trainer_mode = v1.trainer_mode.removeprefix("cppo_")
         trainer = get_trainer_cls(v1.trainer_mode)
         TRAINER_REGISTRY[v1.trainer_mode] = type(f"Recording{trainer.__name__}", (RecordingV1, trainer), {})
@@ -225,16 +226,16 @@ def main(config: DictConfig) -> None:
         env_vars, folder = config.ray_kwargs.ray_init.runtime_env.env_vars, config.trainer.default_local_dir
         env_vars[FOLDER] = f"{folder}/calls"
         env_vars["VERL_FILE_LOGGER_PATH"] = f"{folder}/metrics.jsonl"
-        if config.get("lost_at"):
-            env_vars[LOST_AT] = str(config.lost_at)
-        if config.get("completions"):
-            env_vars[replaying.FOLDER] = config.completions
+        if OmegaConf.select(config, "own.lost_at"):
+            env_vars[LOST_AT] = str(config.own.lost_at)
+        if OmegaConf.select(config, "own.completions"):
+            env_vars[replaying.FOLDER] = config.own.completions
     if config.trainer.use_v1:
         runner = InstrumentedV1Runner
-    elif config.get("verl_first"):
+    elif OmegaConf.select(config, "own.verl_first"):
         runner = ParityRunner
     else:
-        runner = ReplanningRunner if config.get("cppo_by_step") else InstrumentedRunner
+        runner = ReplanningRunner if OmegaConf.select(config, "own.cppo_by_step") else InstrumentedRunner
     cppo_verl.train.run(config, runner)
 
 

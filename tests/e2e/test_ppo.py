@@ -21,8 +21,8 @@ def test_ppo_is_verls_and_the_critic_learns(train, repo):
         f"hydra.searchpath=[pkg://verl.trainer.config,file://{repo}/recipe/ppo/config]",
         *(
             "recipe=ppo_gsm8k",
-            "+verl_first=2",
-            "+cppo_by_step=[{},{}]",
+            "+own.verl_first=2",
+            "+own.cppo_by_step=[{},{}]",
             "trainer.total_training_steps=2",
             "trainer.test_freq=-1",
         ),

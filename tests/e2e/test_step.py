@@ -20,7 +20,7 @@ from cppo_verl.algorithm.metrics import SUBSET, validation_accuracy
 GENERATIONS = {"v0": "trainer.use_v1=false", "v1": "trainer.use_v1=true"}
 GRPO = "{pruning_rate:0,allocation:false}"
 DROP = "{pruning_rate:0.5,allocation:true,zero_variance:drop,max_gen_rounds:3}"
-BY_STEP = f"+cppo_by_step=[{','.join((GRPO, *STEPS, DROP))}]"
+BY_STEP = f"+own.cppo_by_step=[{','.join((GRPO, *STEPS, DROP))}]"
 LAST = 1 + len(STEPS) + 1
 SAME = (
     *(
@@ -47,7 +47,7 @@ def start(repo, toy, tmp_path_factory) -> Callable[..., Path]:
         train = trainer(runner, toy, base)
         replay = (
             f"actor_rollout_ref.rollout.agent.agent_loop_config_path={loops}",
-            *(f"+completions={base}/completions", f"skip.rollout.dump_dir={base}/rollouts"),
+            *(f"+own.completions={base}/completions", f"skip.rollout.dump_dir={base}/rollouts"),
         )
         yield lambda name, *overrides: train(name, *SAME, *replay, *overrides).folder
 
@@ -171,7 +171,7 @@ def test_verls_own_command_knows_the_mode(run, runner, tmp_path):
 def calls_of_verl_and_of_cppo(generation: str, start: Callable[..., Path]) -> tuple[list[dict], list[dict]]:
     """What the worker was given by verl's own trainer and by ours at P = 0, for the same completions."""
     if generation == "v0":  # on one start of the stack, with rollouts that verl keeps
-        schedule = "+verl_first=3", f"+cppo_by_step=[{','.join([GRPO] * 3)}]", "trainer.experiment_name=parity"
+        schedule = "+own.verl_first=3", f"+own.cppo_by_step=[{','.join([GRPO] * 3)}]", "trainer.experiment_name=parity"
         kept = "skip.rollout.enable=true", "skip.rollout.steps=[1,2,3]"
         run = start("parity", *schedule, *kept, "trainer.total_training_steps=3", *NOT_SAVED)
         assert "Load generate result at step 3" in (run / "log.txt").read_text()
@@ -179,8 +179,8 @@ def calls_of_verl_and_of_cppo(generation: str, start: Callable[..., Path]) -> tu
         return calls[: len(calls) // 2], calls[len(calls) // 2 :]
     # One mini-batch a step: of several, verl's order would decide which question is in which.
     steps = "trainer.total_training_steps=1", f"actor_rollout_ref.actor.ppo_mini_batch_size={B}", *NOT_SAVED
-    ours = start("ours", GENERATIONS[generation], f"+cppo_by_step=[{GRPO}]", *steps)
-    verls = start("verls", GENERATIONS[generation], "+verls_own=true", *steps)
+    ours = start("ours", GENERATIONS[generation], f"+own.cppo_by_step=[{GRPO}]", *steps)
+    verls = start("verls", GENERATIONS[generation], "+own.verls_own=true", *steps)
     return read_calls(verls / "calls/rank_0"), read_calls(ours / "calls/rank_0")
 
 

@@ -21,7 +21,7 @@ GRPO = "{pruning_rate:0,allocation:false}"
 DROPPING, LAST = len(STEPS) + 1, len(STEPS) + 2
 VALIDATED = [2, 4, LAST]
 ALL_STEPS = (
-    f"+cppo_by_step=[{','.join((*STEPS, DROP, GRPO))}]",
+    f"+own.cppo_by_step=[{','.join((*STEPS, DROP, GRPO))}]",
     "trainer.n_gpus_per_node=2",
     f"trainer.total_training_steps={LAST}",
     "trainer.save_freq=2",
@@ -81,7 +81,7 @@ def test_resumed_from_the_best_checkpoint_it_goes_on_as_if_undisturbed(whole, tr
     for step in VALIDATED:
         shutil.rmtree(folder / f"global_step_{step}")
     resume = ("trainer.resume_mode=resume_path", f"trainer.resume_from_path={folder}/best/global_step_2")
-    further = (f"+cppo_by_step=[{','.join((*STEPS, DROP, *[GRPO] * 95))}]", "trainer.total_epochs=100")
+    further = (f"+own.cppo_by_step=[{','.join((*STEPS, DROP, *[GRPO] * 95))}]", "trainer.total_epochs=100")
     longer = (*ALL_STEPS[1:], *further, "trainer.total_training_steps=100")
     killed = kill_engine_after(LAST, runner, folder)
     resumed = train("resumed", use_v1, *longer, *resume, meanwhile=killed, ok=False)

@@ -30,7 +30,7 @@ def test_a_run_and_its_resume(mode, train, toy, tmp_path):
     """Its steps follow Eq. 9; over two starts no question is lost, trained on twice or older than allowed."""
     options = (
         *(MODES[mode] + OVERRIDES),
-        *("cppo.pruning_rate=0.5", f"+cppo_by_step=[{','.join((*STEPS[:2], DROP, DROP, STEPS[0]))}]"),
+        *("cppo.pruning_rate=0.5", f"+own.cppo_by_step=[{','.join((*STEPS[:2], DROP, DROP, STEPS[0]))}]"),
         # Weights would be beside Eq. 9; the correction's metrics are taken.
         *("algorithm.rollout_correction.rollout_is=null", "actor_rollout_ref.rollout.calculate_log_probs=true"),
         *("trainer.save_freq=3", "trainer.v1.sampler.max_off_policy_threshold=4"),

@@ -20,7 +20,7 @@ def test_a_run_tells_how_it_goes_until_a_weight_is_not_finite(v1, train):
         "run",
         f"trainer.use_v1={v1}",
         *("trainer.total_training_steps=4", "trainer.save_freq=2", "trainer.test_freq=2", "trainer.logger=[file]"),
-        *(CUT_SHORT, "+lost_at=4"),
+        *(CUT_SHORT, "+own.lost_at=4"),
         ok=False,
     )
     shown = [
