@@ -1,18 +1,58 @@
-"""Engines on devices of their own, whose completions are not of the weights that train on them: what is refused."""
+"""Completions that are not of the weights that train on them, and engines on devices of their own: what is refused."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from math import prod
+
 from omegaconf import DictConfig, OmegaConf
 
+from cppo_verl.preflight.plan import engine_devices
 from cppo_verl.weight_sync.transports import COLOCATED
+
+
+def is_asynchronous(config: DictConfig) -> bool:
+    """Whether completions may be of older weights than those that train on them."""
+    return bool(config.trainer.use_v1) and config.trainer.v1.trainer_mode != "cppo_sync"
+
+
+def uncorrected(config: DictConfig) -> bool:
+    """Whether nothing makes up for that: neither a weight nor a ratio to the rollout's log-probs."""
+    correction = OmegaConf.select(config, "algorithm.rollout_correction") or {}
+    return is_asynchronous(config) and not (correction.get("rollout_is") or correction.get("bypass_mode"))
+
+
+def places_each(rollout: DictConfig, engines: int) -> int:
+    """Completions that each of the agent loops' processes may have at so many engines, which hold
+    `rollout.max_num_seqs` each."""
+    return max(rollout.max_num_seqs * engines // rollout.agent.num_workers, 1)
+
+
+def places_faults(config: DictConfig) -> Iterator[str]:
+    """A question whose completions are more than the places of the process that asks for them, and would be let in
+    together."""
+    if not is_asynchronous(config):
+        return
+    rollout, workers = config.actor_rollout_ref.rollout, "actor_rollout_ref.rollout.agent.num_workers"
+    shards = (rollout.get(f"{kind}_parallel_size") or 1 for kind in ("tensor_model", "pipeline_model", "data"))
+    engines = max(engine_devices(config) // prod(shards), 1)
+    places = rollout.max_num_seqs * engines
+    if rollout.n * rollout.agent.num_workers > places:
+        most, least = places // rollout.n, -(-rollout.n // engines)
+        yield (
+            f"actor_rollout_ref.rollout.n={rollout.n} completions of a question do not fit into the share that each of "
+            f"{workers}={rollout.agent.num_workers} has of the {places} places at the engines "
+            f"(actor_rollout_ref.rollout.max_num_seqs={rollout.max_num_seqs} at each of {engines}); "
+            + (f"set {workers} to at most {most}" if most else f"set max_num_seqs to at least {least}")
+        )
 
 
 def seed_refusal(config: DictConfig) -> tuple[bool, str]:
     """Of seeds of requests, which the asynchronous trainers give none: whether it is a fault, and the message."""
-    seed, trainer = config.cppo.get("rollout_seed"), config.trainer
+    seed, mode = config.cppo.get("rollout_seed"), config.trainer.v1.trainer_mode
     return (
-        seed is not None and bool(trainer.use_v1) and trainer.v1.trainer_mode != "cppo_sync",
-        f"cppo.rollout_seed={seed} with trainer.v1.trainer_mode={trainer.v1.trainer_mode}: requests have no seeds "
+        seed is not None and is_asynchronous(config),
+        f"cppo.rollout_seed={seed} with trainer.v1.trainer_mode={mode}: requests have no seeds "
         "there, since a completion that goes on under newer weights would begin its seed's random numbers again; set "
         "cppo.rollout_seed=null",
     )

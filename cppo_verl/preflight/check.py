@@ -15,6 +15,7 @@ from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.config.cluster import joins_cluster
 from cppo_verl.hardware.drivers import why_no_gpu
 from cppo_verl.preflight import columns, data, inputs, outputs, prompts, same_run
+from cppo_verl.preflight.asynchronous import places_faults
 from cppo_verl.preflight.attention import flash_faults, fused_faults
 from cppo_verl.preflight.choices import word_faults
 from cppo_verl.preflight.cpus import cpu_faults
@@ -62,6 +63,11 @@ TRAINING_PACKAGES = {"megatron": "megatron"}
 SYNC = "trainer.v1.separate_async.parameter_sync_step"
 RATES = "actor_rollout_ref.actor.optim.lr", "critic.optim.lr", "actor_rollout_ref.rollout.n"
 """Numbers that are compared where CPPO refuses a loss."""
+PLACES = tuple(
+    f"actor_rollout_ref.rollout.{option}"
+    for option in ("n", "max_num_seqs", "agent.num_workers", "tensor_model_parallel_size")
+)
+"""Numbers by which a question's completions have a place at the engines."""
 Faults = Iterable[str]
 
 
@@ -106,6 +112,7 @@ def _quick_checks(wrong: Container[str]) -> dict[str, tuple]:
         "the lengths": (partial(length_faults, wrong=wrong),),
         "the plan of a step": (_plan_faults, *DEVICES, *PLANNED, SYNC),
         "what CPPO refuses": (refusals, "actor_rollout_ref.model.external_lib", *ENGINE_DEVICES, SYNC, *RATES),
+        "the places at the engines": (places_faults, *DEVICES, *ENGINE_DEVICES, *PLACES),
         "what a resume needs": (resume_refusals, "trainer.save_freq", *CONTENTS),
         **rows,
         "the settings of prompts": (prompts.setting_faults, "data.train_files", "data.prompt_key"),

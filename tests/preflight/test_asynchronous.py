@@ -8,6 +8,7 @@ import pytest
 from verl_rows import TINY, write_rows
 
 from cppo_verl.hardware.estimates import checkpoint_bytes
+from cppo_verl.preflight.asynchronous import places_faults, uncorrected
 from cppo_verl.preflight.data import data_faults
 from cppo_verl.preflight.outputs import room_faults
 from cppo_verl.preflight.plan import plan_from_config, queue_bytes
@@ -38,6 +39,56 @@ def test_stale_completions_are_corrected(config, mode, corrected, recipe):
     assert refusals(made) == []
     none = config(f"recipe={recipe}", *mode, f"{CORRECTION}.rollout_is=null")
     assert none.algorithm.rollout_correction.rollout_is is None and refusals(none) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "is_uncorrected"),
+    [
+        ((*COLOCATED, f"{CORRECTION}.rollout_is=null"), True),
+        ((*SEPARATE, f"{CORRECTION}.rollout_is=null"), True),
+        (COLOCATED, False),
+        ((*COLOCATED, f"{CORRECTION}.bypass_mode=true"), False),
+        (SYNC, False),
+        ((), False),
+    ],
+)
+def test_a_trainer_says_that_it_corrects_nothing(config, given, is_uncorrected, capsys, monkeypatch):
+    """verl's own command leaves `rollout_is` at verl's null."""
+    from cppo_verl.trainer.v1.trainers import CPPOColocateAsync
+
+    monkeypatch.setattr("cppo_verl.trainer.v1.trainers.plan_from_config", lambda _: 1 / 0)  # what comes next
+    made = config("recipe=gsm8k", *given)
+    assert uncorrected(made) == is_uncorrected
+    with pytest.raises(ZeroDivisionError):
+        CPPOColocateAsync(made)
+    assert ("trained on uncorrected" in capsys.readouterr().out) == is_uncorrected
+
+
+@pytest.mark.parametrize(
+    ("mode", "given", "says"),
+    [
+        (COLOCATED, {"n": 16, "places": 64, "workers": 8}, "agent.num_workers to at most 4"),
+        (COLOCATED, {"n": 16, "places": 8, "workers": 1}, "max_num_seqs to at least 16"),
+        (COLOCATED, {"n": 16, "places": 64, "workers": 4}, None),
+        (SEPARATE, {"n": 16, "places": 64, "workers": 8}, "agent.num_workers to at most 4"),
+        (SYNC, {"n": 16, "places": 64, "workers": 8}, None),
+        ((*COLOCATED, "trainer.n_gpus_per_node=4"), {"n": 16, "places": 64, "workers": 16}, None),
+        (
+            (*COLOCATED, "trainer.n_gpus_per_node=4"),
+            {"n": 16, "places": 64, "workers": 17},
+            "agent.num_workers to at most 16",
+        ),
+    ],
+)
+def test_a_question_has_places_at_the_engines(config, mode, given, says):
+    """Else the bound to what is in flight would let its completions in together."""
+    rollout = "actor_rollout_ref.rollout"
+    options = f"{rollout}.n={given['n']}", f"{rollout}.max_num_seqs={given['places']}"
+    made = config(
+        "recipe=gsm8k", "trainer.n_gpus_per_node=1", *mode, *options, f"{rollout}.agent.num_workers={given['workers']}"
+    )
+    found = list(places_faults(made))
+    assert (says is None and not found) or (len(found) == 1 and says in found[0])
 
 
 @pytest.mark.parametrize(("mode", "seed"), [((), 0), (SYNC, 0), (COLOCATED, None), (SEPARATE, None)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from omegaconf import DictConfig
 from verl.workers.rollout.llm_server import FullyAsyncLLMServerClient, LLMServerClient
 
 from cppo_verl.trainer.v1.idle import Sampling
@@ -83,12 +82,6 @@ class Places:
         """Give places back, as many as were wanted."""
         self._free += min(taken, self._number)
         self._freed.set()
-
-
-def places_each(rollout: DictConfig, engines: int) -> int:
-    """Requests that each of the agent loops' processes may have at so many engines, which hold
-    `rollout.max_num_seqs` each."""
-    return max(rollout.max_num_seqs * engines // rollout.agent.num_workers, 1)
 
 
 class MeteredAsyncClient(_Bounded, _Metered, FullyAsyncLLMServerClient):

@@ -28,16 +28,18 @@ from cppo_verl.algorithm.metrics import Outcomes
 from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.cpu.platform import chosen
 from cppo_verl.cpu.roles import use_cpu_workers
+from cppo_verl.preflight.asynchronous import places_each, places_faults, uncorrected
 from cppo_verl.preflight.outputs import carried_faults, foreign_faults
 from cppo_verl.preflight.plan import cycle_from_config, micro_batch_faults, plan_from_config
 from cppo_verl.preflight.refusals import refusals, resume_refusals
+from cppo_verl.runs.notices import notice
 from cppo_verl.trainer.actor_watch import run_beside
 from cppo_verl.trainer.group.pruned import tagged
 from cppo_verl.trainer.group.register import use_group_servers
 from cppo_verl.trainer.group.scored import SCORED
 from cppo_verl.trainer.padding import count_forwards
 from cppo_verl.trainer.progress import ReportsProgress
-from cppo_verl.trainer.v1.clients import MeteredAsyncClient, MeteredClient, places_each
+from cppo_verl.trainer.v1.clients import MeteredAsyncClient, MeteredClient
 from cppo_verl.trainer.v1.cycle import RunningStep
 from cppo_verl.trainer.v1.parts import parts_of
 from cppo_verl.trainer.v1.queue import RULE, TRAIN
@@ -48,6 +50,10 @@ from cppo_verl.trainer.worker_options import set_worker_options
 
 MANAGER = "cppo_verl.trainer.v1.agent_loop.CPPOAgentLoopManagerTQ"
 """verl's agent loops with ours, where the config names no manager."""
+UNCORRECTED = (
+    "completions of older weights are trained on uncorrected: algorithm.rollout_correction.rollout_is is null, verl's "
+    "default; set it to token"
+)
 
 
 class CPPOTrainer(ReportsProgress, CPPOStep):
@@ -59,8 +65,11 @@ class CPPOTrainer(ReportsProgress, CPPOStep):
             config.cppo = asdict(self.cppo)
             agent = config.actor_rollout_ref.rollout.agent
             agent.agent_loop_manager_class = agent.get("agent_loop_manager_class") or MANAGER
-        if faults := [*refusals(config), *resume_refusals(config), *foreign_faults(config), *carried_faults(config)]:
+        checks = refusals, places_faults, resume_refusals, foreign_faults, carried_faults
+        if faults := [fault for check in checks for fault in check(config)]:
             raise ConfigError(*faults)
+        if uncorrected(config):
+            notice(UNCORRECTED)
         self.plan, self.cycle_plan = plan_from_config(config), cycle_from_config(config)
         if faults := list(micro_batch_faults(config, self.cycle_plan)):
             raise ConfigError(*faults)

@@ -11,9 +11,10 @@ import pytest
 import torch
 from tensordict import TensorDict
 
+from cppo_verl.preflight.asynchronous import places_each
 from cppo_verl.trainer.v1 import agent_loop
 from cppo_verl.trainer.v1.agent_loop import CPPOAgentLoopManagerTQ
-from cppo_verl.trainer.v1.clients import MeteredAsyncClient, MeteredClient, places_each
+from cppo_verl.trainer.v1.clients import MeteredAsyncClient, MeteredClient
 from cppo_verl.trainer.v1.trainers import CPPOColocateAsync, CPPOSync
 
 
