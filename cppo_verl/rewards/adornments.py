@@ -20,7 +20,7 @@ _SWITCHED = re.compile(r"\{ *\\(?:bf|it|rm|sf|tt|em)(?![a-zA-Z]) *([^{}]*)\}")  
 _MARKED = re.compile(r" *(\$?)(\*{1,3}|_{1,2}|`)([^*_`]+)\2\1 *")
 _WORD = re.compile(r"[a-zA-Z]{2}")
 _UNIT = re.compile(r"[mghsl]|[a-zA-Z]{1,3}/[a-zA-Z]{1,3}")
-_AFTER_NUMBER = re.compile(r"[0-9}] *(?:\\[,;: ])? *$")
+_AFTER_NUMBER = re.compile(r"(?:[0-9})]|\\pi|[0-9}][a-z](?=\\| )) *(?:\\[,;: ])? *$")
 
 
 def unmarked(text: str) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from cppo_verl.rewards.plain import whole_group
+
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -67,12 +69,14 @@ _NOUNS = _words(
 _BARE = frozenset(_KNOWN) - {"m", "g", "h", "in", "rad", "s"}
 """Units that need no `\\text{}` around them; a lone letter is a variable."""
 
-_NUMBER_END = r"(?<=[0-9}\])\s])"
+_NUMBER_END = r"(?<=[0-9}\])\s!|])"
 _POWER = r"(?:\^ ?\{? ?(-?[0-9]) ?\}?)?"
 _TEXT_TAIL = re.compile(rf"^(.*?){_NUMBER_END} ?((?:\\text\{{[^{{}}]*\}} ?)+){_POWER}$", re.DOTALL)
+_LETTER_TAIL = re.compile(rf"^(.*?[a-zA-Z])((?:\\text\{{[^{{}}]*\}} ?)+){_POWER}$", re.DOTALL)
 _BARE_TAIL = re.compile(
     rf"^(.*?){_NUMBER_END} ?((?<![a-zA-Z\\])[a-zA-Z]{{2,}}(?:[ /]+[a-zA-Z]+)*\.?){_POWER}$", re.DOTALL
 )
+_RAISED = re.compile(r" ?\^ ?\{? ?(-?[0-9]) ?\}? ?$")
 _HEAD = re.compile(
     r"^\\text\{(?:about|approximately|approx\.?|exactly|is|[Tt]he answer is|[a-zA-Z ]{1,40}:)\} ?|^\\approx ?"
 )
@@ -108,8 +112,8 @@ def read_quantity(text: str) -> Quantity | None:
         return Quantity(found[1], base=number) if number else None
     if (stripped := _MONEY.sub(r"\1", text)) != text:
         text, unit = stripped.strip(), "$"
-    if found := _TEXT_TAIL.match(text) or _bare_tail(text):
-        words = " ".join(re.sub(r"\\text\{([^{}]*)\}", r"\1 ", found[2]).split())
+    if found := _TEXT_TAIL.match(text) or _letter_tail(text) or _bare_tail(text):
+        words = _words_of(found[2])
         if (named := unit_name(words, found[3])) is None:
             return None
         text, unit = found[1].strip(), "cent" if named == "cent" else unit or named
@@ -117,13 +121,15 @@ def read_quantity(text: str) -> Quantity | None:
         text, unit = stripped, unit or "%"
     elif (stripped := _DEGREES.sub("", text)) != text:
         text, unit = stripped, unit or "deg"
-    return None if r"\text" in text and not _WORDS_ALONE.fullmatch(text) else Quantity(text.strip(), unit)
+    return None if r"\text" in text and not _WORDS_ALONE.fullmatch(text) else Quantity(whole_group(text.strip()), unit)
 
 
 def unit_name(words: str, power: str | None = None) -> str | None:
     """One name for the spellings of a unit; None if the words change what a number is worth."""
+    if raised := _RAISED.search(words):
+        words, power = words[: raised.start()], raised[1]
     listed = [
-        word for word in re.split(r"[\s./]+", words.lower().replace("^", "").replace("per cent", "percent")) if word
+        word for word in re.split(r"[\s./]+", words.lower().replace("per cent", "percent")) if word
     ]
     if any(word in _VALUE_WORDS or word.rstrip("s") in _VALUE_PLURALS or word.isdigit() for word in listed):
         return None
@@ -141,14 +147,26 @@ def same_unit(gold: str, answer: str) -> bool:
     return not gold or not answer or gold == answer
 
 
+def _words_of(tail: str) -> str:
+    return " ".join(re.sub(r"\\text\{([^{}]*)\}", r"\1 ", tail).split())
+
+
+def _letter_tail(text: str) -> re.Match[str] | None:
+    r"""Words right after a letter, if all are units or things that are counted: `5\pi\text{cm}`, not `x\text{-axis}`."""
+    found = _LETTER_TAIL.match(text)
+    words = re.split(r"[\s/]+", _RAISED.sub("", _words_of(found[2]).lower())) if found else []
+    return found if words and all(_is_counted(word.rstrip("."), frozenset(_KNOWN)) for word in words) else None
+
+
 def _bare_tail(text: str) -> re.Match[str] | None:
     """Words without `\\text{}` after a number, if all are units or things that are counted."""
     found = _BARE_TAIL.match(text)
     if found is None or "\\" in found[2]:
         return None
     words = [word.rstrip(".") for word in re.split(r"[\s/]+", found[2].lower()) if word.rstrip(".")]
-    known = words == ["in"] or all(
-        word in _BARE or word.rstrip("s") in _BARE | _NOUNS or word in _NOUNS or word in ("h", "m", "s")
-        for word in words
-    )
+    known = words == ["in"] or all(_is_counted(word, _BARE) or word in ("h", "m", "s") for word in words)
     return found if known and any(len(word) > 1 for word in words) else None
+
+
+def _is_counted(word: str, units: frozenset[str]) -> bool:
+    return word in units | _NOUNS or word.rstrip("s") in units | _NOUNS
