@@ -128,9 +128,7 @@ def unit_name(words: str, power: str | None = None) -> str | None:
     """One name for the spellings of a unit; None if the words change what a number is worth."""
     if raised := _RAISED.search(words):
         words, power = words[: raised.start()], raised[1]
-    listed = [
-        word for word in re.split(r"[\s./]+", words.lower().replace("per cent", "percent")) if word
-    ]
+    listed = [word for word in re.split(r"[\s./]+", words.lower().replace("per cent", "percent")) if word]
     if any(word in _VALUE_WORDS or word.rstrip("s") in _VALUE_PLURALS or word.isdigit() for word in listed):
         return None
     known = [name for word in listed if (name := _KNOWN.get(word) or _KNOWN.get(word.rstrip("s")))]
