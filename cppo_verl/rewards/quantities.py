@@ -26,7 +26,7 @@ _KNOWN = {
         "cent": "cent",
         "euro": "euro",
         "pound": "pound lb",
-        "s": "second sec",
+        "s": "second sec s",
         "min": "minute min",
         "h": "hour hr h",
         "day": "day",
@@ -46,7 +46,7 @@ _KNOWN = {
         "oz": "oz ounce",
         "l": "liter litre",
         "gal": "gallon gal",
-        "mph": "mph",
+        "mi/h": "mph",
         "km/h": "kph kmh kmph",
         "acre": "acre",
     }.items()
@@ -131,13 +131,20 @@ def unit_name(words: str, power: str | None = None) -> str | None:
     listed = [word for word in re.split(r"[\s./]+", words.lower().replace("per cent", "percent")) if word]
     if any(word in _VALUE_WORDS or word.rstrip("s") in _VALUE_PLURALS or word.isdigit() for word in listed):
         return None
-    known = [name for word in listed if (name := _KNOWN.get(word) or _KNOWN.get(word.rstrip("s")))]
     exponent = power or (
         "2" if listed[:1] in (["square"], ["sq"]) else "3" if listed[:1] in (["cubic"], ["cu"]) else ""
     )
     if "/" in words or "per" in listed:
-        return "/".join(known) if known else " ".join(listed)
-    return (known[0] + exponent if known[0] != "%" else "%") if known else ""
+        parts = [part.split() for part in re.split(r"/|\bper\b(?! *cent)", words.lower().replace(".", ""))]
+        return "/".join(_known(part) or " ".join(part) for part in parts) + exponent
+    known = _known(listed)
+    return known + exponent if known not in ("", "%") else known
+
+
+def _known(words: list[str]) -> str:
+    """The name of the first known unit among words; nothing if there is none."""
+    names = (_KNOWN.get(word) or _KNOWN.get(word.rstrip("s")) for word in words)
+    return next((name for name in names if name), "")
 
 
 def same_unit(gold: str, answer: str) -> bool:
@@ -150,7 +157,7 @@ def _words_of(tail: str) -> str:
 
 
 def _letter_tail(text: str) -> re.Match[str] | None:
-    r"""Words right after a letter, if all are units or things that are counted: `5\pi\text{cm}`, not `x\text{-axis}`."""
+    r"""Words right after a letter, if all are units or things counted: `5\pi\text{cm}`, not `x\text{-axis}`."""
     found = _LETTER_TAIL.match(text)
     words = re.split(r"[\s/]+", _RAISED.sub("", _words_of(found[2]).lower())) if found else []
     return found if words and all(_is_counted(word.rstrip("."), frozenset(_KNOWN)) for word in words) else None
