@@ -91,7 +91,10 @@ def _alike(gold: Part, answer: Part) -> tuple[Part, Part]:
 
 def _differently_named(gold: Part, answer: Part) -> bool:
     """Whether the values of an answer have different letters for names, and the gold's have none: `x=2, y=3` for the
-    roots 2 and 3. Letters with an index, `x_1` and `x_2`, name roots."""
+    roots 2 and 3. Letters with an index, `x_1` and `x_2`, name roots, and equal values may have any names.
+    """
+    if len({item.text for item in gold.items}) < 2:
+        return False
     names = names_of(answer)
     return all(len(name) == 1 for name in names) and bool(names) and not any(item.label for item in gold.items)
 
