@@ -7,7 +7,7 @@ stands between the commas is left to it. All scans are linear in the length of t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -24,6 +24,8 @@ _JOINED = re.compile(
 )
 _GROUPED = re.compile(r"(?<![0-9.])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])")
 _MEMBERS = re.compile(r"([^|:]*)(?:\\mid(?![a-zA-Z])|\||:)(.*)")
+_NAMED_POINT = re.compile(r"([A-Z](?:'|_\w)?) ?(\(.*\))", re.DOTALL)
+_NEXT_NAME = re.compile(r"((?<![a-zA-Z\\])[a-zA-Z] ?= ?-?[^=,; ]+) (?=[a-zA-Z] ?= ?[^= ]+(?: [a-zA-Z] ?=|$))")
 _MAX_DEPTH = 8
 """Groups in groups; what is deeper is read as one value."""
 
@@ -103,7 +105,50 @@ def is_one_number(text: str) -> bool:
 
 def tidy(text: str) -> str:
     """One spelling, in which every separator is a comma."""
-    return re.sub(r" +", " ", _JOINED.sub(", ", plain(text))).strip(" ,;")
+    joined = re.sub(r" +", " ", _JOINED.sub(", ", plain(text))).strip(" ,;")
+    return _NEXT_NAME.sub(r"\1, ", joined)  # x = 3 \quad y = -5
+
+
+def with_names_apart(part: Part, names: Sequence[str] = ()) -> Part:
+    """A list whose only item is a point as its coordinates, each with its name: `(a,b)=(1,2)` as `a=1, b=2`.
+
+    Args:
+        part: the list.
+        names: of the coordinates of a point that has none of its own.
+    """
+    point = part.items[0] if len(part.items) == 1 else part
+    names = _coordinate_names(point) or names
+    if point is part or point.kind != "()" or len(names) != len(point.items):
+        return part
+    return replace(part, items=tuple(map(_named, point.items, names)))
+
+
+def as_point(part: Part, gold: Part) -> Part:
+    """A list of values with different names, `x=3, y=-5`, as a list of the point that they are; any other as it is.
+
+    The names stand in the order of the gold's, or of the alphabet.
+    """
+    names = names_of(part)
+    order = _coordinate_names(gold) or sorted(names)
+    if gold.kind != "()" or not names or sorted(order) != sorted(names):
+        return part
+    items = sorted(part.items, key=lambda item: order.index(item.label))
+    return replace(part, items=(replace(gold, label="", items=tuple(_named(item, "") for item in items)),))
+
+
+def names_of(part: Part) -> tuple[str, ...]:
+    """The names of a list's values if all have one and no two have the same; else none."""
+    names = tuple(item.label for item in part.items)
+    return names if len(names) > 1 and all(names) and len(set(names)) == len(names) else ()
+
+
+def _coordinate_names(point: Part) -> tuple[str, ...]:
+    brackets, inside = enclosing(point.label)
+    return tuple(split(inside, ",")) if brackets == "()" else ()
+
+
+def _named(part: Part, name: str) -> Part:
+    return replace(part, label=name, written=f"{name}={part.text}" if name else part.text)
 
 
 def in_variable_of(gold: Part, answer: Part) -> Part:
@@ -128,10 +173,16 @@ def _parse(text: str, depth: int) -> Part:
         others, value = [value, *others[:-1]], others[-1]
     label = next((as_label(side) for side in others if is_name(side)), "")
     sides = tuple(side for side in others if not is_name(side))
-    name, value = as_interval(value) or ("", value)
+    name, value = as_interval(value) or _named_point(value) or ("", value)
     kind, items = _group(value)
     parts = tuple(_parse(item, depth - 1) for item in items) if depth else ()
     return Part(value, label or name, kind if parts else "", parts, sides, tuple(about), text)
+
+
+def _named_point(text: str) -> tuple[str, str] | None:
+    """The name and the point of `A(3,-5)`; None if a text is no such thing."""
+    found = _NAMED_POINT.fullmatch(text)
+    return (found[1], found[2]) if found and len(split(enclosing(found[2])[1], *_COMMAS)) > 1 else None
 
 
 def _condition(text: str) -> str:

@@ -126,7 +126,7 @@ def plain(latex: str) -> str:
         text = pattern.sub(replacement, text)
     text = _braced(text)
     text = re.sub(r"([_^]) ?\{ ?([0-9a-zA-Z]) ?\}(?! ?[0-9])", r"\1\2", text)
-    return _whole_group(_TIDY_ENDS.sub("", re.sub(r" +", " ", text)).strip())
+    return whole_group(_TIDY_ENDS.sub("", re.sub(r" +", " ", text)).strip())
 
 
 def join_thousands(text: str) -> str:
@@ -170,8 +170,8 @@ def _argument(text: str, start: int) -> tuple[str, int]:
     return text[start + 1 :], len(text)
 
 
-def _whole_group(text: str) -> str:
+def whole_group(text: str) -> str:
     """Without braces around all of it."""
-    while text.startswith("{") and text.endswith("}") and text.count("{") == 1:
+    while text.startswith("{") and text.endswith("}") and len(text) > 1 and _argument(text, 0)[1] == len(text):
         text = text[1:-1].strip()
     return text
