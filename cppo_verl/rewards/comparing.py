@@ -15,7 +15,7 @@ from sympy.core.relational import Eq, Relational
 
 from cppo_verl.rewards.literals import ROUNDED, SIGNIFICANT, read_literal
 from cppo_verl.rewards.result import Outcome
-from cppo_verl.rewards.work_left import is_expanded, is_product, multiplies, work_left
+from cppo_verl.rewards.work_left import is_expanded, is_product, multiplies, without_ones, work_left
 
 _READING = ConversionConfig(lowercase_symbols=False)
 _SUBSCRIPT = re.compile(r"_ ?\{ ?\\([a-zA-Z]+) ?\}|_ ?\\([a-zA-Z]+)")  # R_{\odot}, which it does not know
@@ -66,6 +66,7 @@ def compare(gold: str, answer: str, relation: bool = False, tolerance: float = 0
 
 
 def _same_form(reference: Basic, target: Basic) -> bool:
+    target = without_ones(target)
     if is_product(reference):
         return is_product(target) or not isinstance(target, sympy.Add)
     if isinstance(target, sympy.Add) and not reference.has(sympy.Add):  # cot x, of sec x/sin x - sin x/cos x

@@ -109,6 +109,7 @@ _REWRITES = [
         (r"\{\}", ""),
     ]
 ]
+_MAX_BRACES = 8
 _TIDY_ENDS = re.compile(r"^[ :=,;]+|[ .,;:\\]+$")
 
 
@@ -171,7 +172,9 @@ def _argument(text: str, start: int) -> tuple[str, int]:
 
 
 def whole_group(text: str) -> str:
-    """Without braces around all of it."""
-    while text.startswith("{") and text.endswith("}") and len(text) > 1 and _argument(text, 0)[1] == len(text):
+    """Without braces around all of it, of which each costs a look at the text."""
+    for _ in range(_MAX_BRACES):
+        if not (text.startswith("{") and text.endswith("}") and _argument(text, 0)[1] == len(text)):
+            break
         text = text[1:-1].strip()
     return text

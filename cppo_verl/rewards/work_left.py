@@ -25,6 +25,12 @@ def work_left(latex: str, raw: Basic) -> frozenset[str]:
     return frozenset(named.union(*map(_of_node, _nodes(raw))))
 
 
+def without_ones(raw: Basic) -> Basic:
+    """The other factor of a product with nothing but ones: the numerator of `\\frac{x+1}{1}`."""
+    factors = [factor for factor in _flat(raw) if _base(factor) != 1]
+    return factors[0] if isinstance(raw, Mul) and len(factors) == 1 else raw
+
+
 def is_product(raw: Basic) -> bool:
     """Whether a polynomial is factored: at least two factors, one of them a sum with letters, and none below a bar."""
     if any(_is_below(factor) and factor.free_symbols for factor in _flat(raw)):
