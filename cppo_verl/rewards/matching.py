@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cppo_verl.rewards.answers import Part, as_point, in_variable_of, names_of, with_names_apart
+from cppo_verl.rewards.answers import Part, in_variable_of
+from cppo_verl.rewards.coordinates import as_point, names_of, with_names_apart
 from cppo_verl.rewards.intervals import is_inequality
 from cppo_verl.rewards.result import FAILURES, Outcome
 

@@ -31,6 +31,7 @@ from cppo_verl.cpu.roles import use_cpu_workers
 from cppo_verl.preflight.outputs import carried_faults, foreign_faults
 from cppo_verl.preflight.plan import cycle_from_config, micro_batch_faults, plan_from_config
 from cppo_verl.preflight.refusals import refusals, resume_refusals
+from cppo_verl.preflight.same_run import changed_faults
 from cppo_verl.trainer.actor_watch import run_beside
 from cppo_verl.trainer.group.pruned import tagged
 from cppo_verl.trainer.group.register import use_group_servers
@@ -59,7 +60,8 @@ class CPPOTrainer(ReportsProgress, CPPOStep):
             config.cppo = asdict(self.cppo)
             agent = config.actor_rollout_ref.rollout.agent
             agent.agent_loop_manager_class = agent.get("agent_loop_manager_class") or MANAGER
-        if faults := [*refusals(config), *resume_refusals(config), *foreign_faults(config), *carried_faults(config)]:
+        resumed = (*resume_refusals(config), *foreign_faults(config), *carried_faults(config), *changed_faults(config))
+        if faults := [*refusals(config), *resumed]:
             raise ConfigError(*faults)
         self.plan, self.cycle_plan = plan_from_config(config), cycle_from_config(config)
         if faults := list(micro_batch_faults(config, self.cycle_plan)):
