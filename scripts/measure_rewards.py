@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/helpers"))
 
 from gold_kinds import Variant
 from near_misses import near_misses
-from rewritings import formulas, rewritings
+from rewritings import formulas, respelled, rewritings
 
 from cppo_verl.rewards import gsm8k, math, olympiad
 
@@ -104,7 +104,8 @@ def variants(data: Set, question: str, gold: str) -> Iterator[tuple[str, Variant
             yield kind, variant
     for text in formulas(question):
         if "".join(text.split()) != "".join(gold.split()):
-            yield "formula", Variant("formula of the question", text)
+            for copy in respelled(text):
+                yield "formula", Variant("formula of the question", copy)
 
 
 def accuracy(data: Set, gold: str, extra: dict, answer: str) -> float:

@@ -1,11 +1,9 @@
 #!/usr/bin/env bash
 # Set everything up and run every test:  bash scripts/test.sh [pytest options]
-# The tests run on the cpu stack, also where there is a GPU; there in an environment of their own.
+# The tests run on the cpu stack, also where there is a GPU.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-nvidia-smi >/dev/null 2>&1 && export VENV=.venv-cpu
-bash scripts/setup.sh cpu
-bin="${VENV:-.venv}/bin"
+source scripts/cpu_stack.sh
 "$bin/ruff" check .
 "$bin/ruff" format --check --quiet .
 command -v chromium chromium-browser google-chrome >/dev/null ||

@@ -24,6 +24,8 @@ _JOINED = re.compile(
 )
 _GROUPED = re.compile(r"(?<![0-9.])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])")
 _MEMBERS = re.compile(r"([^|:]*)(?:\\mid(?![a-zA-Z])|\||:)(.*)")
+_NAMED_POINT = re.compile(r"([A-Z](?:'|_\w)?) ?(\(.*\))", re.DOTALL)
+_NEXT_NAME = re.compile(r"((?<![a-zA-Z\\])[a-zA-Z] ?= ?-?[^=,; ]+) (?=[a-zA-Z] ?= ?[^= ]+(?: [a-zA-Z] ?=|$))")
 _MAX_DEPTH = 8
 """Groups in groups; what is deeper is read as one value."""
 
@@ -103,7 +105,8 @@ def is_one_number(text: str) -> bool:
 
 def tidy(text: str) -> str:
     """One spelling, in which every separator is a comma."""
-    return re.sub(r" +", " ", _JOINED.sub(", ", plain(text))).strip(" ,;")
+    joined = re.sub(r" +", " ", _JOINED.sub(", ", plain(text))).strip(" ,;")
+    return _NEXT_NAME.sub(r"\1, ", joined)  # x = 3 \quad y = -5
 
 
 def in_variable_of(gold: Part, answer: Part) -> Part:
@@ -128,10 +131,16 @@ def _parse(text: str, depth: int) -> Part:
         others, value = [value, *others[:-1]], others[-1]
     label = next((as_label(side) for side in others if is_name(side)), "")
     sides = tuple(side for side in others if not is_name(side))
-    name, value = as_interval(value) or ("", value)
+    name, value = as_interval(value) or _named_point(value) or ("", value)
     kind, items = _group(value)
     parts = tuple(_parse(item, depth - 1) for item in items) if depth else ()
     return Part(value, label or name, kind if parts else "", parts, sides, tuple(about), text)
+
+
+def _named_point(text: str) -> tuple[str, str] | None:
+    """The name and the point of `A(3,-5)`; None if a text is no such thing."""
+    found = _NAMED_POINT.fullmatch(text)
+    return (found[1], found[2]) if found and len(split(enclosing(found[2])[1], *_COMMAS)) > 1 else None
 
 
 def _condition(text: str) -> str:

@@ -10,15 +10,16 @@ import sympy
 from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
 from math_verify import verify
 from math_verify.grader import should_treat_as_complex
-from sympy import Basic, Float, I, MatrixBase, Rational, Symbol, nan, simplify, zoo
+from sympy import Basic, Float, I, MatrixBase, Rational, Symbol, UnevaluatedExpr, nan, simplify, zoo
 from sympy.core.relational import Eq, Relational
 
 from cppo_verl.rewards.literals import ROUNDED, SIGNIFICANT, read_literal
 from cppo_verl.rewards.result import Outcome
-from cppo_verl.rewards.work_left import is_expanded, is_product, multiplies, work_left
+from cppo_verl.rewards.work_left import is_expanded, is_product, multiplies, without_ones, work_left
 
 _READING = ConversionConfig(lowercase_symbols=False)
 _SUBSCRIPT = re.compile(r"_ ?\{ ?\\([a-zA-Z]+) ?\}|_ ?\\([a-zA-Z]+)")  # R_{\odot}, which it does not know
+_DIVISOR = re.compile(r"\\(gcd|lcm)(?= ?\([^()]*(?<![a-zA-Z\\])[a-zA-Z])")  # of letters, which it takes for 1
 _DIGITS = 50
 mpmath.mp.dps = _DIGITS
 _NEAR = 1e-40
@@ -65,6 +66,7 @@ def compare(gold: str, answer: str, relation: bool = False, tolerance: float = 0
 
 
 def _same_form(reference: Basic, target: Basic) -> bool:
+    target = without_ones(target)
     if is_product(reference):
         return is_product(target) or not isinstance(target, sympy.Add)
     if isinstance(target, sympy.Add) and not reference.has(sympy.Add):  # cot x, of sec x/sin x - sin x/cos x
@@ -78,7 +80,7 @@ def read(latex: str) -> Basic | MatrixBase | None:
         return Rational(number.value.numerator, number.value.denominator)
     try:
         found = latex2sympy(
-            _SUBSCRIPT.sub(lambda found: f"_{{{found[1] or found[2]}}}", latex),
+            _DIVISOR.sub(r"\\text{\1}", _SUBSCRIPT.sub(lambda found: f"_{{{found[1] or found[2]}}}", latex)),
             is_real=not should_treat_as_complex(latex),
             convert_degrees=False,
             normalization_config=None,
@@ -90,7 +92,9 @@ def read(latex: str) -> Basic | MatrixBase | None:
 
 
 def _valued(found: Basic | MatrixBase) -> Basic | MatrixBase:
-    """With decimals as fractions, and i as the imaginary unit."""
+    """With decimals as fractions, i as the imaginary unit, and what sympy holds back (`\\gcd(10,15)`) as its value."""
+    if found.has(UnevaluatedExpr):
+        found = found.replace(UnevaluatedExpr, lambda value: value)
     decimals = {number: Rational(str(number)) for number in found.atoms(Float)}
     units = {symbol: I for symbol in found.free_symbols if symbol.name == "i"}
     return found.xreplace(decimals | units) if decimals or units else found

@@ -8,33 +8,39 @@ from __future__ import annotations
 
 import re
 
-from cppo_verl.rewards.brackets import split
-from cppo_verl.rewards.literals import read_literal
-from cppo_verl.rewards.plain import plain, squeezed
+from cppo_verl.rewards.brackets import is_name, split
+from cppo_verl.rewards.forms import form_of
+from cppo_verl.rewards.literals import Literal, read_literal
+from cppo_verl.rewards.plain import plain
+from cppo_verl.rewards.quantities import read_quantity
 
 _FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$(.+?)(?<!\\)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", re.DOTALL)
-_INTEGER = re.compile(r"[-+]?[0-9]+")
+_DIGITS = re.compile(r"[0-9]+")
 
 
 def is_copied(answer: str, gold: str, question: str) -> bool:
     """Whether the value that an answer gives is a side of a formula of the question, in another form than the gold's.
 
-    Numbers are copied only as fractions for which the gold has a decimal, or lower terms: `\\frac{84}{144}`.
+    Order, brackets, bars and factors 1 make no other form (`forms`). Numbers are copied only as fractions for which the
+    gold has a decimal, or lower terms: `\\frac{84}{144}`.
     """
-    given, wanted = _sides(answer)[-1:], _sides(gold)
-    if not given or given[0] in wanted or not _is_formula(given[0], wanted):
+    given, wanted = [side for side in _sides(answer) if not is_name(side)][-1:], _sides(gold)
+    if not question or not given or not _is_formula(given[0], [read_literal(side) for side in wanted]):
         return False
-    return any(given[0] in _sides(formula) for formula in _formulas(question))
+    form = form_of(given[0])
+    if form in map(form_of, wanted):
+        return False
+    return any(form == form_of(side) for formula in _formulas(question) for side in _sides(formula))
 
 
-def _is_formula(given: str, wanted: list[str]) -> bool:
+def _is_formula(given: str, golds: list[Literal | None]) -> bool:
     number = read_literal(given)
     if number is None:
         return True
-    if number.places is not None or _INTEGER.fullmatch(given):
+    digits = _DIGITS.findall(given)
+    if number.places is not None or len(digits) == 1:
         return False
-    golds = [read_literal(side) for side in wanted]
-    lowest = squeezed(given).endswith((f"{{{number.value.denominator}}}", f"/{number.value.denominator}"))
+    lowest = digits[-1] == str(number.value.denominator)
     return not lowest or any(gold is not None and gold.places is not None for gold in golds)
 
 
@@ -43,4 +49,6 @@ def _formulas(question: str) -> list[str]:
 
 
 def _sides(formula: str) -> list[str]:
-    return [squeezed(side) for side in split(plain(formula), "=", r"\approx")]
+    """The sides of a formula in one spelling, without units."""
+    sides = split(plain(formula), "=", r"\approx")
+    return [quantity.value if (quantity := read_quantity(side)) else side for side in sides]

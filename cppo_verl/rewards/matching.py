@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cppo_verl.rewards.answers import Part, in_variable_of
+from cppo_verl.rewards.coordinates import as_point, names_of, with_names_apart
 from cppo_verl.rewards.intervals import is_inequality
 from cppo_verl.rewards.result import FAILURES, Outcome
 
@@ -23,7 +24,10 @@ def match_list(gold: Part, answer: Part, compare: Compare) -> Outcome:
     Returns:
         `equal`; `unworked` if an item is left to work out; `different`; or the first failure.
     """
+    gold, answer = _alike(gold, answer)
     left = list(answer.items)
+    if _differently_named(gold, answer):
+        return "different"
     if len(gold.items) != len(left):
         return _match_union(gold, answer, compare)
     labels = {item.label for item in gold.items if item.label}
@@ -75,6 +79,25 @@ def same_name(gold: Part, answer: Part) -> bool:
     """Whether a name that the gold gives, a single letter, is not another one in the answer."""
     ours, theirs = gold.label, answer.label
     return not (len(ours) == len(theirs) == 1) or ours == theirs
+
+
+def _alike(gold: Part, answer: Part) -> tuple[Part, Part]:
+    """Both as lists of values with names, or both as lists of a point, where they are one and the other."""
+    if len(gold.items) == 1 and len(answer.items) > 1:
+        return gold, as_point(answer, gold.items[0])
+    if names := names_of(gold):
+        return gold, with_names_apart(answer, names)
+    return gold, answer
+
+
+def _differently_named(gold: Part, answer: Part) -> bool:
+    """Whether the values of an answer have different letters for names, and the gold's have none: `x=2, y=3` for the
+    roots 2 and 3. Letters with an index, `x_1` and `x_2`, name roots, and equal values may have any names.
+    """
+    if len({item.text for item in gold.items}) < 2:
+        return False
+    names = names_of(answer)
+    return all(len(name) == 1 for name in names) and bool(names) and not any(item.label for item in gold.items)
 
 
 def _match_union(gold: Part, answer: Part, compare: Compare) -> Outcome:

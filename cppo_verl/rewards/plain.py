@@ -109,6 +109,7 @@ _REWRITES = [
         (r"\{\}", ""),
     ]
 ]
+_MAX_BRACES = 8
 _TIDY_ENDS = re.compile(r"^[ :=,;]+|[ .,;:\\]+$")
 
 
@@ -126,7 +127,7 @@ def plain(latex: str) -> str:
         text = pattern.sub(replacement, text)
     text = _braced(text)
     text = re.sub(r"([_^]) ?\{ ?([0-9a-zA-Z]) ?\}(?! ?[0-9])", r"\1\2", text)
-    return _whole_group(_TIDY_ENDS.sub("", re.sub(r" +", " ", text)).strip())
+    return whole_group(_TIDY_ENDS.sub("", re.sub(r" +", " ", text)).strip())
 
 
 def join_thousands(text: str) -> str:
@@ -170,8 +171,10 @@ def _argument(text: str, start: int) -> tuple[str, int]:
     return text[start + 1 :], len(text)
 
 
-def _whole_group(text: str) -> str:
-    """Without braces around all of it."""
-    while text.startswith("{") and text.endswith("}") and text.count("{") == 1:
+def whole_group(text: str) -> str:
+    """Without braces around all of it, of which each costs a look at the text."""
+    for _ in range(_MAX_BRACES):
+        if not (text.startswith("{") and text.endswith("}") and _argument(text, 0)[1] == len(text)):
+            break
         text = text[1:-1].strip()
     return text

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from cppo_verl.rewards.plain import whole_group
+
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -24,7 +26,7 @@ _KNOWN = {
         "cent": "cent",
         "euro": "euro",
         "pound": "pound lb",
-        "s": "second sec",
+        "s": "second sec s",
         "min": "minute min",
         "h": "hour hr h",
         "day": "day",
@@ -44,7 +46,7 @@ _KNOWN = {
         "oz": "oz ounce",
         "l": "liter litre",
         "gal": "gallon gal",
-        "mph": "mph",
+        "mi/h": "mph",
         "km/h": "kph kmh kmph",
         "acre": "acre",
     }.items()
@@ -67,12 +69,14 @@ _NOUNS = _words(
 _BARE = frozenset(_KNOWN) - {"m", "g", "h", "in", "rad", "s"}
 """Units that need no `\\text{}` around them; a lone letter is a variable."""
 
-_NUMBER_END = r"(?<=[0-9}\])\s])"
+_NUMBER_END = r"(?<=[0-9}\])\s!|])"
 _POWER = r"(?:\^ ?\{? ?(-?[0-9]) ?\}?)?"
 _TEXT_TAIL = re.compile(rf"^(.*?){_NUMBER_END} ?((?:\\text\{{[^{{}}]*\}} ?)+){_POWER}$", re.DOTALL)
+_LETTER_TAIL = re.compile(rf"^(.*?[a-zA-Z])((?:\\text\{{[^{{}}]*\}} ?)+){_POWER}$", re.DOTALL)
 _BARE_TAIL = re.compile(
     rf"^(.*?){_NUMBER_END} ?((?<![a-zA-Z\\])[a-zA-Z]{{2,}}(?:[ /]+[a-zA-Z]+)*\.?){_POWER}$", re.DOTALL
 )
+_RAISED = re.compile(r" ?\^ ?\{? ?(-?[0-9]) ?\}? ?$")
 _HEAD = re.compile(
     r"^\\text\{(?:about|approximately|approx\.?|exactly|is|[Tt]he answer is|[a-zA-Z ]{1,40}:)\} ?|^\\approx ?"
 )
@@ -108,8 +112,8 @@ def read_quantity(text: str) -> Quantity | None:
         return Quantity(found[1], base=number) if number else None
     if (stripped := _MONEY.sub(r"\1", text)) != text:
         text, unit = stripped.strip(), "$"
-    if found := _TEXT_TAIL.match(text) or _bare_tail(text):
-        words = " ".join(re.sub(r"\\text\{([^{}]*)\}", r"\1 ", found[2]).split())
+    if found := _TEXT_TAIL.match(text) or _letter_tail(text) or _bare_tail(text):
+        words = _words_of(found[2])
         if (named := unit_name(words, found[3])) is None:
             return None
         text, unit = found[1].strip(), "cent" if named == "cent" else unit or named
@@ -117,28 +121,46 @@ def read_quantity(text: str) -> Quantity | None:
         text, unit = stripped, unit or "%"
     elif (stripped := _DEGREES.sub("", text)) != text:
         text, unit = stripped, unit or "deg"
-    return None if r"\text" in text and not _WORDS_ALONE.fullmatch(text) else Quantity(text.strip(), unit)
+    return None if r"\text" in text and not _WORDS_ALONE.fullmatch(text) else Quantity(whole_group(text.strip()), unit)
 
 
 def unit_name(words: str, power: str | None = None) -> str | None:
     """One name for the spellings of a unit; None if the words change what a number is worth."""
-    listed = [
-        word for word in re.split(r"[\s./]+", words.lower().replace("^", "").replace("per cent", "percent")) if word
-    ]
+    if raised := _RAISED.search(words):
+        words, power = words[: raised.start()], raised[1]
+    listed = [word for word in re.split(r"[\s./]+", words.lower().replace("per cent", "percent")) if word]
     if any(word in _VALUE_WORDS or word.rstrip("s") in _VALUE_PLURALS or word.isdigit() for word in listed):
         return None
-    known = [name for word in listed if (name := _KNOWN.get(word) or _KNOWN.get(word.rstrip("s")))]
     exponent = power or (
         "2" if listed[:1] in (["square"], ["sq"]) else "3" if listed[:1] in (["cubic"], ["cu"]) else ""
     )
     if "/" in words or "per" in listed:
-        return "/".join(known) if known else " ".join(listed)
-    return (known[0] + exponent if known[0] != "%" else "%") if known else ""
+        parts = [part.split() for part in re.split(r"/|\bper\b(?! *cent)", words.lower().replace(".", ""))]
+        return "/".join(_known(part) or " ".join(part) for part in parts) + exponent
+    known = _known(listed)
+    return known + exponent if known not in ("", "%") else known
+
+
+def _known(words: list[str]) -> str:
+    """The name of the first known unit among words; nothing if there is none."""
+    names = (_KNOWN.get(word) or _KNOWN.get(word.rstrip("s")) for word in words)
+    return next((name for name in names if name), "")
 
 
 def same_unit(gold: str, answer: str) -> bool:
     """Whether an answer's unit is none, or the gold's, or the gold says none."""
     return not gold or not answer or gold == answer
+
+
+def _words_of(tail: str) -> str:
+    return " ".join(re.sub(r"\\text\{([^{}]*)\}", r"\1 ", tail).split())
+
+
+def _letter_tail(text: str) -> re.Match[str] | None:
+    r"""Words right after a letter, if all are units or things counted: `5\pi\text{cm}`, not `x\text{-axis}`."""
+    found = _LETTER_TAIL.match(text)
+    words = re.split(r"[\s/]+", _RAISED.sub("", _words_of(found[2]).lower())) if found else []
+    return found if words and all(_is_counted(word.rstrip("."), frozenset(_KNOWN)) for word in words) else None
 
 
 def _bare_tail(text: str) -> re.Match[str] | None:
@@ -147,8 +169,9 @@ def _bare_tail(text: str) -> re.Match[str] | None:
     if found is None or "\\" in found[2]:
         return None
     words = [word.rstrip(".") for word in re.split(r"[\s/]+", found[2].lower()) if word.rstrip(".")]
-    known = words == ["in"] or all(
-        word in _BARE or word.rstrip("s") in _BARE | _NOUNS or word in _NOUNS or word in ("h", "m", "s")
-        for word in words
-    )
+    known = words == ["in"] or all(_is_counted(word, _BARE) or word in ("h", "m", "s") for word in words)
     return found if known and any(len(word) > 1 for word in words) else None
+
+
+def _is_counted(word: str, units: frozenset[str]) -> bool:
+    return word in units | _NOUNS or word.rstrip("s") in units | _NOUNS

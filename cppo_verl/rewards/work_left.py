@@ -25,6 +25,12 @@ def work_left(latex: str, raw: Basic) -> frozenset[str]:
     return frozenset(named.union(*map(_of_node, _nodes(raw))))
 
 
+def without_ones(raw: Basic) -> Basic:
+    """The other factor of a product with nothing but ones: the numerator of `\\frac{x+1}{1}`."""
+    factors = [factor for factor in _flat(raw) if _base(factor) != 1]
+    return factors[0] if isinstance(raw, Mul) and len(factors) == 1 else raw
+
+
 def is_product(raw: Basic) -> bool:
     """Whether a polynomial is factored: at least two factors, one of them a sum with letters, and none below a bar."""
     if any(_is_below(factor) and factor.free_symbols for factor in _flat(raw)):
@@ -132,9 +138,18 @@ def _of_power(node: Pow) -> set[str]:
         return {"power"} if is_i or isinstance(base, Mul | Pow) or (base.is_number and base.is_algebraic) else set()
     value = base.doit()
     if not value.is_Rational:
-        return set()
-    whole = [Pow(part, Rational(1, exponent.q)) for part in (abs(value.p), value.q)]
-    return set() if value > 0 and all(isinstance(root, Pow) or root == 1 for root in whole) else {"root"}
+        return {"root"} if base.is_number and any(_leaves(factor, exponent.q) for factor in _flat(base)) else set()
+    return set() if value > 0 and not _leaves(value, exponent.q) else {"root"}
+
+
+def _leaves(factor: Basic, degree: int) -> bool:
+    """Whether a factor below a root of a degree leaves it, in part or whole: 4, 12, `\\pi^2`."""
+    if isinstance(factor, Pow):
+        return bool(factor.exp.is_Integer and factor.exp >= degree)
+    if not factor.is_Rational:
+        return False
+    whole = [Pow(part, Rational(1, degree)) for part in (abs(factor.p), factor.q)]
+    return not all(isinstance(root, Pow) or root == 1 for root in whole)
 
 
 def _is_rational(value: Basic) -> bool:

@@ -16,9 +16,10 @@ from cppo_verl.runs.folder import CONFIG_FILE
 
 IDENTITY_FILE = "run.json"
 """In a checkpoint."""
-MODEL, REWARD, RATE = "actor_rollout_ref.model.path", "reward.custom_reward_function", "cppo.pruning_rate"
+REWARD, RATE = "reward.custom_reward_function", "cppo.pruning_rate"
 IDENTITY = (
-    *(MODEL, "data.train_files", "data.train_batch_size", "data.seed", "actor_rollout_ref.rollout.n", REWARD),
+    *("actor_rollout_ref.model.path", "data.train_files", "data.train_batch_size", "data.seed", REWARD),
+    "actor_rollout_ref.rollout.n",
     *("algorithm.adv_estimator", "algorithm.norm_adv_by_std_in_grpo", "actor_rollout_ref.actor.policy_loss.loss_mode"),
     *(RATE, "cppo.metric", "cppo.scope", "cppo.allocation", "cppo.mini_batch", "cppo.lr_scale"),
     *("cppo.zero_variance", "cppo.seed"),

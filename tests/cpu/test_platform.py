@@ -76,12 +76,12 @@ def test_engine_is_registered_for_cpu():
 
 
 def test_peak_memory_is_the_highest_since_it_was_reset():
-    """Of a process whose memory grew by 400 MB and shrank again."""
+    """Of a process whose memory grew by 400 MB and shrank again; the kernel's count may be some pages behind."""
     code = (
         "import torch; from cppo_verl.cpu.platform import PlatformCPU; device = PlatformCPU.device_module;"
         "start = device.memory_allocated(); rows = torch.ones(10**8); del rows; grown = device.max_memory_allocated();"
         "device.reset_peak_memory_stats(); print(grown - start, device.max_memory_allocated() - start)"
     )
     grown, after = map(int, python(code).splitlines()[-1].split())
-    assert 4e8 <= grown < 4.5e8
+    assert 3.9e8 < grown < 4.5e8
     assert after < 1e8

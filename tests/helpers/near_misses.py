@@ -96,6 +96,7 @@ def _wrong_fractions(gold: str) -> Iterator[Variant]:
         minus = "" if sign else "-"
         for kind, text in {
             "other sign of a fraction": rf"{minus}\frac{{{top}}}{{{bottom}}}",
+            "other sign in brackets": f"({minus}{top})/{bottom}",
             "upside down": rf"{sign}\frac{{{bottom}}}{{{top}}}" if top != bottom else "17",
             "numerator one more": rf"{sign}\frac{{{int(top) + 1}}}{{{bottom}}}",
             "denominator one more": rf"{sign}\frac{{{top}}}{{{int(bottom) + 1}}}" if top != "0" else "17",
@@ -170,6 +171,9 @@ def _wrong_expressions(gold: str) -> Iterator[Variant]:
         yield Variant("root of a product", rf"\sqrt{{{int(found[1]) ** 2 * int(found[2])}}}" if found[1] else "17")
     if found := PI.fullmatch(gold):
         yield Variant("without pi", found[1])
+        yield Variant("millions of pi", rf"{found[1]}\pi\text{{ million}}")
+        yield Variant("another multiple of pi with a unit", rf"{int(found[1]) + 1}\pi\text{{ cm}}")
+        yield Variant("root of a square of pi", rf"\sqrt{{{int(found[1]) ** 2}\pi^2}}")
         yield Variant("rounded pi", f"{int(found[1]) * 3.14159265:.2f}")
         yield Variant("sum of multiples of pi", rf"{int(found[1]) - 1}\pi + \pi")
     if found := WORD.fullmatch(gold):

@@ -51,6 +51,17 @@ def formulas(question: str) -> list[str]:
     return [text for text in texts if not re.fullmatch(rf"(?:[^+<>^]*=)?{number}", text)]
 
 
+def respelled(formula: str) -> Iterator[str]:
+    """A formula of a question as whoever copies it may disguise it."""
+    yield formula
+    yield f"({formula})"
+    yield rf"\frac{{{formula}}}{{1}}"
+    if "=" not in formula:
+        yield f"{formula} = y"
+    if (slashed := re.sub(r"\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}", r"(\1)/(\2)", formula)) != formula:
+        yield slashed
+
+
 def _right_numbers(gold: str) -> Iterator[Variant]:
     if INTEGER.fullmatch(gold):
         yield Variant("name = value", f"x = {gold}")
@@ -107,6 +118,8 @@ def _right_fractions(gold: str) -> Iterator[Variant]:
             "approximated, unicode": rf"{sign}\frac{{{top}}}{{{bottom}}} ≈ {sign}{int(top) / int(bottom):.3f}",
         }.items():
             yield Variant(name, text)
+        yield Variant("sign in brackets", f"({sign}{top})/{bottom}")
+        yield Variant("sign in brackets below", f"{top}/({sign}{bottom})")
         value = Fraction(int(top), int(bottom))
         if (10**6 % value.denominator) == 0:
             yield Variant("terminating decimal", f"{sign}{float(value)!r}")
@@ -191,6 +204,8 @@ def _right_expressions(gold: str) -> Iterator[Variant]:
         yield Variant("root after a dot", rf"{factor} \cdot \sqrt{{{radicand}}}" if factor else gold)
     if found := PI.fullmatch(gold):
         yield Variant("pi before", rf"\pi \cdot {found[1]}")
+        for unit in (r"\text{ cm}^2", r"\text{ square units}", r"\mathrm{ cm}", r"\;\text{m}", r"\text{ inches}"):
+            yield Variant("pi and a unit", f"{gold}{unit}")
         yield Variant("pi sign", f"{found[1]}π")
         yield Variant("pi, approximated", rf"{gold} \approx {int(found[1]) * 3.14159265:.2f}")
     if found := WORD.fullmatch(gold):

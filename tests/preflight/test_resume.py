@@ -120,6 +120,17 @@ def test_a_checkpoint_knows_whose_it_is_whatever_was_started_in_its_folder_since
     assert list(changed_faults(config(*given, "cppo.pruning_rate=0.5")))
 
 
+def test_verls_own_command_does_not_go_on_from_another_runs_checkpoint(config, tmp_path):
+    from cppo_verl.trainer.v1.trainers import CPPOSync
+
+    given = "recipe=gsm8k", "trainer.use_v1=true", f"trainer.default_local_dir={tmp_path}"
+    write_identity(own_checkpoint(config, tmp_path), config(*given))
+    made = config(*given, "actor_rollout_ref.rollout.n=8")
+    OmegaConf.resolve(made)
+    with pytest.raises(ConfigError, match=r"actor_rollout_ref\.rollout\.n=8 \(it: 16\)"):
+        CPPOSync(made)
+
+
 def test_a_plan_of_other_settings_is_no_start(config, tmp_path):
     own_checkpoint(config, tmp_path)
     given = "recipe=gsm8k", f"trainer.default_local_dir={tmp_path}", "cppo.pruning_rate=0.5"

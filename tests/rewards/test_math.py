@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cppo_verl.rewards import symbolic
+from cppo_verl.rewards.forms import form_of
 from cppo_verl.rewards.latex import last_boxed
 from cppo_verl.rewards.math import compute_score, compute_scores, extract_answer, parse_answer, parse_gold, parse_number
 from cppo_verl.rewards.olympiad import compute_score as olympiad_score
@@ -234,6 +235,51 @@ def test_the_question_says_whether_a_formula_was_copied() -> None:
     assert score(r"\boxed{\frac{84}{144}}", r"\frac{7}{12}", reduce)["outcome"] == "unworked"
     assert score(r"\boxed{7/12}", r"\frac{7}{12}", reduce)["acc"] == 1.0
     assert score(r"\boxed{12}", "12.0", {"question": "There are $12$ boys."})["acc"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (r"((x+1)(x+2))", "unworked"),
+        (r"(2+x)\cdot(x+1)", "unworked"),
+        (r"\frac{(x+1)(x+2)}{1}", "unworked"),
+        (r"1(x+1)(x+2)", "unworked"),
+        (r"(x+1)(x+2)+0", "unworked"),
+        (r"(x+1)(x+2) = y", "unworked"),
+        (r"(x+1)(x+2)\text{ units}", "unworked"),
+        (r"(-x-1)(-x-2)", "equal"),
+        (r"x^2+2+3x", "equal"),
+        (r"x^2+3x+1", "different"),
+    ],
+)
+def test_a_formula_of_the_question_in_another_order_or_brackets_is_copied(answer: str, outcome: str) -> None:
+    expand = {"question": "Expand $(x+1)(x+2)$."}
+    assert score(rf"\boxed{{{answer}}}", "x^2+3x+2", expand)["outcome"] == outcome
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "formula", "outcome"),
+    [
+        ("84/144", r"\frac{7}{12}", r"\frac{84}{144}", "unworked"),
+        (r"\frac{9}{21}", r"\frac{3}{7}", r"\frac{-9}{-21}", "unworked"),
+        (r"(-9)/(-21)", r"\frac{3}{7}", r"\frac{-9}{-21}", "unworked"),
+        ("(3/7)", r"\frac{3}{7}", "3/7", "equal"),
+        ("(5)", "5.0", "5", "equal"),
+        ("(x^2-1)/(x-1)", "x+1", r"\frac{x^2-1}{x-1}", "unworked"),
+        ("(x+2)(x+1)", "(x+1)(x+2)", "(x+2)(x+1)", "equal"),
+        (r"36\pi", r"36\pi\text{ cm}", r"36\pi", "equal"),
+        (r"\sin x\cos y", r"\sin x\cos y", r"\cos y\sin x", "equal"),
+    ],
+)
+def test_only_another_form_than_the_golds_is_copied(answer: str, gold: str, formula: str, outcome: str) -> None:
+    assert score(rf"\boxed{{{answer}}}", gold, {"question": f"What is ${formula}$?"})["outcome"] == outcome
+
+
+@pytest.mark.parametrize(
+    "text", ["(" * 1999, r"\frac" * 399, "x^" * 999, "|" * 1999, r"\sin" * 499, "-" * 1999, "1/" * 999]
+)
+def test_the_form_of_what_is_no_formula_is_its_text(text: str) -> None:
+    assert form_of(text) == text
 
 
 def test_votes_are_cleaned_boxes() -> None:

@@ -32,6 +32,7 @@ from cppo_verl.preflight.asynchronous import places_each, places_faults, uncorre
 from cppo_verl.preflight.outputs import carried_faults, foreign_faults
 from cppo_verl.preflight.plan import cycle_from_config, micro_batch_faults, plan_from_config
 from cppo_verl.preflight.refusals import refusals, resume_refusals
+from cppo_verl.preflight.same_run import changed_faults
 from cppo_verl.runs.notices import notice
 from cppo_verl.trainer.actor_watch import run_beside
 from cppo_verl.trainer.group.pruned import tagged
@@ -65,7 +66,7 @@ class CPPOTrainer(ReportsProgress, CPPOStep):
             config.cppo = asdict(self.cppo)
             agent = config.actor_rollout_ref.rollout.agent
             agent.agent_loop_manager_class = agent.get("agent_loop_manager_class") or MANAGER
-        checks = refusals, places_faults, resume_refusals, foreign_faults, carried_faults
+        checks = refusals, places_faults, resume_refusals, foreign_faults, carried_faults, changed_faults
         if faults := [fault for check in checks for fault in check(config)]:
             raise ConfigError(*faults)
         if uncorrected(config):

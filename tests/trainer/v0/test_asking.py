@@ -61,6 +61,7 @@ def test_questions_are_shared_out_whole_and_come_back_in_order(number, shares):
 
 def trainer(manager: object, compose_config) -> PrunedSampling:
     made = object.__new__(PrunedSampling)
+    made.train_dataset = None
     made.async_rollout_manager = manager
     made.config = compose_config("recipe=toy", f"actor_rollout_ref.rollout.n={N}", "cppo.pruning_rate=0.5")
     made.cppo, made.plan = CPPOConfig.from_mapping(made.config.cppo), plan_from_config(made.config)
@@ -72,6 +73,15 @@ def test_our_agent_loops_are_asked_by_the_question(compose_config):
     manager.generate_questions = lambda batch, n, rule: asked.append((len(batch), n, rule))
     trainer(manager, compose_config)._generate(questions(3), N)
     assert asked == [(3, N, PruningRule(N // 2))]
+
+
+def test_to_a_data_set_that_reads_batches_all_are_sent(compose_config):
+    manager, asked = object.__new__(CPPOAgentLoopManager), []
+    manager.generate_questions = lambda batch, n, rule: asked.append(rule)
+    made = trainer(manager, compose_config)
+    made.train_dataset = SimpleNamespace(on_batch_end=print)
+    made._generate(questions(3), N)
+    assert asked == [None]
 
 
 def test_where_questions_name_their_loops_none_is_pruned_there():
