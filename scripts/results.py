@@ -30,8 +30,8 @@ from cppo_verl.studies.quickstart import make_task
 
 QUICK_START = "quickstart"
 STUDIES = (
-    *("rivals", "equal_seconds", "pruning_rate", "metric", "modules", "quality", "zero_variance", "scope"),
-    "trainers",
+    *("rivals", "equal_seconds", "equal_seconds_rules", "pruning_rate", "metric", "modules", "quality"),
+    *("zero_variance", "scope", "trainers"),
 )
 """In this order: `pruning_rate` takes runs of the first; of the others all times are of the same hours."""
 SEEDS = {QUICK_START: 8, "trainers": 1}
