@@ -9,7 +9,6 @@ from verl.trainer.ppo.ray_trainer import RayPPOTrainer
 from verl.utils.skip.skip_manager import SkipManager
 from verl.utils.tracking import Tracking
 
-from cppo_verl.algorithm.metrics import Outcomes
 from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.preflight.plan import plan_from_config
 from cppo_verl.runs.notices import notice
@@ -29,7 +28,6 @@ class RayCPPOTrainer(ReportsProgress, CPPOStep):
     def __init__(self, config, *args, **kwargs):
         self.cppo = CPPOConfig.from_mapping(config.cppo)
         self.plan = plan_from_config(config)
-        self.outcomes = Outcomes()
         self._open_run_folder(config)
         super().__init__(config, *args, **kwargs)
 

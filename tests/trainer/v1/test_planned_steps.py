@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
-from verl.trainer.ppo.v1 import PPOTrainer, trainer_base
+from verl.trainer.ppo.v1 import PPOTrainerSync, trainer_base
 
 from cppo_verl.algorithm.planning import plan_step
 from cppo_verl.trainer.questions import steps_of_run
@@ -21,7 +21,7 @@ def test_a_run_makes_its_planned_steps_from_wherever_it_goes_on(monkeypatch, ask
         monkeypatch.setattr(trainer_base, name, lambda *_, **__: SimpleNamespace(log=lambda *_, **__: None))
     monkeypatch.setattr(trainer_base.SkipManager, "init", lambda config: None)
     monkeypatch.setattr(trainer_base, "tq", SimpleNamespace(kv_clear=lambda **_: None))
-    trainer = object.__new__(PPOTrainer)
+    trainer = object.__new__(PPOTrainerSync)
     options = {"project_name": "p", "experiment_name": "e", "logger": [], "val_before_train": False, "save_freq": -1}
     options |= {"test_freq": -1, "total_epochs": 2}
     trainer.config = OmegaConf.create({"trainer": options, "global_profiler": {"steps": None}})
