@@ -1,7 +1,7 @@
 """V0's step without a cluster: the trainer's own, with stand-ins for the agent loops, the engine and the workers.
 
-The stand-ins get what the trainer sends them in bytes, and answer in bytes, as over Ray; what they do themselves is done
-before it is measured.
+The stand-ins get what the trainer sends them in bytes, and answer in bytes, as over Ray; what they do themselves is
+done before it is measured.
 """
 
 from __future__ import annotations
@@ -221,5 +221,5 @@ def log_probs(rows: Any) -> Any:
 
 def update(rows: Any) -> Any:
     """What verl's actor reports of an update."""
-    told = dict.fromkeys(("pg_loss", "pg_clipfrac", "ppo_kl", "grad_norm", "loss", "kl_loss", "lr"), [0.5])
+    told = {name: [0.5] for name in ("pg_loss", "pg_clipfrac", "ppo_kl", "grad_norm", "loss", "kl_loss", "lr")}
     return tu.get_tensordict({}, {"metrics": {**told, "mfu": 0.0}})

@@ -2,10 +2,10 @@
 
     python -m cppo_verl.bench.driver [--completions 2048] [--ranks 8] [--rates 0 0.75] [--repeat 5] [key=value ...]
 
-The step is the trainer's, without a cluster: agent loops, engine and workers are stand-ins that send and are sent as many
-bytes. CPU time is that of this process alone, on one thread, so that it is the same on a busy machine. Left out is what
-Ray does with the bytes, and the fetching of questions, which goes on while a step trains. A step's other phases are
-measured by `cppo-verl bench`.
+The step is the trainer's, without a cluster: agent loops, engine and workers are stand-ins that send and are sent as
+many bytes. CPU time is that of this process alone, on one thread, so that it hardly depends on what else the machine
+does. Left out is what Ray does with the bytes, and the fetching of questions, which goes on while a step trains. A
+step's other phases are measured by `cppo-verl bench`.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ def steps_of_run(plan: StepPlan, num_questions: int, epochs: int, asked: int | N
     of_data = plan.steps_per_epoch(num_questions) * epochs
     if asked and asked > of_data:
         raise ConfigError(
-            f"trainer.total_training_steps={asked}, but {epochs} epoch(s) of the {num_questions} questions whose prompts "
-            f"are not too long are {of_data} steps; set it to {of_data} or less, or raise trainer.total_epochs"
+            f"trainer.total_training_steps={asked}, but {epochs} epoch(s) of the {num_questions} questions whose "
+            f"prompts are not too long are {of_data} steps; set it to {of_data} or less, or raise trainer.total_epochs"
         )
     return asked or of_data
 

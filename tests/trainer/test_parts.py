@@ -27,7 +27,6 @@ from cppo_verl.trainer.rows import (
 )
 from cppo_verl.trainer.run_folder import STEP_METRICS, RunFolder
 from cppo_verl.trainer.stages import clip_fractions
-from cppo_verl.trainer.v0.trainer import RayCPPOTrainer
 
 
 def batch_of(lengths: list[int], advantages: list[float], width: int = 5) -> DataProto:

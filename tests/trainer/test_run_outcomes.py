@@ -16,7 +16,14 @@ class Verl:
     def __init__(self, folder, mode: str, done: int):
         told = {"resume_mode": mode, "resume_from_path": f"{folder}/global_step_{done}", "logger": ["file"]}
         kept = {"max_actor_ckpt_to_keep": None, "max_critic_ckpt_to_keep": None}
-        options = {"default_local_dir": str(folder), "val_only": False, "val_before_train": False, "test_freq": -1, **told, **kept}
+        options = {
+            "default_local_dir": str(folder),
+            "val_only": False,
+            "val_before_train": False,
+            "test_freq": -1,
+            **told,
+            **kept,
+        }
         self.config, self.metrics, self.global_steps = OmegaConf.create({"trainer": options}), {}, done
         self._open_run_folder(self.config)
         self._load_checkpoint()
