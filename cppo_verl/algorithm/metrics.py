@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,10 +119,18 @@ class Outcomes:
 
     Of a free text each value would be a curve of its own: once a run has seen more than `MOST_OUTCOMES` different words
     in its steps, all outcomes are `other`.
+
+    Args:
+        words: Those of the steps before, where a run goes on.
     """
 
-    def __init__(self):
-        self._seen: set[str] = set()
+    def __init__(self, words: Iterable[str] = ()):
+        self._seen = set(words)
+
+    @property
+    def words(self) -> list[str]:
+        """Seen so far, sorted; of too many as many as tell that."""
+        return sorted(self._seen)[: MOST_OUTCOMES + 1]
 
     def count(self, outcomes: np.ndarray) -> Counter[str]:
         """How many rows of a step have each outcome, `(num_rows,)`; `other` counts what is no single word too."""

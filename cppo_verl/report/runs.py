@@ -62,8 +62,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """It came to its end: to the planned steps, or to the end of its data, which `zero_variance=drop` may
-        reach earlier."""
+        """It came to its end: to the planned steps, or, in a run of an earlier version, to the end of its data."""
         ended = self.total("cppo/last_step")
         return bool(ended) or (self.planned_steps is not None and self.last_step >= self.planned_steps)
 

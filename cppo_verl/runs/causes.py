@@ -90,7 +90,7 @@ _PROCESS = "ActorDiedError", "ActorUnavailableError", "WorkerCrashedError", "Loc
 
 CAUSES: list[tuple[Callable[[BaseException], bool], str]] = [
     (_is_disk, "the disk is full: {}. Make room, or keep fewer checkpoints (trainer.max_actor_ckpt_to_keep)"),
-    (_named("RolloutEngineDied", "RewardError"), "{}"),
+    (_named("RolloutEngineDied", "PartSilent", "RewardError"), "{}"),
     (_named("RewardHung"), "{}. Give the reward function a limit of its own, or raise cppo.reward_timeout"),
     (
         lambda error: isinstance(error, torch.OutOfMemoryError),

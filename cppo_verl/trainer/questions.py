@@ -10,24 +10,28 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.algorithm.step_plan import StepPlan
-from cppo_verl.runs.notices import notice
 from cppo_verl.trainer.ahead import Ahead
 
 
 def steps_of_run(plan: StepPlan, num_questions: int, epochs: int, asked: int | None) -> int:
-    """Training steps of a run: those asked for, as far as its epochs have them, or all. Says so where they have fewer:
-    how many prompts are left out for their length is known once they are read.
+    """Training steps of a run: those asked for, or all that its epochs have.
+
+    Args:
+        plan: Of a step.
+        num_questions: That are left once those with too long a prompt are left out.
+        epochs: Passes over them.
+        asked: `trainer.total_training_steps`.
 
     Raises:
-        ConfigError: See `StepPlan.steps_per_epoch`.
+        ConfigError: More steps are asked for than the epochs have, or see `StepPlan.steps_per_epoch`.
     """
     of_data = plan.steps_per_epoch(num_questions) * epochs
     if asked and asked > of_data:
-        notice(
-            f"trainer.total_training_steps={asked}, but {epochs} epoch(s) of {num_questions} questions are {of_data} "
-            "steps, with which the run ends"
+        raise ConfigError(
+            f"trainer.total_training_steps={asked}, but {epochs} epoch(s) of the {num_questions} questions whose "
+            f"prompts are not too long are {of_data} steps; set it to {of_data} or less, or raise trainer.total_epochs"
         )
-    return min(asked or of_data, of_data)
+    return asked or of_data
 
 
 def one_by_one(dataloader: StatefulDataLoader) -> StatefulDataLoader:
@@ -47,18 +51,16 @@ class QuestionStream:
 
     A step may need any number of questions (further rounds of `zero_variance=drop`), so the dataloader below yields
     single ones. A step begins while its questions are left in the epoch; the remainder of an epoch is dropped, as verl
-    does.
+    does. It has no last epoch: a run ends when its planned steps are done, whatever further rounds took.
 
     Args:
         dataloader: Yields one collated question at a time.
         questions_per_step: Questions a step takes in its first round.
-        epochs: Passes over the data.
     """
 
-    def __init__(self, dataloader: StatefulDataLoader, questions_per_step: int, epochs: int):
+    def __init__(self, dataloader: StatefulDataLoader, questions_per_step: int):
         self.dataloader = dataloader
         self.questions_per_step = questions_per_step
-        self.epochs = epochs
         self.epoch = 0
         """The running epoch, from 0."""
         self.drawn = 0
@@ -71,19 +73,14 @@ class QuestionStream:
         """Steps an epoch (at the most, where steps need further rounds)."""
         return len(self.dataloader) // self.questions_per_step
 
-    def begin_step(self) -> bool:
-        """Go on to the next epoch where fewer questions than a step takes are left; False after the last epoch."""
+    def begin_step(self) -> None:
+        """Go on to the next epoch where fewer questions than a step takes are left."""
         if self._left() < self.questions_per_step:
-            if self.epoch + 1 >= self.epochs:
-                return False
             self._end_epoch()
-        return True
 
     def draw(self, count: int) -> list[dict[str, Any]]:
         """The next `count` questions, one by one over the epochs, whole ones: however many are asked for at a time,
-        they are the same.
-
-        For a trainer that asks while it trains and whose epochs end by its count of steps.
+        they are the same. For a trainer that asks while it trains.
         """
         questions: list[dict[str, Any]] = []
         for _ in range(count):
@@ -110,10 +107,6 @@ class QuestionStream:
     def prefetch(self) -> None:
         """Begin to fetch the next step's questions, as far as they are in this epoch, while the running one trains."""
         self._fetch(min(self.questions_per_step, self._left()))
-
-    def has_next_step(self) -> bool:
-        """Whether a further step will follow."""
-        return self._left() >= self.questions_per_step or self.epoch + 1 < self.epochs
 
     def state_dict(self) -> dict[str, Any]:
         """Saved by verl in the checkpoint's `data.pt`. Questions that were fetched and not taken are still to come."""

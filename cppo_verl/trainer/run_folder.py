@@ -8,6 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, open_dict
 
+from cppo_verl.algorithm.metrics import Outcomes
 from cppo_verl.runs.best import BestCheckpoint
 from cppo_verl.runs.checkpoints import Checkpoints
 from cppo_verl.runs.files import keep_latest, write_whole
@@ -18,14 +19,17 @@ from cppo_verl.trainer.rows import num_questions
 
 STEP_METRICS = "metrics.json"
 """In a checkpoint: what its step logs, as far as it was known when it was saved."""
+OUTCOMES = "outcomes.json"
+"""In a checkpoint: the words by which the run counts outcomes, so that it goes on with the same curves."""
 
 
 class RunFolder:
     """A mixin over verl's trainers, V0 and V1.
 
     It needs of the trainer `config`, `cppo`, `global_steps`, `logger` and `metrics` (those of the running step), and
-    overrides what reads or writes the run's folder. A trainer calls `_open_run_folder` before verl's `__init__`, and
-    `_continue_log` (again is harmless) when its logger is there and a checkpoint, if any, is loaded.
+    overrides what reads or writes the run's folder. It keeps the run's `outcomes`. A trainer calls `_open_run_folder`
+    before verl's `__init__`, and `_continue_log` (again is harmless) when its logger is there and a checkpoint, if any,
+    is loaded.
     """
 
     of_part = False
@@ -42,6 +46,7 @@ class RunFolder:
             self.metrics_log = MetricsLog(trainer.default_local_dir)
         self.unlogged: dict[str, float] = {}
         """Metrics of the step that the run goes on from, where a kill came before they were logged."""
+        self.outcomes = Outcomes()
         self.best = BestCheckpoint(trainer.default_local_dir)
         self.checkpoints = Checkpoints(trainer.default_local_dir, trainer.max_actor_ckpt_to_keep)
         with open_dict(config):  # verl deletes the old weights of each model before the new checkpoint is complete
@@ -51,6 +56,7 @@ class RunFolder:
         with self.checkpoints.saving(self.global_steps) as folder:
             super()._save_checkpoint()
             write_whole(folder / STEP_METRICS, json.dumps(self.metrics, default=float))
+            write_whole(folder / OUTCOMES, json.dumps(self.outcomes.words))
             write_identity(folder, self.config)
 
     def _load_checkpoint(self) -> None:
@@ -69,6 +75,7 @@ class RunFolder:
         is_logged = self.metrics_log.keep_until(self.global_steps, goes_back) or "file" not in trainer.logger
         if self.global_steps:
             self._find_unlogged(is_logged)
+            self._take_outcomes()
 
     def _choose_checkpoint(self) -> None:
         """For a validation alone, which changes nothing of a run: the checkpoint that a start would go on from, by its
@@ -92,6 +99,12 @@ class RunFolder:
         self.unlogged = json.loads(saved.read_text())
         self.of_part = self._part_is_due(step, self.unlogged)
         trainer.val_before_train = self.of_part or self._whole_is_due(step, self.unlogged)
+
+    def _take_outcomes(self) -> None:
+        """Those of the steps up to the checkpoint; one of an earlier version does not tell."""
+        seen = self._loaded_folder() / OUTCOMES
+        if seen.is_file():
+            self.outcomes = Outcomes(json.loads(seen.read_text()))
 
     def _whole_is_due(self, step: int, metrics: Mapping[str, float]) -> bool:
         """Whether verl validates after a step of these metrics."""

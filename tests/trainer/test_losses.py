@@ -88,14 +88,13 @@ def v0_step(monkeypatch):
         trainer.metrics, trainer.timing_raw = {}, {}
         batch = DataProto.from_dict(tensors, meta_info={"mini_batch_rows": ROWS})
         stages = ("ref_log_prob", "critic", "update_critic", "update_actor")
-        for name in ("_begin_step", "_note_last_step", "_fit_save_checkpoint", "_fit_update_weights", "_fit_dump_data"):
+        for name in ("_begin_step", "_prefetch", "_fit_save_checkpoint", "_fit_update_weights", "_fit_dump_data"):
             setattr(trainer, name, lambda *_: None)
         for name in ("_fit_validate", "_fit_stop_profile", "_fit_experimental", "_fit_postprocess_step"):
             setattr(trainer, name, lambda *_: None)
         for stage in stages:
             name = f"_fit_{stage}" if stage.startswith("update") else f"_fit_compute_{stage}"
             setattr(trainer, name, lambda batch, stage=stage: done.append(stage) or batch)
-        trainer._is_finished = lambda: False
         trainer._sample_and_prune = lambda questions: (batch, None)
         trainer._gather = lambda sampled, allocation: batch
         trainer._fit_compute_log_prob = lambda batch: batch

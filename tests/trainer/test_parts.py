@@ -27,7 +27,6 @@ from cppo_verl.trainer.rows import (
 )
 from cppo_verl.trainer.run_folder import STEP_METRICS, RunFolder
 from cppo_verl.trainer.stages import clip_fractions
-from cppo_verl.trainer.v0.trainer import RayCPPOTrainer
 
 
 def batch_of(lengths: list[int], advantages: list[float], width: int = 5) -> DataProto:
@@ -262,9 +261,3 @@ def test_a_step_that_was_saved_and_not_logged_is_made_up_for(tmp_path, is_logged
     assert logged == ([(4, saved)] if logs else [])
     assert trainer.config.trainer.val_before_train == validates
     assert trainer.unlogged == (saved if validates else {}), "logged with the validation"
-
-
-def test_a_run_at_its_end_is_not_trained_on(capsys):
-    done = SimpleNamespace(global_steps=12, total_training_steps=11)
-    assert RayCPPOTrainer._is_finished(done) and "All 11 steps are done" in capsys.readouterr().out
-    assert not RayCPPOTrainer._is_finished(SimpleNamespace(global_steps=11, total_training_steps=11))

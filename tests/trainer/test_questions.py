@@ -12,7 +12,7 @@ from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.algorithm.planning import plan_step
 from cppo_verl.trainer.questions import QuestionStream, one_by_one, steps_of_run
 
-QUESTIONS, PER_STEP, EPOCHS = 11, 3, 3
+QUESTIONS, PER_STEP, STEPS = 11, 3, 9
 
 
 def new_stream(questions: int = QUESTIONS) -> QuestionStream:
@@ -21,11 +21,11 @@ def new_stream(questions: int = QUESTIONS) -> QuestionStream:
     data = list(range(questions))
     sampler = RandomSampler(data, generator=generator)
     loader = StatefulDataLoader(data, batch_size=PER_STEP, sampler=sampler, drop_last=True)
-    return QuestionStream(one_by_one(loader), PER_STEP, EPOCHS)
+    return QuestionStream(one_by_one(loader), PER_STEP)
 
 
 def steps(
-    stream: QuestionStream, extra_every: int = 0, first: int = 0, until: int = 10**6, ahead: bool = False
+    stream: QuestionStream, extra_every: int = 0, first: int = 0, until: int = STEPS, ahead: bool = False
 ) -> list[tuple[int, list[int]]]:
     """(epoch, questions) of each step; every `extra_every`-th step draws two more, as a further round does.
 
@@ -37,7 +37,8 @@ def steps(
         ahead: Whether the next step's questions are fetched when a step has its own.
     """
     drawn = []
-    while first + len(drawn) < until and stream.begin_step():
+    while first + len(drawn) < until:
+        stream.begin_step()
         extra = 2 if extra_every and (first + len(drawn)) % extra_every == 0 else 0
         drawn.append((stream.epoch, [int(q) for q in stream.take(PER_STEP) + stream.take(extra)]))
         if ahead:
@@ -55,9 +56,9 @@ def test_epochs_are_counted_in_questions():
     assert drawn[0][1] != drawn[3][1], "each epoch in an order of its own"
 
 
-def test_further_rounds_shorten_an_epoch():
+def test_further_rounds_shorten_an_epoch_and_the_steps_go_on():
     epochs = [epoch for epoch, _ in steps(new_stream(), extra_every=1)]
-    assert epochs == [0, 0, 1, 1, 2, 2]
+    assert epochs == [0, 0, 1, 1, 2, 2, 3, 3, 4], "as many steps as planned"
 
 
 @pytest.mark.parametrize("parts", [[2], [1, 1], [1, 1, 3], [2, 3], [5], [1, 4], [11], [3, 11, 5]])
@@ -88,18 +89,8 @@ def test_a_resume_draws_what_follows(ahead):
 
 def test_take_ends_with_the_epoch():
     stream = new_stream()
-    assert stream.begin_step()
     assert len(stream.take(QUESTIONS + 5)) == QUESTIONS
     assert stream.take(1) == []
-
-
-def test_has_next_step():
-    stream = new_stream()
-    ahead = []
-    while stream.begin_step():
-        stream.take(PER_STEP)
-        ahead.append(stream.has_next_step())
-    assert ahead == [True] * 8 + [False]
 
 
 @pytest.mark.parametrize("ahead", [False, True])
@@ -153,7 +144,7 @@ def test_what_is_fetched_ahead_is_fetched_once_and_by_another_thread():
             threads.append((at, threading.current_thread() is threading.main_thread()))
             return at
 
-    stream = QuestionStream(StatefulDataLoader(Questions(range(6)), batch_size=1), PER_STEP, 1)
+    stream = QuestionStream(StatefulDataLoader(Questions(range(6)), batch_size=1), PER_STEP)
     stream.take(PER_STEP)
     stream.prefetch()
     stream.prefetch()
@@ -166,15 +157,19 @@ def test_what_goes_wrong_ahead_is_raised_where_it_is_missing():
         def __getitem__(self, at: int) -> int:
             return super().__getitem__(at) if at < PER_STEP else self.lost[at]
 
-    stream = QuestionStream(StatefulDataLoader(Questions(range(6)), batch_size=1), PER_STEP, 1)
+    stream = QuestionStream(StatefulDataLoader(Questions(range(6)), batch_size=1), PER_STEP)
     stream.take(PER_STEP)
     stream.prefetch()
     with pytest.raises(AttributeError, match="lost"):
         stream.take(PER_STEP)
 
 
-@pytest.mark.parametrize(("asked", "steps", "says"), [(None, 6, False), (5, 5, False), (6, 6, False), (7, 6, True)])
-def test_a_run_has_the_steps_asked_for_as_far_as_its_data_have_them(asked, steps, says, capsys):
-    plan = plan_step(0, 4, 8, 8)
-    assert steps_of_run(plan, num_questions=25, epochs=2, asked=asked) == steps
-    assert ("note: trainer.total_training_steps=7" in capsys.readouterr().out) == says
+@pytest.mark.parametrize(("asked", "steps"), [(None, 6), (5, 5), (6, 6)])
+def test_a_run_has_the_steps_asked_for_or_all_of_its_epochs(asked, steps):
+    assert steps_of_run(plan_step(0, 4, 8, 8), num_questions=25, epochs=2, asked=asked) == steps
+
+
+def test_more_steps_than_the_prompts_that_are_left_have_are_refused():
+    """How many are left out for their length is known only when they are read."""
+    with pytest.raises(ConfigError, match=r"steps=7, but 2 epoch.* 25 questions .* 6 steps; set it to 6 or less"):
+        steps_of_run(plan_step(0, 4, 8, 8), num_questions=25, epochs=2, asked=7)

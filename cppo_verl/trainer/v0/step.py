@@ -13,7 +13,6 @@ from verl.workers.utils.padding import left_right_2_no_padding
 from cppo_verl.algorithm.allocation import Allocation
 from cppo_verl.algorithm.metrics import UPDATES, clipping_by_place
 from cppo_verl.algorithm.rejection import LEFT_OUT
-from cppo_verl.runs.notices import notice
 from cppo_verl.trainer.old_policy import corrects_rollout, unread_log_probs
 from cppo_verl.trainer.padding import forward_metrics
 from cppo_verl.trainer.questions import QuestionStream
@@ -45,12 +44,10 @@ class CPPOStep(PrunedSampling, SendsWhatIsRead):
 
     def fit_step(self, questions: QuestionStream) -> None:
         """One step of CPPO (paper Algorithm 1 and §3.3), or with a critic of PPO."""
-        if self._is_finished():
-            return
         self._begin_step(questions)
         with marked_timer("step", self.timing_raw):
             sampled, allocation = self._sample_and_prune(questions)
-            self._note_last_step(questions)
+            self._prefetch(questions)
             batch = self._gather(sampled, allocation)
             if len(batch):
                 batch = self._fit_compute_log_prob(batch)
@@ -76,14 +73,8 @@ class CPPOStep(PrunedSampling, SendsWhatIsRead):
 
     # --- the stages of the step, in order; the sampling is `PrunedSampling`'s, what is not here verl's ---
 
-    def _is_finished(self) -> bool:
-        """Whether the run was at its end when it was started again; verl 0.9.1 would train on."""
-        self.is_last_step = self.global_steps > self.total_training_steps
-        if self.is_last_step:
-            notice(f"All {self.total_training_steps} steps are done")
-        return self.is_last_step
-
     def _begin_step(self, questions: QuestionStream) -> None:
+        questions.begin_step()
         self.epoch = questions.epoch
         self.metrics = {
             "training/global_step": self.global_steps,
@@ -95,12 +86,11 @@ class CPPOStep(PrunedSampling, SendsWhatIsRead):
         self.timing_raw = {}
         SkipManager.set_step(self.global_steps)
         self._fit_prepare_step()
+        self.metrics["cppo/last_step"] = int(self.is_last_step)
         self._fit_start_profile()
 
-    def _note_last_step(self, questions: QuestionStream) -> None:
-        """Whether this is the last step is known once its questions are drawn: further rounds may use up the data."""
-        self.is_last_step = self.is_last_step or not questions.has_next_step()
-        self.metrics["cppo/last_step"] = int(self.is_last_step)
+    def _prefetch(self, questions: QuestionStream) -> None:
+        """Fetch the next step's questions while this one trains."""
         if not self.is_last_step and not hasattr(self.train_dataset, "on_batch_end"):  # which may change the questions
             questions.prefetch()
 

@@ -9,7 +9,6 @@ from verl.trainer.ppo.ray_trainer import RayPPOTrainer
 from verl.utils.skip.skip_manager import SkipManager
 from verl.utils.tracking import Tracking
 
-from cppo_verl.algorithm.metrics import Outcomes
 from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.preflight.plan import plan_from_config
 from cppo_verl.runs.notices import notice
@@ -29,7 +28,6 @@ class RayCPPOTrainer(ReportsProgress, CPPOStep):
     def __init__(self, config, *args, **kwargs):
         self.cppo = CPPOConfig.from_mapping(config.cppo)
         self.plan = plan_from_config(config)
-        self.outcomes = Outcomes()
         self._open_run_folder(config)
         super().__init__(config, *args, **kwargs)
 
@@ -38,7 +36,7 @@ class RayCPPOTrainer(ReportsProgress, CPPOStep):
         RayPPOTrainer.init_workers(self)
 
     def fit(self) -> None:
-        """Train until the data, or `trainer.total_training_steps`, are used up.
+        """Train until the planned steps are done.
 
         verl 0.9.1's, but for its loop, which runs over epochs of whole batches: a step draws its questions itself.
         """
@@ -63,20 +61,17 @@ class RayCPPOTrainer(ReportsProgress, CPPOStep):
             self.logger.log(data=self._validate(), step=self.global_steps)
 
     def _train(self) -> None:
-        """Step after step, from the one after the checkpoint's."""
+        """Step after step, from the one after the checkpoint's; none where that was the last, and verl 0.9.1 would
+        train on."""
         self.progress_bar = tqdm(total=self.total_training_steps, initial=self.global_steps, desc="Training Progress")
         self.global_steps += 1
         self.last_val_metrics, self.max_steps_duration = None, 0
         self.prev_step_profile, self.next_step_profile = False, False
         self.curr_step_profile = self.global_steps in (self.config.global_profiler.steps or ())
-        questions, self.is_last_step = self.train_dataloader, False
-        while not self.is_last_step and questions.begin_step():
-            self.fit_step(questions)
-        if (done := self.global_steps - 1) < self.total_training_steps:
-            notice(
-                f"the training data were used up after step {done} of {self.total_training_steps}: in place of dropped "
-                "questions (cppo.zero_variance=drop) steps took others; raise trainer.total_epochs for more"
-            )
+        if self.global_steps > self.total_training_steps:
+            notice(f"All {self.total_training_steps} steps are done")
+        while self.global_steps <= self.total_training_steps:
+            self.fit_step(self.train_dataloader)
 
     def _create_dataloader(self, train_dataset, val_dataset, collate_fn, train_sampler) -> None:
         """verl's dataloaders, the training one of single questions behind a `QuestionStream`."""
@@ -87,7 +82,7 @@ class RayCPPOTrainer(ReportsProgress, CPPOStep):
             )
             self.config.data.gen_batch_size = plan.questions  # by which verl names what it replays (`skip.rollout`)
         super()._create_dataloader(train_dataset, val_dataset, collate_fn, train_sampler)
-        self.train_dataloader = QuestionStream(one_by_one(self.train_dataloader), plan.questions, trainer.total_epochs)
+        self.train_dataloader = QuestionStream(one_by_one(self.train_dataloader), plan.questions)
 
     def _fit_validate(self) -> None:
         """verl's, and between those a part's."""

@@ -48,7 +48,7 @@ class AskedQuestions(PPOTrainer):
             self.config.data.gen_batch_size = 1  # what verl reads as the training dataloader's batch size
         super()._init_dataloader()
         trainer, optimizer = self.config.trainer, self.config.actor_rollout_ref.actor.optim
-        self.train_dataloader = QuestionStream(self.train_dataloader, self.plan.questions, trainer.total_epochs)
+        self.train_dataloader = QuestionStream(self.train_dataloader, self.plan.questions)
         self.steps_per_epoch = self.plan.steps_per_epoch(len(self.train_dataset))
         asked = trainer.total_training_steps
         self.total_training_steps = steps_of_run(self.plan, len(self.train_dataset), trainer.total_epochs, asked)

@@ -15,12 +15,12 @@ CONTROLLER, NAMESPACE = "TransferQueueController", "transfer_queue"
 STORAGE = "TransferQueueStorageUnit#{}"
 
 
-def parts_of(trainer: PPOTrainer, agent_loop_manager: Any) -> dict[str, ActorHandle]:
-    """By what they are called in an error: the queue, the load balancers, the agent loops, the reward workers.
+def passing_parts(trainer: PPOTrainer) -> dict[str, ActorHandle]:
+    """By what they are called in an error: the queue and the load balancers, which only pass things on, and have an
+    answer at once whatever a run does.
 
     Args:
         trainer: verl's, after its `init`.
-        agent_loop_manager: What it trains with.
     """
     parts = {"the queue's controller": ray.get_actor(CONTROLLER, namespace=NAMESPACE)}
     queue = trainer.config.transfer_queue.backend
@@ -29,8 +29,16 @@ def parts_of(trainer: PPOTrainer, agent_loop_manager: Any) -> dict[str, ActorHan
             parts[f"storage unit {unit} of the queue"] = ray.get_actor(STORAGE.format(unit))
     for number, manager in enumerate(trainer._rollout_server_managers()):
         parts[f"load balancer {number} of the rollout engines"] = manager.global_load_balancer
-    for number, worker in enumerate(agent_loops(agent_loop_manager)):
-        parts[f"agent loop {number}"] = worker
-    for number, worker in enumerate(trainer.get_reward_handles() or []):
-        parts[f"reward worker {number}"] = worker
     return {name: part for name, part in parts.items() if hasattr(part, "__ray_ready__")}  # a router may be no actor
+
+
+def working_parts(trainer: PPOTrainer, agent_loop_manager: Any) -> dict[str, ActorHandle]:
+    """The same of the agent loops and the reward workers, which may be busy for long.
+
+    Args:
+        trainer: verl's, after its `init`.
+        agent_loop_manager: What it trains with.
+    """
+    loops, scorers = agent_loops(agent_loop_manager), trainer.get_reward_handles() or []
+    parts = {f"agent loop {number}": worker for number, worker in enumerate(loops)}
+    return parts | {f"reward worker {number}": worker for number, worker in enumerate(scorers)}

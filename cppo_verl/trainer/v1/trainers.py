@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import ray
@@ -24,7 +25,6 @@ from verl.trainer.ppo.v1 import (
 from verl.workers.rollout.llm_server import LLMServerClient
 
 from cppo_verl.algorithm.errors import ConfigError
-from cppo_verl.algorithm.metrics import Outcomes
 from cppo_verl.algorithm.options import CPPOConfig
 from cppo_verl.cpu.platform import chosen
 from cppo_verl.cpu.roles import use_cpu_workers
@@ -42,7 +42,7 @@ from cppo_verl.trainer.padding import count_forwards
 from cppo_verl.trainer.progress import ReportsProgress
 from cppo_verl.trainer.v1.clients import MeteredAsyncClient, MeteredClient
 from cppo_verl.trainer.v1.cycle import RunningStep
-from cppo_verl.trainer.v1.parts import parts_of
+from cppo_verl.trainer.v1.parts import passing_parts, working_parts
 from cppo_verl.trainer.v1.queue import RULE, TRAIN
 from cppo_verl.trainer.v1.step import CPPOStep
 from cppo_verl.trainer.v1.worker import CPUKeepingWorker, KeepingWorker
@@ -77,7 +77,6 @@ class CPPOTrainer(ReportsProgress, CPPOStep):
         set_worker_options(config)
         use_group_servers(config)
         self.this_step, self.timing_raw = RunningStep({}), {}  # before the first: nothing
-        self.outcomes = Outcomes()
         self._open_run_folder(config)
         super().__init__(config)
 
@@ -105,10 +104,12 @@ class CPPOTrainer(ReportsProgress, CPPOStep):
         Raises:
             RolloutEngineDied: An engine died; without the watch verl waits for it for ever.
             PartDied: The queue, a load balancer, an agent loop or a reward worker died; the same.
+            PartSilent: The queue or a load balancer hangs; the same.
         """
         replicas = [replica for manager in self._rollout_server_managers() for replica in manager.get_replicas()]
-        parts = parts_of(self, agent_loop_manager)
-        run_watched(lambda: run_beside(lambda: super(CPPOTrainer, self).fit(agent_loop_manager), parts), replicas)
+        passing, working = passing_parts(self), working_parts(self, agent_loop_manager)
+        train = partial(super().fit, agent_loop_manager)
+        run_watched(partial(run_beside, train, passing | working, prompt=passing.keys()), replicas)
 
     def _load_checkpoint(self) -> None:
         """As verl, without the completions that the step of the checkpoint had trained on. Questions that were pruned

@@ -132,17 +132,6 @@ def test_the_finish_hook_of_the_profiler_runs_once_after_the_last_profiled_step(
     assert [step for step, run_command in told.items() if run_command] == ([runs_after] if runs_after else [])
 
 
-class Steps:
-    """The stream's part: so many steps begin."""
-
-    def __init__(self, number: int):
-        self.left = number
-
-    def begin_step(self) -> bool:
-        self.left -= 1
-        return self.left >= 0
-
-
 @pytest.fixture
 def trainer(monkeypatch):
     """A trainer whose steps only note their number; the checkpoint is of step 4."""
@@ -156,7 +145,7 @@ def trainer(monkeypatch):
     options = {"project_name": "p", "experiment_name": "e", "logger": ["file"], "val_before_train": True}
     made.actor_rollout_wg, made.use_reference_policy = None, False
     made.config = OmegaConf.create({"trainer": {**options, "val_only": False}, "global_profiler": {"steps": [6]}})
-    made.total_training_steps, made.train_dataloader, made.logged, made.done = 7, Steps(10), logged, []
+    made.total_training_steps, made.train_dataloader, made.logged, made.done = 7, None, logged, []
     made.checkpoint_manager = SimpleNamespace(update_weights=lambda step: made.done.append(f"weights of {step}"))
     made._load_checkpoint = lambda: setattr(made, "global_steps", 4)
     made._validate = lambda: {"accuracy": 0.5}
@@ -164,7 +153,6 @@ def trainer(monkeypatch):
 
     def fit_step(questions):
         made.done.append((made.global_steps, made.curr_step_profile))
-        made.is_last_step = made.global_steps == made.total_training_steps
         made.global_steps += 1
 
     made.fit_step = fit_step
@@ -178,11 +166,17 @@ def test_training_goes_on_from_the_checkpoint_to_the_last_step(trainer, capsys):
     assert "note:" not in capsys.readouterr().out
 
 
-def test_training_ends_with_the_data_and_says_so(trainer, capsys):
-    trainer.train_dataloader, trainer.config.global_profiler.steps = Steps(1), [5]
+def test_the_first_step_after_a_checkpoint_may_be_profiled(trainer):
+    trainer.config.global_profiler.steps = [5]
     trainer.fit()
-    assert trainer.done == ["weights of 4", (5, True), "shut down"]
-    assert "note: the training data were used up after step 5 of 7" in capsys.readouterr().out
+    assert trainer.done[1] == (5, True)
+
+
+def test_a_run_that_is_at_its_end_trains_no_more_and_says_so(trainer, capsys):
+    trainer.total_training_steps = 4
+    trainer.fit()
+    assert trainer.done == ["weights of 4", "shut down"]
+    assert "note: All 4 steps are done" in capsys.readouterr().out
 
 
 def test_a_validation_alone_trains_nothing(trainer):
