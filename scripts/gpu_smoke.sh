@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The first quarter of an hour on a GPU: what has to work, then what it saves, within a budget of time.
-#   bash scripts/gpu_smoke.sh [OUT]                               all GPUs, 12 minutes after the installation
+#   bash scripts/gpu_smoke.sh [OUT]                               12 minutes after the installation, on all GPUs or those
+#                                                                 that CUDA_VISIBLE_DEVICES names
 #   DEVICE=cpu GEOMETRY=small bash scripts/gpu_smoke.sh [OUT]     the same steps without a GPU
 # OUT/steps.tsv says how each step ended; started again, the script leaves out those that are ok. After each step
 # OUT/results.tgz holds everything but models. In the environment:
@@ -17,6 +18,7 @@ device=${DEVICE:-gpu} geometry=${GEOMETRY:-qwen2.5-1.5b} out=$(realpath -m "${1:
 mkdir -p "$out"
 # shellcheck source=scripts/steps.sh
 source scripts/steps.sh
+[ "$device" != gpu ] || gpus=$(count_gpus)
 if [ -n "${WHEELS:-}" ]; then
     install_wheels "$WHEELS" "$out" "${PYTHON:-python3}" "$device"
 elif [ -z "${PYTHON:-}" ]; then
@@ -25,7 +27,7 @@ fi
 start_clock "${BUDGET:-720}" "$out"
 
 if [ "$device" = gpu ]; then
-    gpus=$(nvidia-smi --list-gpus | wc -l) small=qwen2.5-0.5b longest=512
+    small=qwen2.5-0.5b longest=512
     # A step of the benchmark at P = .9375 samples 2,048 completions: in one wave, as the published runs on two GPUs.
     waves=("actor_rollout_ref.rollout.max_num_seqs=$(((2048 + gpus - 1) / gpus))")
 else

@@ -19,6 +19,21 @@ install_wheels() {
     "$PYTHON" scripts/missing_packages.py "$4"
 }
 
+# count_gpus: how many CUDA shows to a program. Of those that CUDA_VISIBLE_DEVICES lists, the ones before a -1.
+count_gpus() {
+    local count
+    if [ -n "${CUDA_VISIBLE_DEVICES+set}" ]; then
+        count=$(tr -d ' ' <<<"$CUDA_VISIBLE_DEVICES" | tr ',' '\n' | sed '/^-1$/,$d' | sed '/^$/d' | wc -l)
+    else
+        count=$(nvidia-smi --list-gpus | wc -l)
+    fi
+    if [ "$count" -eq 0 ]; then
+        echo "error: no GPU is visible${CUDA_VISIBLE_DEVICES+: CUDA_VISIBLE_DEVICES is '$CUDA_VISIBLE_DEVICES'}" >&2
+        return 1
+    fi
+    echo "$count"
+}
+
 # start_clock SECONDS OUT: the budget of all steps, and where they are written.
 start_clock() {
     steps_budget=$1 steps_out=$2 steps_failed=0

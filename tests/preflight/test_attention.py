@@ -8,7 +8,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from verl.utils.fsdp_utils import _select_fsdp2_wrap_targets
-from verl_rows import write_model
+from verl_rows import write_model, write_rows
 
 from cppo_verl.config import attention
 from cppo_verl.config.compose import compose
@@ -17,6 +17,7 @@ from cppo_verl.hardware.drivers import needed_driver, why_no_gpu
 from cppo_verl.preflight import attention as checks
 from cppo_verl.preflight.refusals import refusals
 from cppo_verl.sft import command
+from cppo_verl.train import run
 
 SFT = Path(command.__file__).parent / "conf"
 KEY = f"actor_rollout_ref.{checks.ATTENTION}"
@@ -49,6 +50,25 @@ def test_it_is_what_is_installed(config, installed, there, chosen):
     warm_start = compose(["device=gpu"], SFT, "sft")
     assert warm_start.model.override_config.attn_implementation == chosen
     assert OmegaConf.select(config("recipe=gsm8k", "device=cpu"), KEY) == "sdpa"
+
+
+@pytest.mark.parametrize(
+    ("there", "options", "says"),
+    [
+        ((), (), "sdpa, torch's own: flash-attn is not installed here"),
+        ((attention.EXTENSION,), (), "flash_attention_2"),
+        ((attention.EXTENSION,), (f"{KEY}=sdpa",), "sdpa, torch's own"),
+        ((), ("device=cpu",), None),
+    ],
+)
+def test_the_plan_has_a_row_of_it(config, installed, tmp_path, capsys, there, options, says):
+    installed(*there)
+    rows = write_rows(tmp_path / "rows.parquet", [f"question {i}" for i in range(64)])
+    files = (f"data.train_files={rows}", f"data.val_files={rows}", f"trainer.default_local_dir={tmp_path}/run")
+    model = f"actor_rollout_ref.model.path={write_model(tmp_path)}"
+    run(config("recipe=gsm8k", "dry_run=true", model, *files, *options))
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in capsys.readouterr().out.splitlines()]
+    assert [row[1] for row in cells if row and row[0] == "attention"] == ([says] if says else [])
 
 
 def test_flash_attn_that_cannot_be_imported_is_refused(config, installed):

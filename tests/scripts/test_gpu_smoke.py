@@ -87,9 +87,8 @@ def test_all_steps_in_order(smoke):
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 def test_what_it_starts_is_accepted(smoke, device, tmp_path, monkeypatch):
     """By the checks before a run, on files that stand in for those that its own steps write."""
-    nvidia_smi = tmp_path / "nvidia-smi"
-    nvidia_smi.write_text("#!/bin/sh\necho GPU 0\n")
-    nvidia_smi.chmod(0o755)
+    nvidia_smi(tmp_path, gpus=1)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     smoke(DEVICE=device, MODEL=str(stand_in("0.5b", tmp_path)), PATH=f"{tmp_path}:{os.environ['PATH']}")
     shutil.copytree(stand_in("1.5b", tmp_path), smoke.out / "bench/inputs/model", dirs_exist_ok=True)
     for inputs in ("inputs", "bench/inputs"):
@@ -105,6 +104,43 @@ def test_what_it_starts_is_accepted(smoke, device, tmp_path, monkeypatch):
             prepare(config)
             assert config.trainer.total_training_steps == 3 and config.trainer.n_gpus_per_node == 1
             assert config.trainer.device == ("cuda" if device == "gpu" else "cpu")
+
+
+@pytest.mark.parametrize(
+    ("visible", "counted"), [(None, 4), ("2", 1), ("0, 3", 2), ("GPU-5a1,GPU-7c2,GPU-9e3", 3), ("1,-1,2", 1)]
+)
+def test_gpus_are_those_that_cuda_shows(repo, tmp_path, visible, counted):
+    done = count_gpus(repo, tmp_path, visible)
+    assert (done.returncode, done.stdout) == (0, f"{counted}\n"), done.stderr
+
+
+@pytest.mark.parametrize("visible", ["", "-1"])
+def test_no_gpu_is_an_error_that_names_why(repo, tmp_path, visible):
+    done = count_gpus(repo, tmp_path, visible)
+    assert done.returncode == 1 and f"no GPU is visible: CUDA_VISIBLE_DEVICES is '{visible}'" in done.stderr
+
+
+def test_only_visible_gpus_are_trained_on(smoke, tmp_path):
+    nvidia_smi(tmp_path, gpus=4)
+    smoke(DEVICE="gpu", CUDA_VISIBLE_DEVICES="1,3", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    on = [call for call in smoke.calls if "trainer.n_gpus_per_node=" in call]
+    assert on and all("trainer.n_gpus_per_node=2" in call for call in on)
+    assert "actor_rollout_ref.rollout.max_num_seqs=1024" in next(call for call in on if " bench " in call)
+
+
+def nvidia_smi(folder: Path, gpus: int) -> None:
+    """A command of that name, of a machine with so many GPUs."""
+    path = folder / "nvidia-smi"
+    path.write_text("#!/bin/sh\n" + "".join(f"echo GPU {number}\n" for number in range(gpus)))
+    path.chmod(0o755)
+
+
+def count_gpus(repo: Path, folder: Path, visible: str | None) -> subprocess.CompletedProcess:
+    nvidia_smi(folder, gpus=4)
+    env = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
+    env |= {"PATH": f"{folder}:{env['PATH']}"} | ({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
+    script = "set -euo pipefail; source scripts/steps.sh; count_gpus"
+    return subprocess.run(["bash", "-c", script], cwd=repo, env=env, capture_output=True, text=True)
 
 
 def test_a_step_that_fails_ends_nothing_but_itself(smoke):
