@@ -135,7 +135,11 @@ def _of_power(node: Pow) -> set[str]:
         return set()
     if exponent.is_Integer:
         is_i = base.is_Symbol and base.name == "i"
-        return {"power"} if is_i or isinstance(base, Mul | Pow) or (base.is_number and base.is_algebraic) else set()
+        return (
+            {"power"}
+            if is_i or exponent == 1 or isinstance(base, Mul | Pow) or (base.is_number and base.is_algebraic)
+            else set()
+        )
     value = base.doit()
     if not value.is_Rational:
         return {"root"} if base.is_number and any(_leaves(factor, exponent.q) for factor in _flat(base)) else set()
