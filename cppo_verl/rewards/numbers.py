@@ -24,7 +24,8 @@ _WORDS = (  # that are a number, or change what one is worth; "one" is too often
     rf"|(?:double|(?:tri|quadru|quintu)ple)(?:d|{_LAST})|(?:two|three|four|five|ten|hundred|thousand)-?fold"
     r"|(?:square|cube) (?:root )?of|root of|(?:negative|opposite|reciprocal|inverse) of"
     "|tenths|hundredths?|thousandths?|power of|raised to"
-    rf"|and (?:an?|one|two|three) (?:{_PARTS})|(?:{_PARTS}) of|to the (?:(?:second )?power|(?:{_PARTS})(?: power|{_LAST}))"
+    rf"|and (?:an?|one|two|three) (?:{_PARTS})|(?:{_PARTS}) of"
+    rf"|to the (?:(?:second )?power|(?:{_PARTS})(?: power|{_LAST}))"
     "|one (?:or|plus|minus|times|(?:more|less|fewer) than)|(?:plus|minus|less|times) one"
 )
 _NUMBER = re.compile(  # ASCII digits only: `\d` is also every other script's

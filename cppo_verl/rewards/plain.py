@@ -48,9 +48,10 @@ _SMALL = re.compile(f"([{_RAISED}]+)|[{_LOWERED}]+")
 _ON_THE_LINE = str.maketrans(_RAISED + _LOWERED, _DIGITS * 2)
 _END = "(?![a-zA-Z])"
 _SPACES = " \N{NO-BREAK SPACE}\N{THIN SPACE}\N{NARROW NO-BREAK SPACE}"
+_QUOTES = "'\N{RIGHT SINGLE QUOTATION MARK}"
 _THOUSANDS = re.compile(
     r"(?<![\d.,'])\d{1,3}(?:(?: ?,? ?\\! ?| ?\{ ?(?:\\?,)?(?:\\!)? ?\}(?:\\! ?)?|\\[,;: ]"
-    rf"|[~'’{_SPACES}])\d{{3}})+(?![\d/'’])"
+    rf"|[~{_QUOTES}{_SPACES}])\d{{3}})+(?![\d/{_QUOTES}])"
 )
 _NO_DIGIT = re.compile(r"\D+")
 _SPACE = re.compile(r"(?<![0-9])\s+|\s+(?![0-9\s])")

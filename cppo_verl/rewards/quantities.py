@@ -79,8 +79,8 @@ _BARE_TAIL = re.compile(
 )
 _RAISED = re.compile(r" ?\^ ?\{? ?(-?[0-9]) ?\}? ?$")
 _HEAD = re.compile(
-    r"^\\text\{(?:about|approximately|approx\.?|exactly|is|(?:[Tt]he )?(?:final )?(?:[Aa]nswer|value|result|sum|total) is"
-    r"|[a-zA-Z ]{1,40}:)\} ?|^\\approx ?"
+    r"^\\text\{(?:about|approximately|approx\.?|exactly|is"
+    r"|(?:[Tt]he )?(?:final )?(?:[Aa]nswer|value|result|sum|total) is|[a-zA-Z ]{1,40}:)\} ?|^\\approx ?"
 )
 _WORDS_ALONE = re.compile(r"\\text\{[^{}]*\}")
 _MONEY = re.compile(r"^(-?) ?(?:(?:US)?\\\$|[€£¥₹]|USD) ?|(?<=[0-9]) ?(?:\\\$|[€£¥₹])$")
@@ -88,7 +88,8 @@ _PERCENT = re.compile(r" ?(?:\\%|\^\\%)$")
 _DEGREES = re.compile(r" ?\^\{\\circ\}(?: ?\\text\{ ?[CF] ?\}| ?[CF])?$")
 _BASE = re.compile(
     r"[({]?(-?[0-9A-Z]+)[)}]?"
-    r"(?:_(?:\{ ?(?:\\text\{ ?base ?\} ?|\\text)? ?[{(]? ?(?:base )?([a-z]+|[0-9]+) ?[})]? ?\}|\\text\{ ?([a-z]+|[0-9]+) ?\}"
+    r"(?:_(?:\{ ?(?:\\text\{ ?base ?\} ?|\\text)? ?[{(]? ?(?:base )?([a-z]+|[0-9]+) ?[})]? ?\}"
+    r"|\\text\{ ?([a-z]+|[0-9]+) ?\}"
     r"|([0-9]))| ?\\text\{ ?(?:in )?base ([a-z]+)\}| ?(?:\\text\{ ?(?:in )?base\}|(?:in )?base) ?([0-9]+))$"
 )
 _BASES = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
