@@ -37,11 +37,14 @@ def is_copied(answer: str, gold: str, question: str) -> bool:
 
 
 def _is_formula(given: Quantity, golds: list[Quantity]) -> bool:
-    """Whether an answer is one that a copy can be told by: any but an integer, and a number written as the gold is."""
+    """Whether an answer is one that a copy can be told by: not a number written as the gold is, and an integer only
+    where the gold is in scientific notation."""
     way, ways = _way(given), {_way(gold) for gold in golds}
     if way == "fraction" and _DIGITS.findall(given.value)[-1] != str(read_literal(given.value).value.denominator):
         return True
-    return way == "formula" or (way not in ways | {"integer"} and not (way == "decimal" and "integer" in ways))
+    if way == "integer":
+        return ways == {"scientific"}
+    return way == "formula" or (way not in ways and not (way == "decimal" and "integer" in ways))
 
 
 def _way(side: Quantity) -> str:

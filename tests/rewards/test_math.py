@@ -276,6 +276,7 @@ def test_a_formula_of_the_question_in_another_order_or_brackets_is_copied(answer
         (r"3\frac{1}{2}", r"\frac{7}{2}", r"3\frac12", "unworked"),
         (r"\frac{7}{2}", r"3\frac{1}{2}", r"\frac72", "unworked"),
         (".0000672", r"6.72 \times 10^{-5}", ".0000672", "unworked"),
+        ("42000000", r"4.2 \times 10^7", "42000000", "unworked"),
         ("0.50", "0.5", "0.50", "equal"),
         ("5.0", "5", "5.0", "equal"),
     ],
