@@ -25,7 +25,7 @@ _JOINED = re.compile(
 _GROUPED = re.compile(r"(?<![0-9.])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])")
 _MEMBERS = re.compile(r"([^|:]*)(?:\\mid(?![a-zA-Z])|\||:)(.*)")
 _NAMED_POINT = re.compile(r"([A-Z](?:'|_\w)?) ?(\(.*\))", re.DOTALL)
-_NEXT_NAME = re.compile(r"((?<![a-zA-Z\\])[a-zA-Z] ?= ?-?[^=,; ]+) (?=[a-zA-Z] ?= ?[^= ]+(?: [a-zA-Z] ?=|$))")
+_NEXT_NAME = re.compile(r"((?<![a-zA-Z\\{])[a-zA-Z] ?= ?-?[^=,; ]+) (?=[a-zA-Z] ?= ?[^= ]+(?: [a-zA-Z] ?=|$))")
 _MAX_DEPTH = 8
 """Groups in groups; what is deeper is read as one value."""
 

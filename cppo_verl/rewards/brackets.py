@@ -20,6 +20,7 @@ NAME = re.compile(
     r"|\\(?:deg|det|dim|min|max|inf|sup|gcd|lcm)\(?[a-zA-Z]\)?|\\(?:min|max|gcd|lcm)[a-z]?\([a-zA-Z](?:,[a-zA-Z])*\)"
     r"|(?:P|\\Pr|\\mathbb[PEV])(?:\((?:[^()]|\([^()]*\))*\)|\[[^\[\]]*\])"  # \Pr(X=1), \mathbb{E}[X]
     r"|\|[A-Z](?:\\(?:cap|cup|setminus|times|triangle)[A-Z])+\|"  # |A\cap B|
+    r"|\\?#\{?[A-Z]\}?"
     r"|\\lfloor(?:[a-z]|\\[a-z]+)\\rfloor|\\lceil(?:[a-z]|\\[a-z]+)\\rceil"
     r"|\|\{?(?:\\overline\{)?(?:[A-Z]{1,2}|[zw])\}?\||\[[A-Z]{3,5}\]|[A-Z][a-z]{2,}"  # |AB|, |z|, [ABC], Area
     rf"|\((?:{_LETTER}{_INDEX},)+{_LETTER}{_INDEX}\))"  # (x,y)

@@ -8,14 +8,25 @@ from decimal import Decimal
 
 from cppo_verl.rewards.plain import join_thousands
 
-_PARTS = "halves|thirds?|quarters?|fourths?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?"
+_PLURAL_PARTS = "thirds|fourths|fifths|sixths|sevenths|eighths|ninths|tenths"
+_PARTS = "half|halves|quarters?|" + _PLURAL_PARTS.replace("s|", "s?|") + "?"
+_COUNTS = (
+    "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen"
+    "|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
+)
+_SCALES = "hundreds?|thousands?|(?:m|b|tr|quadr|quint|sext)illions?|myriads?|lakhs?|crores?|dozens?"
+_NO_COMPOUND = rf"(?!-(?!(?:{_COUNTS}|{_SCALES}|{_PARTS}|one|an?|as|of|the|folds?)\b)[a-z])"
+"""After a word that is a number: it is none in `three-minute` and `half-hour`."""
+_LAST = r"(?=[^a-z]*(?:\Z|[0-9]|(?:of|the|that|what|as|this|its?)\b))"
+"""After a word that changes a number, and says of which: `double 24`, `24 double`, not `24 double rooms`."""
 _WORDS = (  # that are a number, or change what one is worth; "one" is too often none
-    "zero|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen"
-    "|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundreds?|thousands?|millions?|billions?"
-    "|trillions?|quadrillions?|lakhs?|crores?|tens|dozens?|half|halves|twice|thrice|doubled?|tripled?|quadrupled?|squared"
-    "|cubed|factorial|(?:square|cube) (?:root )?of|root of|tenths|hundredths?|thousandths?|power of"
-    rf"|and (?:an?|one|two|three) (?:{_PARTS})|(?:{_PARTS}) of|to the (?:power|{_PARTS})"
-    "|one (?:or|(?:more|less|fewer) than)"
+    rf"(?:{_COUNTS}|half){_NO_COMPOUND}|zero|{_SCALES}|tens|halves|halved|quartered|twice|thrice|squared|cubed|factorial"
+    rf"|(?:double|(?:tri|quadru|quintu)ple)(?:d|{_LAST})|(?:two|three|four|five|ten|hundred|thousand)-?fold"
+    r"|(?:square|cube) (?:root )?of|root of|(?:negative|opposite|reciprocal|inverse) of"
+    "|tenths|hundredths?|thousandths?|power of|raised to"
+    rf"|and (?:an?|one|two|three) (?:{_PARTS})|(?:{_PARTS}) of"
+    rf"|to the (?:(?:second )?power|(?:{_PARTS})(?: power|{_LAST}))"
+    "|one (?:or|plus|minus|times|(?:more|less|fewer) than)|(?:plus|minus|less|times) one"
 )
 _NUMBER = re.compile(  # ASCII digits only: `\d` is also every other script's
     rf"([0-9]+(?:\.[0-9]+)?|\.[0-9]+|\b(?:{_WORDS})\b)", re.IGNORECASE
@@ -26,13 +37,19 @@ _UNIT_POWER = re.compile(
     r"\}?)(?:\^|\*\*) ?\{? ?[23] ?\}?"
 )
 _LATEX_SPACE = re.compile(r"\\[,;:! ]")
-_SIGN_WORD = re.compile(r"\b(?:minus|negative)\b", re.IGNORECASE)
+_SIGN_WORD = re.compile(r"(?<!\bone )\b(?:minus|negative)\b(?! (?:one|of)\b)", re.IGNORECASE)
 _SIGNS = "+-\uff0b\uff0d\ufe63\u2212\u2010\u2011\u2012\u2013\u2014\u2015"  # every dash: fonts show them alike
 _GLUE = " ()[]{}$€£¥₹\\*_~\u200b\u200c\u200d\u2060\ufeff"
 """What may stand between a number and what changes it: spaces (of no width too), brackets, currency, emphasis."""
 _OTHER_DIGIT = r"(?:[^\D0-9]|[²³¹¼-¾\u2070-\u209c\u2150-\u218b])"  # another script's, raised, lowered, fractions
-_CHANGED_BEFORE = re.compile(rf"(?:[√∛∜±∓≠^]|sqrt|\\(?:pm|mp|neq?)|{_OTHER_DIGIT}[.,]?)\Z")
-_CHANGED_AFTER = re.compile(rf"!|(?:[kKMBx]|bn|mn|mil|mln)(?![a-zA-Z])|\^(?! ?\{{? ?\\circ)|[.,]?{_OTHER_DIGIT}")
+_CHANGED_BEFORE = re.compile(
+    rf"(?:[√∛∜±∓≠^]|sqrt|\\(?:pm|mp|neq?)|{_OTHER_DIGIT}[.,]?"
+    r"|(?<!\bno )(?<!\bnot )\b(?i:more|less|fewer|greater|higher|lower|larger|smaller) than)\Z"
+)
+_CHANGED_AFTER = re.compile(
+    rf"!|(?:[kKMBx]|bn|mn|mil|mln|(?i:doz|thou|{_PLURAL_PARTS}))(?![a-zA-Z])|\^(?! ?\{{? ?\\circ)|[.,]?{_OTHER_DIGIT}"
+    rf"|(?i:gross|score|{_PLURAL_PARTS.replace('s|', '|').removesuffix('s')})(?= of\b|[^a-zA-Z]*\Z)"
+)
 
 
 def gold_text(gold: object) -> str:

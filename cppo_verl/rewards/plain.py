@@ -35,6 +35,7 @@ _SYMBOLS = str.maketrans(
         "\N{VULGAR FRACTION ONE HALF}": r" \frac{1}{2}",
         "\N{VULGAR FRACTION ONE QUARTER}": r" \frac{1}{4}",
         "\N{VULGAR FRACTION THREE QUARTERS}": r" \frac{3}{4}",
+        "\N{RIGHT SINGLE QUOTATION MARK}": "'",
         "\N{NO-BREAK SPACE}": " ",
         "\N{THIN SPACE}": " ",
         "\N{NARROW NO-BREAK SPACE}": " ",
@@ -47,9 +48,10 @@ _SMALL = re.compile(f"([{_RAISED}]+)|[{_LOWERED}]+")
 _ON_THE_LINE = str.maketrans(_RAISED + _LOWERED, _DIGITS * 2)
 _END = "(?![a-zA-Z])"
 _SPACES = " \N{NO-BREAK SPACE}\N{THIN SPACE}\N{NARROW NO-BREAK SPACE}"
+_QUOTES = "'\N{RIGHT SINGLE QUOTATION MARK}"
 _THOUSANDS = re.compile(
     r"(?<![\d.,'])\d{1,3}(?:(?: ?,? ?\\! ?| ?\{ ?(?:\\?,)?(?:\\!)? ?\}(?:\\! ?)?|\\[,;: ]"
-    rf"|[~'{_SPACES}])\d{{3}})+(?![\d/'])"
+    rf"|[~{_QUOTES}{_SPACES}])\d{{3}})+(?![\d/{_QUOTES}])"
 )
 _NO_DIGIT = re.compile(r"\D+")
 _SPACE = re.compile(r"(?<![0-9])\s+|\s+(?![0-9\s])")
@@ -62,8 +64,8 @@ _REWRITES = [
         (r"\{([^{}]*)\\choose(?![a-zA-Z])([^{}]*)\}", r"\\binom{\1}{\2}"),
         (r"\\(?:nice|s|x)frac(?= ?\{)", r"\\frac"),
         (
-            r"\\(?:displaystyle|textstyle|scriptstyle|limits|strut|mathstrut|nobreak|hfill|newline|qed|blacksquare|checkmark|boxed|fbox)"
-            + _END,
+            r"\\(?:displaystyle|textstyle|scriptstyle|limits|strut|mathstrut|nobreak|hfill|newline|qed|blacksquare|square|Box"
+            r"|checkmark|boxed|fbox|framebox)" + _END,
             "",
         ),
         (r"\\phantom *(?:\{[^{}]*\}|.)", ""),  # it takes room and shows nothing
@@ -79,13 +81,18 @@ _REWRITES = [
         (r" ?(?:\\div" + _END + "|/) ?", "/"),
         (r"\\(?:leqslant|leqq|leq|le)" + _END + r"|<=", r"\\le "),
         (r"\\(?:geqslant|geqq|geq|ge)" + _END + r"|>=", r"\\ge "),
-        (r"^ *(?:\\(?:therefore|implies|Rightarrow)" + _END + " *)+", ""),
+        (r"^ *(?:\\(?:therefore|implies|(?:R|Longr)ightarrow)" + _END + " *)+", ""),
         (r"\\[lr]vert" + _END, "|"),
         (r"\{ ?([-+]) ?\}", r"\1"),
+        (r"(?<=[0-9 ])\{ ?(\\text\{[^{}]*\}) ?\}(?= ?\^)", r"\1"),
+        (r"(^ *|\\cup *|\\in *|= *)\]([^\[\](),]+),", r"\1(\2,"),  # ]a,b[ is (a,b)
+        (r",([^\[\](),]+)\[(?= *(?:$|\\cup))", r",\1)"),
+        (r":=", "="),
         (r"\\lt" + _END, "<"),
         (r"\\gt" + _END, ">"),
         (r"\\(?:neq|ne)" + _END + "|!=", r"\\ne "),
         (r"\\(?:thickapprox|approxeq|simeq|doteq)" + _END, r"\\approx "),
+        (r"\( ?(\\approx [^()]*)\) *$", r"\1"),
         (r"\\(?:lbrace|\{)" + r"(?![a-zA-Z])", r"\\{"),
         (r"\\(?:rbrace|\})" + r"(?![a-zA-Z])", r"\\}"),
         (r"\\(?:lbrack)" + _END, "["),

@@ -53,8 +53,9 @@ _KNOWN = {
     for spelling in spellings.split()
 }
 _VALUE_WORDS = _words(
-    "half halves third quarter fourth twice thrice double triple dozen score ten hundred thousand million billion "
-    "trillion two three four five six seven eight nine hundredth thousandth tenth and or not minus plus negative to "
+    "half halves third quarter fourth fifth sixth seventh eighth ninth tenth hundredth thousandth twice thrice double "
+    "triple quadruple dozen doz gross score ten hundred thousand thou million mil mln mn billion bn trillion "
+    "quadrillion myriad lakh crore two three four five six seven eight nine and or not minus plus negative to "
     "squared cubed factorial root than least most at over under below above no non un k"
 )
 _VALUE_PLURALS = _VALUE_WORDS - {"quarter", "root"}  # quarters are coins, and roots solutions
@@ -78,14 +79,17 @@ _BARE_TAIL = re.compile(
 )
 _RAISED = re.compile(r" ?\^ ?\{? ?(-?[0-9]) ?\}? ?$")
 _HEAD = re.compile(
-    r"^\\text\{(?:about|approximately|approx\.?|exactly|is|[Tt]he answer is|[a-zA-Z ]{1,40}:)\} ?|^\\approx ?"
+    r"^\\text\{(?:about|approximately|approx\.?|exactly|is"
+    r"|(?:[Tt]he )?(?:final )?(?:[Aa]nswer|value|result|sum|total) is|[a-zA-Z ]{1,40}:)\} ?|^\\approx ?"
 )
 _WORDS_ALONE = re.compile(r"\\text\{[^{}]*\}")
 _MONEY = re.compile(r"^(-?) ?(?:(?:US)?\\\$|[€£¥₹]|USD) ?|(?<=[0-9]) ?(?:\\\$|[€£¥₹])$")
 _PERCENT = re.compile(r" ?(?:\\%|\^\\%)$")
 _DEGREES = re.compile(r" ?\^\{\\circ\}(?: ?\\text\{ ?[CF] ?\}| ?[CF])?$")
 _BASE = re.compile(
-    r"[({]?(-?[0-9A-Z]+)[)}]?(?:_(?:\{ ?(?:\\text)? ?\{? ?([a-z]+|[0-9]+) ?\}? ?\}|\\text\{ ?([a-z]+|[0-9]+) ?\}"
+    r"[({]?(-?[0-9A-Z]+)[)}]?"
+    r"(?:_(?:\{ ?(?:\\text\{ ?base ?\} ?|\\text)? ?[{(]? ?(?:base )?([a-z]+|[0-9]+) ?[})]? ?\}"
+    r"|\\text\{ ?([a-z]+|[0-9]+) ?\}"
     r"|([0-9]))| ?\\text\{ ?(?:in )?base ([a-z]+)\}| ?(?:\\text\{ ?(?:in )?base\}|(?:in )?base) ?([0-9]+))$"
 )
 _BASES = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from sympy import Add, Basic, Mul, NumberSymbol, Pow, Rational, Symbol, expand, gcd
+from sympy import Add, Basic, Mul, NumberSymbol, Pow, Rational, Symbol, expand, gcd, sqrt, sqrtdenest
 
 _NAMED = re.compile(r"\\(?:binom|choose|gcd|lcm|min|max|det|bmod|mod|pmod)(?![a-zA-Z])")
 
@@ -135,11 +135,24 @@ def _of_power(node: Pow) -> set[str]:
         return set()
     if exponent.is_Integer:
         is_i = base.is_Symbol and base.name == "i"
-        return {"power"} if is_i or isinstance(base, Mul | Pow) or (base.is_number and base.is_algebraic) else set()
+        return (
+            {"power"}
+            if is_i or exponent == 1 or isinstance(base, Mul | Pow) or (base.is_number and base.is_algebraic)
+            else set()
+        )
     value = base.doit()
     if not value.is_Rational:
-        return {"root"} if base.is_number and any(_leaves(factor, exponent.q) for factor in _flat(base)) else set()
+        left = any(_leaves(factor, exponent.q) for factor in _flat(base)) or (exponent.q == 2 and _is_denested(value))
+        return {"root"} if base.is_number and left else set()
     return set() if value > 0 and not _leaves(value, exponent.q) else {"root"}
+
+
+def _is_denested(value: Basic) -> bool:
+    """Whether the square root of a number with roots is a sum of square roots: that of `3+2\\sqrt2` is `1+\\sqrt2`."""
+    if not value.is_number or value.is_Atom:
+        return False
+    roots = [power for power in sqrtdenest(sqrt(value)).atoms(Pow) if not power.exp.is_Integer]
+    return all(root.base.is_Rational and root.exp.q == 2 for root in roots)
 
 
 def _leaves(factor: Basic, degree: int) -> bool:

@@ -269,6 +269,16 @@ def test_a_formula_of_the_question_in_another_order_or_brackets_is_copied(answer
         ("(x+2)(x+1)", "(x+1)(x+2)", "(x+2)(x+1)", "equal"),
         (r"36\pi", r"36\pi\text{ cm}", r"36\pi", "equal"),
         (r"\sin x\cos y", r"\sin x\cos y", r"\cos y\sin x", "equal"),
+        ("1.45", r"\frac{29}{20}", "1.45", "unworked"),
+        (r"28\%", "0.28", r"28\%", "unworked"),
+        (r"28\%", "0.28", "28", "equal"),
+        (r"0.\overline{3}", r"\frac{1}{3}", r"0.\overline{3}", "unworked"),
+        (r"3\frac{1}{2}", r"\frac{7}{2}", r"3\frac12", "unworked"),
+        (r"\frac{7}{2}", r"3\frac{1}{2}", r"\frac72", "unworked"),
+        (".0000672", r"6.72 \times 10^{-5}", ".0000672", "unworked"),
+        ("42000000", r"4.2 \times 10^7", "42000000", "unworked"),
+        ("0.50", "0.5", "0.50", "equal"),
+        ("5.0", "5", "5.0", "equal"),
     ],
 )
 def test_only_another_form_than_the_golds_is_copied(answer: str, gold: str, formula: str, outcome: str) -> None:
