@@ -85,6 +85,7 @@ class LoneStep(CPPOStep):
         manager.rollout_config = rollout
         manager.agent_loop_workers = [agent_loop(config) for _ in range(rollout.agent.num_workers)]
         self.actor_rollout_wg = self.ref_policy_wg = Ranks(self.plan.dp_size)
+        self._get_dp_size = lambda *_: self.plan.dp_size
         self.checkpoint_manager = SimpleNamespace(sleep_replicas=lambda: None, update_weights=lambda _: None)
         self.resource_pool_manager = SimpleNamespace(get_n_gpus=lambda: self.plan.dp_size)
         self.logger = SimpleNamespace(log=lambda data, step: None)
@@ -95,9 +96,6 @@ class LoneStep(CPPOStep):
         self.global_steps, self.cpu = 1, CpuTimes(dict.fromkeys(STAGES.values(), 0.0))
         self.fit_step(Questions())
         return self.cpu
-
-    def _get_dp_size(self, *_) -> int:
-        return self.plan.dp_size
 
 
 for _method, _stage in STAGES.items():
