@@ -16,6 +16,7 @@ from cppo_verl.hardware.estimates import model_of, read_model
 from cppo_verl.hardware.fitting import OFFLOADS, RESERVE, SLACK, Fit, Job, fit
 from cppo_verl.hardware.memory import GIB, Model, engine_bytes, gib
 from cppo_verl.hardware.shapes import GEOMETRIES, find_geometry
+from cppo_verl.hardware.sync import Sync, bucket_megabytes, separate_sync
 
 MOST = 10**6
 """Of GPUs, of GiB and of tokens; more is a slip."""
@@ -128,6 +129,7 @@ def overrides(found: Fit, prompt: int, response: int) -> list[str]:
         *offloads,
         f"actor_rollout_ref.rollout.tensor_model_parallel_size={found.tensor_shards}",
         f"actor_rollout_ref.rollout.gpu_memory_utilization={found.utilization / 100}",
+        f"actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes={bucket_megabytes(job.model)}",
     ]
 
 
@@ -150,6 +152,15 @@ def table(found: Fit) -> Table:
         f"weights and forward {gib(engine)}, cache {gib(share - engine)} GiB = {found.cache_tokens:,} tokens, "
         f"{found.cache_tokens // job.longest:,} of the longest sequences",
         "training, while completions are sampled": f"{gib(found.idle)} GiB a device",
+        "weight sync, the cache freed, GiB a device": _in_words(found.sync),
+        "the same, mode=separate_async": "; ".join(
+            f"{kind}: {_in_words(sync)}"
+            for kind, sync in zip(
+                ("of training", "of the engine"),
+                separate_sync(job.model, found.tensor_shards, found.idle),
+                strict=True,
+            )
+        ),
     }
     if found.offload != OFFLOADS[0]:
         rows["offloaded"] = f"{gib(found.offloaded)} GiB of a node's own memory"
@@ -157,3 +168,8 @@ def table(found: Fit) -> Table:
     for name, value in rows.items():
         shown.add_row(name, value)
     return shown
+
+
+def _in_words(sync: Sync) -> str:
+    parts = ", ".join(f"{name} {gib(size)}" for name, size in vars(sync).items() if size)
+    return f"{parts}: {gib(sync.total)}"

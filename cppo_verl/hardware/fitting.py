@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.hardware.memory import FLOAT, GIB, Memory, Model, Training, cache_bytes, engine_bytes, update_memory
+from cppo_verl.hardware.sync import Sync, shared_sync
 
 OFFLOADS = ("none", "between updates", "always")
 """Where weights and optimiser states are: on the device; on the CPU but for an update (`param_offload` and
@@ -77,6 +78,11 @@ class Fit:
         return idle_bytes(self.job, self.offload)
 
     @property
+    def sync(self) -> Sync:
+        """While weights go to the engine."""
+        return shared_sync(self.job.model, self.tensor_shards, self.idle)
+
+    @property
     def offloaded(self) -> int:
         """Bytes of a node's own memory that is offloaded to: weights and moments, and with `always` the gradients."""
         if self.offload == OFFLOADS[0]:
@@ -142,12 +148,14 @@ def engine_share(job: Job, offload: str) -> tuple[int, int] | None:
     """Tensor shards and percent of memory of the rollout engine; None where no cache for one sequence is left.
 
     The fewest shards whose cache holds `SEQUENCES` of the longest sequences; where none does, those that hold most.
+    With fewer shards an engine's weights are larger, and those that are sent must fit beside them.
     """
-    left = (job.memory - RESERVE - idle_bytes(job, offload)) * 100 // job.memory
-    utilization = min(MOST_UTILIZATION, left // 5 * 5)
-    if utilization <= 0:
+    idle = idle_bytes(job, offload)
+    utilization = min(MOST_UTILIZATION, (job.memory - RESERVE - idle) * 100 // job.memory // 5 * 5)
+    able = [shards for shards in _shards(job) if shared_sync(job.model, shards, idle).total <= job.usable]
+    if utilization <= 0 or not able:
         return None
-    held = {shards: cache_tokens(job, shards, utilization) // job.longest for shards in _shards(job)}
+    held = {shards: cache_tokens(job, shards, utilization) // job.longest for shards in able}
     best = next((shards for shards, n in held.items() if n >= SEQUENCES), max(held, key=held.get))
     return (best, utilization) if held[best] else None
 
@@ -162,7 +170,11 @@ def why_not(job: Job) -> str:
             f"{has}; they fit on {found}: --gpus {found}"
         )
     shorter = next((n for n in _halves(job.longest) if _fits(replace(job, longest=n))), None)
-    most = f"the update of one sequence of {job.longest} tokens takes {_least_gib(job)} GiB on each device"
+    sync = shared_sync(model, max(_shards(job)), training=0).total
+    most = (
+        f"the update of one sequence of {job.longest} tokens takes {_least_gib(job)} GiB on each device, weights on "
+        f"their way to the engine {-(-sync // GIB)} GiB"
+    )
     if shorter:
         return (
             f"no number of devices of {job.memory / GIB:.0f} GiB is enough: {most}; sequences of {shorter} tokens fit"

@@ -124,6 +124,7 @@ def test_what_is_proposed_fits(job):
     assert update_bytes(job, found.offload, found.tokens) <= job.usable
     share = job.memory * found.utilization // 100
     assert found.idle + share + RESERVE <= job.memory
+    assert found.sync.total <= job.usable and found.sync.training == found.idle
     assert found.tokens >= job.longest
     assert found.cache_tokens >= job.longest
     assert engine_bytes(job.model, found.tensor_shards) + cache_bytes(job.model, found.tensor_shards) <= share
@@ -179,4 +180,4 @@ def test_tensor_shards_where_one_device_holds_too_few_sequences():
 def test_no_number_of_devices_is_enough():
     assert "no number of devices of 16 GiB is enough" in why_not(Job(QWEN_7B, 8, 16 * GIB, 50_000))
     with pytest.raises(ConfigError, match=r"they fit on \d+: --gpus"):
-        fit(Job(QWEN_7B, 1, 12 * GIB, 512))
+        fit(Job(QWEN_7B, 1, 16 * GIB, 512))

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from cppo_verl.hardware.fit_command import job_of
 from cppo_verl.hardware.fitting import OFFLOADS, cache_tokens, idle_bytes, job_memory
 from cppo_verl.hardware.memory import engine_bytes, gib
+from cppo_verl.hardware.sync import shared_sync
 from cppo_verl.preflight.plan import plan_from_config
 
 ACTOR, ROLLOUT, REF = (f"actor_rollout_ref.{part}" for part in ("actor", "rollout", "ref"))
@@ -116,12 +117,15 @@ def test_the_memory_that_the_readme_names_is_the_estimate(config, repo, column, 
     share, asked = made.actor_rollout_ref.rollout.gpu_memory_utilization, made.data
     job = job_of(shape, made.trainer.n_gpus_per_node, 80, 8, asked.max_prompt_length, asked.max_response_length)
     update, percent = job_memory(job, OFFLOADS[0], made.actor_rollout_ref.actor.ppo_max_token_len_per_gpu), share * 100
+    sync = shared_sync(job.model, 1, idle_bytes(job, OFFLOADS[0]))
+    assert sync.buckets == made.actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes * 2**20
     estimate = [
         " + ".join(map(gib, (update.weights, update.gradients, update.optimizer))),
         " + ".join(map(gib, (update.gathered, update.activations, max(update.layer, update.logits)))),
         f"**{gib(update.total)}**",
         gib(job_memory(job, OFFLOADS[0], 32768).total),
         gib(idle_bytes(job, OFFLOADS[0])),
+        " + ".join(map(gib, vars(sync).values())) + f" = {gib(sync.total)}",
         f"{80 * share:.0f} ({share})",
         f"{gib(engine_bytes(job.model, 1))}; {cache_tokens(job, 1, round(percent)) / 1e6:.2f} million",
     ]
