@@ -61,9 +61,12 @@ step() {
     124 | 137) ended="out of time" ;;
     *) ended=failed ;;
     esac
-    note_step "$name" "$ended" $((SECONDS - began)) "$(tail -n 1 "$steps_out/$name.log" | tr '\t' ' ' | cut -c1-200)"
+    note_step "$name" "$ended" $((SECONDS - began)) "$(last_words "$steps_out/$name.log")"
     [ "$ended" = ok ] || { steps_failed=1 && tail -n 15 "$steps_out/$name.log"; }
 }
+
+# last_words LOG: the last line as a terminal would show it, of a progress bar its last state.
+last_words() { tail -n 1 "$1" | sed 's/\r*$//; s/.*\r//' | tr '\t' ' ' | cut -c1-200; }
 
 # note_step NAME ENDED SECONDS REMARK: a line of steps.tsv in place of an earlier one, and results.tgz anew.
 note_step() {

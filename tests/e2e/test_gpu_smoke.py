@@ -11,7 +11,9 @@ from recorded import read_metrics
 @pytest.mark.slow
 def test_every_step_of_the_smoke_script(runner, tmp_path):
     out = tmp_path / "out"
-    bench = "--short --rates 0.5 --rounds 1 --steps 2 data.train_batch_size=4 actor_rollout_ref.actor.ppo_mini_batch_size=4"
+    bench = (
+        "--short --rates 0.5 --rounds 1 --steps 2 data.train_batch_size=4 actor_rollout_ref.actor.ppo_mini_batch_size=4"
+    )
     env = {"DEVICE": "cpu", "GEOMETRY": "small", "BUDGET": "1700", "BENCH": bench}
     runner(["bash", "scripts/gpu_smoke.sh", str(out)], tmp_path / "log", env=env, limit_s=1800)
     rows = [line.split("\t") for line in (out / "steps.tsv").read_text().splitlines()]

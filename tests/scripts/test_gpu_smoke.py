@@ -143,6 +143,13 @@ def count_gpus(repo: Path, folder: Path, visible: str | None) -> subprocess.Comp
     return subprocess.run(["bash", "-c", script], cwd=repo, env=env, capture_output=True, text=True)
 
 
+def test_of_a_progress_bar_the_table_has_the_last_state(repo, tmp_path):
+    script = "source scripts/steps.sh; start_clock 60 $1; step bar 1 printf 'to\\n0%%\\r50%%\\r100%%\\t5 s\\n'"
+    subprocess.run(["bash", "-euo", "pipefail", "-c", script, "-", str(tmp_path)], cwd=repo, check=True)
+    (line,) = (tmp_path / "steps.tsv").read_text().splitlines()
+    assert line.split("\t")[:2] == ["bar", "ok"] and line.split("\t")[3] == "100% 5 s"
+
+
 def test_a_step_that_fails_ends_nothing_but_itself(smoke):
     made = smoke("gsm8k_grpo=fails")
     assert made.returncode == 1
