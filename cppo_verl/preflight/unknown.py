@@ -22,7 +22,7 @@ FREE = frozenset(
         *("engine_kwargs", "override_config", "override_optimizer_config", "override_transformer_config"),
         *("override_ddp_config", "override_mcore_model_config", "wrap_policy", "mixed_precision"),
         *("apply_chat_template_kwargs", "mm_processor_kwargs", "reward_kwargs", "sampler_kwargs", "custom"),
-        *("controller_nsight_options", "worker_nsight_options", "kw_args", "teacher_models"),
+        *("controller_nsight_options", "worker_nsight_options", "kw_args", "rl_insight", "teacher_models"),
     }
 )
 """Blocks whose options verl hands on as they are, or has by names of the user's choice."""
@@ -46,7 +46,7 @@ FURTHER = {
     "reward": (*("reward_kwargs", "timeout", "max_concurrent", "max_rpm", "max_tpm", "estimated_tokens_per_request"),),
     "reward.custom_reward_function": ("reward_kwargs",),
     "reward_model": ("reward_kwargs",),
-    "trainer": ("remove_previous_ckpt_in_save",),
+    "trainer": ("remove_previous_ckpt_in_save", "wandb_proxy", "rl_insight"),
 }
 """Block to options that verl 0.9.1 reads with a default in the code, which its YAML files leave out."""
 OF_OWN_CODE = {

@@ -20,10 +20,11 @@ _NO_COMPOUND = rf"(?!-(?!(?:{_COUNTS}|{_SCALES}|{_PARTS}|one|an?|as|of|the|folds
 _LAST = r"(?=[^a-z]*(?:\Z|[0-9]|(?:of|the|that|what|as|this|its?)\b))"
 """After a word that changes a number, and says of which: `double 24`, `24 double`, not `24 double rooms`."""
 _WORDS = (  # that are a number, or change what one is worth; "one" is too often none
-    rf"(?:{_COUNTS}|half){_NO_COMPOUND}|zero|{_SCALES}|tens|halves|halved|quartered|twice|thrice|squared|cubed|factorial"
+    rf"(?:{_COUNTS}|half){_NO_COMPOUND}|zero|{_SCALES}|tens|halves|twice|thrice|squared|cubed|factorial"
+    r"|(?:halved|quartered)(?! to\b)"
     rf"|(?:double|(?:tri|quadru|quintu)ple)(?:d|{_LAST})|(?:two|three|four|five|ten|hundred|thousand)-?fold"
     r"|(?:square|cube) (?:root )?of|root of|(?:negative|opposite|reciprocal|inverse) of"
-    "|tenths|hundredths?|thousandths?|power of|raised to"
+    "|tenths|hundredths?|thousandths?|power of"
     rf"|and (?:an?|one|two|three) (?:{_PARTS})|(?:{_PARTS}) of"
     rf"|to the (?:(?:second )?power|(?:{_PARTS})(?: power|{_LAST}))"
     "|one (?:or|plus|minus|times|(?:more|less|fewer) than)|(?:plus|minus|less|times) one"

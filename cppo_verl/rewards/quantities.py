@@ -135,14 +135,15 @@ def unit_name(words: str, power: str | None = None) -> str | None:
     listed = [word for word in re.split(r"[\s./]+", words.lower().replace("per cent", "percent")) if word]
     if any(word in _VALUE_WORDS or word.rstrip("s") in _VALUE_PLURALS or word.isdigit() for word in listed):
         return None
-    exponent = power or (
-        "2" if listed[:1] in (["square"], ["sq"]) else "3" if listed[:1] in (["cubic"], ["cu"]) else ""
-    )
     if "/" in words or "per" in listed:
         parts = [part.split() for part in re.split(r"/|\bper\b(?! *cent)", words.lower().replace(".", ""))]
-        return "/".join(_known(part) or " ".join(part) for part in parts) + exponent
+        return "/".join((_known(part) or " ".join(part).rstrip("s")) + _power(part) for part in parts) + (power or "")
     known = _known(listed)
-    return known + exponent if known not in ("", "%") else known
+    return known + (power or _power(listed)) if known not in ("", "%") else known
+
+
+def _power(words: list[str]) -> str:
+    return "2" if words[:1] in (["square"], ["sq"]) else "3" if words[:1] in (["cubic"], ["cu"]) else ""
 
 
 def _known(words: list[str]) -> str:
@@ -152,8 +153,10 @@ def _known(words: list[str]) -> str:
 
 
 def same_unit(gold: str, answer: str) -> bool:
-    """Whether an answer's unit is none, or the gold's, or the gold says none."""
-    return not gold or not answer or gold == answer
+    """Whether an answer's unit is none, or the gold's, or the gold says none; of rates also part by part."""
+    parts = list(zip(gold.split("/"), answer.split("/"), strict=False))
+    same = all(not ours or not theirs or ours == theirs for ours, theirs in parts)
+    return not gold or not answer or (same and gold.count("/") == answer.count("/"))
 
 
 def _words_of(tail: str) -> str:

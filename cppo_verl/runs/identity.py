@@ -69,7 +69,11 @@ def _plain(key: str, value: Any) -> Any:
 
 
 def _model(path: str) -> str:
-    """The last part of a path or of a hub's id, also of a snapshot in the hub's cache."""
+    """The last part of a path or of a hub's id, also of a snapshot in the hub's cache; of a checkpoint's model
+    (`RUN/global_step_N/actor/huggingface`) the run and the step too.
+    """
     parts = PurePosixPath(path).parts
     cached = [part.rpartition("--")[2] for part in parts if part.startswith("models--")]
+    if parts[-1:] == ("huggingface",):
+        return "/".join(parts[-4:])
     return (cached or parts or ("",))[-1]

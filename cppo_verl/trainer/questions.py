@@ -125,6 +125,7 @@ class QuestionStream:
                 f"the checkpoint's data.pt has no {', '.join(sorted(missing))}: it is of verl's own trainer, whose "
                 "place in the data is counted in batches; start a new run from its weights (`cppo-verl export`)"
             )
+        self._questions, self._ahead = None, Ahead()  # verl and `RayCPPOTrainer` each load the same state
         self.dataloader.load_state_dict(state["dataloader"])
         self.epoch, self.drawn = state["epoch"], state["drawn"]
         if taken := state.get("taken_since"):

@@ -77,6 +77,7 @@ OTHERS = {
     "cppo.seed=3": "cppo.seed=3 (it: ",
     "data.seed=5": "data.seed=5 (it: ",
     "actor_rollout_ref.model.path=other/model": "actor_rollout_ref.model.path=model (it: Qwen2.5-1.5B-Instruct)",
+    "actor_rollout_ref.model.path=runs/b/global_step_5/actor/huggingface": "=b/global_step_5/actor/huggingface (",
     "data.train_files=[a.parquet,b.parquet]": "data.train_files=a.parquet,b.parquet (it: gsm8k/train.parquet)",
     "reward.custom_reward_function.path=mine.py": "mine.py:compute_score (it: cppo_verl.rewards.gsm8k:compute_score)",
 }

@@ -67,6 +67,8 @@ def test_an_added_option_is_one_of_verls_or_ours(config, given, says):
         "+critic.model.load_tokenizer=false",
         "++actor_rollout_ref.actor.router_replay.mode=R2",
         "++trainer.remove_previous_ckpt_in_save=true",
+        "+trainer.wandb_proxy=http://proxy:8080",
+        "+trainer.rl_insight.url=http://insight",
     ],
 )
 def test_what_someone_else_reads_is_free(config, given):

@@ -127,6 +127,7 @@ def test_the_memory_that_the_readme_names_is_the_estimate(config, repo, column, 
         gib(idle_bytes(job, OFFLOADS[0])),
         " + ".join(map(gib, vars(sync).values())) + f" = {gib(sync.total)}",
         f"{80 * share:.0f} ({share})",
+        f"**{gib(idle_bytes(job, OFFLOADS[0]) + 80 * share * 2**30)}**",
         f"{gib(engine_bytes(job.model, 1))}; {cache_tokens(job, 1, round(percent)) / 1e6:.2f} million",
     ]
     table = (repo / "recipe/cppo/README.md").read_text().partition("| GiB a GPU of 80 |")[2].partition("\n\n")[0]

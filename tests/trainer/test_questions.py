@@ -108,6 +108,30 @@ def test_resume_draws_the_same_questions(questions, done, extra_every, ahead):
     assert steps(resumed, extra_every, first=done, ahead=ahead) == undisturbed[done:]
 
 
+@pytest.mark.parametrize("done", range(1, 9))
+def test_a_place_that_is_loaded_twice_is_the_same(done):
+    """As on V0, where verl loads it and the trainer once more; in steps that look further than they take."""
+
+    def step(stream: QuestionStream) -> list[int]:
+        stream.begin_step()
+        stream.peek(PER_STEP)
+        drawn = [int(question) for question in stream.take(PER_STEP - 1)]
+        stream.prefetch()
+        return drawn
+
+    undisturbed = new_stream()
+    for _ in range(done):
+        step(undisturbed)
+    state = undisturbed.state_dict()
+    resumed = new_stream()
+    resumed.load_state_dict(state)
+    resumed.load_state_dict(state)
+    assert [step(resumed) for _ in range(8)] == [step(undisturbed) for _ in range(8)]
+    again = new_stream()
+    again.load_state_dict(resumed.state_dict())
+    assert [step(again) for _ in range(4)] == [step(undisturbed) for _ in range(4)]
+
+
 def test_the_place_of_verls_own_dataloader_is_refused():
     with pytest.raises(ConfigError, match=r"has no dataloader, drawn, epoch: it is of verl's own trainer"):
         new_stream().load_state_dict(new_stream().dataloader.state_dict())
