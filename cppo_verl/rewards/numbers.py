@@ -8,8 +8,8 @@ from decimal import Decimal
 
 from cppo_verl.rewards.plain import join_thousands
 
-_PLURAL_PARTS = "thirds|fourths|fifths|sixths|sevenths|eighths|ninths|tenths"
-_PARTS = "half|halves|quarters?|" + _PLURAL_PARTS.replace("s|", "s?|") + "?"
+_PART = "(?:third|fourth|fifth|sixth|seventh|eighth|ninth|tenth)"
+_PARTS = f"half|halves|quarters?|{_PART}s?"
 _COUNTS = (
     "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen"
     "|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
@@ -48,8 +48,8 @@ _CHANGED_BEFORE = re.compile(
     r"|(?<!\bno )(?<!\bnot )\b(?i:more|less|fewer|greater|higher|lower|larger|smaller) than)\Z"
 )
 _CHANGED_AFTER = re.compile(
-    rf"!|(?:[kKMBx]|bn|mn|mil|mln|(?i:doz|thou|{_PLURAL_PARTS}))(?![a-zA-Z])|\^(?! ?\{{? ?\\circ)|[.,]?{_OTHER_DIGIT}"
-    rf"|(?i:gross|score|{_PLURAL_PARTS.replace('s|', '|').removesuffix('s')})(?= of\b|[^a-zA-Z]*\Z)"
+    rf"!|(?:[kKMBx]|bn|mn|mil|mln|(?i:doz|thou|{_PART}s))(?![a-zA-Z])|\^(?! ?\{{? ?\\circ)|[.,]?{_OTHER_DIGIT}"
+    rf"|(?i:gross|score|{_PART})(?= of\b|[^a-zA-Z]*\Z)"
 )
 
 

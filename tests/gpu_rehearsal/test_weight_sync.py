@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from types import SimpleNamespace
 
 import pytest
 import torch
+from lent_memory import without_gpu
 from verl.workers.rollout.vllm_rollout import bucketed_weight_transfer as transfer
 
 from cppo_verl.weight_sync.transports import transport_fault
@@ -21,10 +21,7 @@ MEBI = 2**20
 @pytest.fixture
 def handles(monkeypatch):
     """verl's transfer on the CPU, with the handles that CUDA would give."""
-    device = SimpleNamespace(synchronize=lambda: None, empty_cache=lambda: None, ipc_collect=lambda: None)
-    monkeypatch.setattr(transfer, "get_torch_device", lambda: device)
-    monkeypatch.setattr(transfer, "get_device_name", lambda: "cpu")
-    monkeypatch.setattr(transfer, "get_device_id", lambda: 0)
+    without_gpu(transfer, monkeypatch)
     lent: dict[int, torch.Tensor] = {}
     received = []
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import verl
+from lent_memory import without_gpu
 from torch.distributed._tools.mem_tracker import MemTracker
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -58,10 +59,7 @@ class Sender(transfer.BucketedWeightSender):
 @pytest.fixture
 def two_ranks(monkeypatch):
     """This process is one of two; what the other one sends is not there, but room for it is made."""
-    device = SimpleNamespace(synchronize=lambda: None, empty_cache=lambda: None, ipc_collect=lambda: None)
-    monkeypatch.setattr(transfer, "get_torch_device", lambda: device)
-    monkeypatch.setattr(transfer, "get_device_name", lambda: "cpu")
-    monkeypatch.setattr(transfer, "get_device_id", lambda: 0)
+    without_gpu(transfer, monkeypatch)
     monkeypatch.setattr(transfer, "reduce_tensor", lambda tensor: None)
     monkeypatch.setattr(transformer_impl, "get_device_id", lambda: "cpu")
     monkeypatch.setattr(transformer_impl, "log_gpu_memory_usage", lambda *_, **__: None)

@@ -4,16 +4,13 @@ Left out is what they say of finding an answer in a text without a box, and what
 makes right.
 """
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from math_verify import parse, verify
+from peers import read_facts, wrong_by_reward
 
 from cppo_verl.rewards import math, olympiad, symbolic
-
-CASES = [json.loads(line) for line in Path(__file__).with_name("peers.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -24,11 +21,9 @@ def stop_workers() -> Iterator[None]:
 
 @pytest.mark.parametrize("reward", [math, olympiad], ids=["math", "olympiad"])
 def test_every_case_is_scored_as_its_suite_has_it(reward) -> None:
-    def accuracy(case: dict) -> float:
-        return reward.compute_score("", rf"So it is $\boxed{{{case['answer']}}}$.", case["gold"])["acc"]
-
-    assert len(CASES) > 250
-    assert [case for case in CASES if accuracy(case) != case["right"]] == []
+    facts = read_facts()
+    assert len(facts) > 250
+    assert wrong_by_reward(reward, facts) == []
 
 
 @pytest.mark.parametrize(
