@@ -40,7 +40,8 @@ _UNIT_POWER = re.compile(
 _LATEX_SPACE = re.compile(r"\\[,;:! ]")
 _SIGN_WORD = re.compile(r"(?<!\bone )\b(?:minus|negative)\b(?! (?:one|of)\b)", re.IGNORECASE)
 _SIGNS = "+-\uff0b\uff0d\ufe63\u2212\u2010\u2011\u2012\u2013\u2014\u2015"  # every dash: fonts show them alike
-_GLUE = " ()[]{}$€£¥₹\\*_~\u200b\u200c\u200d\u2060\ufeff"
+_CURRENCY = "$€£¥₹"
+_GLUE = " ()[]{}" + _CURRENCY + "\\*_~\u200b\u200c\u200d\u2060\ufeff"
 """What may stand between a number and what changes it: spaces (of no width too), brackets, currency, emphasis."""
 _OTHER_DIGIT = r"(?:[^\D0-9]|[²³¹¼-¾\u2070-\u209c\u2150-\u218b])"  # another script's, raised, lowered, fractions
 _CHANGED_BEFORE = re.compile(
@@ -49,8 +50,9 @@ _CHANGED_BEFORE = re.compile(
 )
 _CHANGED_AFTER = re.compile(
     rf"!|(?:[kKMBx]|bn|mn|mil|mln|(?i:doz|thou|{_PART}s))(?![a-zA-Z])|\^(?! ?\{{? ?\\circ)|[.,]?{_OTHER_DIGIT}"
-    rf"|(?i:gross|score|{_PART})(?= of\b|[^a-zA-Z]*\Z)"
+    rf"|(?i:score|{_PART})(?= of\b|[^a-zA-Z]*\Z)"
 )
+_DOZEN_DOZENS = re.compile(r"gross(?= of\b|[^a-zA-Z]*\Z)", re.IGNORECASE)
 
 
 def gold_text(gold: object) -> str:
@@ -102,12 +104,15 @@ def _value(before: str, digits: str, after: str) -> Decimal | None:
     """A number with its sign, from the text on either side as far as the next numbers."""
     if not digits[-1:].isdigit():
         return None
-    before = before.rstrip(_GLUE)
+    given, before = before, before.rstrip(_GLUE)
     word = before.rstrip(_SIGNS + _GLUE)
     around = before[len(word) :]
     is_hyphen = word[-1:].isalnum() and around[:1] in _SIGNS
     signs = "" if is_hyphen else "".join(character for character in around if character in _SIGNS)
-    if len(signs) > 1 or _CHANGED_BEFORE.search(word) or _CHANGED_AFTER.match(after.lstrip(_GLUE)):
+    after = after.lstrip(_GLUE)
+    if len(signs) > 1 or _CHANGED_BEFORE.search(word) or _CHANGED_AFTER.match(after):
+        return None
+    if _DOZEN_DOZENS.match(after) and not set(_CURRENCY) & set(given[len(before) :]):  # $500 gross is before taxes
         return None
     number = Decimal(digits)
     return number if signs in ("", "+", "\uff0b") else number.copy_negate()  # a minus would round to 28 digits

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from prefork import Prefork, preforking
 from rich.console import Console
 from runs import Run, Runner, running, trainer
 
@@ -40,10 +43,20 @@ def gsm8k(data_sets: Path, toy: Path) -> Path:
     return data_sets / "gsm8k" if data_sets.is_dir() else toy / "raw"
 
 
+@pytest.fixture(scope="session")
+def prefork() -> Iterator[Prefork | None]:
+    """What runs start as forks of; `CPPO_TEST_PREFORK=off` starts each process by itself."""
+    if os.environ.get("CPPO_TEST_PREFORK") == "off":
+        yield None
+        return
+    with TemporaryDirectory(prefix="fork") as folder, preforking(Path(folder)) as prefork:
+        yield prefork
+
+
 @pytest.fixture
-def runner(repo: Path) -> Iterator[Runner]:
+def runner(repo: Path, prefork: Prefork | None) -> Iterator[Runner]:
     """What starts the runs of one test."""
-    with running(repo) as runner:
+    with running(repo, prefork) as runner:
         yield runner
 
 

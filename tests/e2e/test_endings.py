@@ -44,6 +44,11 @@ pytestmark = pytest.mark.kills
 
 
 @pytest.fixture
+def prefork() -> None:
+    """None: processes are found by their names and killed, each one that Ray itself started."""
+
+
+@pytest.fixture
 def ends(runner, train, tmp_path) -> Callable[..., Run]:
     """`ends("sentence", fault, "key=value", ...)`: a run that `fault(process)` befalls after `SAVED` steps."""
 

@@ -27,19 +27,21 @@ SMALL = (
 
 
 @pytest.fixture(scope="module")
-def script(repo, tmp_path_factory) -> Callable[..., Run]:
+def script(repo, prefork, tmp_path_factory) -> Callable[..., Run]:
     """`script("name", "key=value", ...)`: a script run to its end, in a folder of its name.
 
     With `recorded=True` its `-m cppo_verl train` is `instrumented.py`, which writes down what the workers are given.
     """
     base = tmp_path_factory.mktemp("grpo_plus")
     instrumented = base / "python"
-    instrumented.write_text(f'#!/usr/bin/env bash\nexec {sys.executable} tests/e2e/instrumented.py "${{@:4}}"\n')
+    instrumented.write_text(
+        f'#!/usr/bin/env bash\nexec {prefork.python if prefork else sys.executable} tests/e2e/instrumented.py "${{@:4}}"\n'
+    )
     instrumented.chmod(0o755)
 
     def run(name: str, *overrides: str, recorded: bool = False) -> Run:
         env = {"PYTHON": str(instrumented)} if recorded else None
-        with running(repo) as runner:
+        with running(repo, prefork) as runner:
             return runner(["bash", f"recipe/grpo_plus/{name}.sh", *overrides], base / name, env=env)
 
     run.base = base
@@ -47,11 +49,11 @@ def script(repo, tmp_path_factory) -> Callable[..., Run]:
 
 
 @pytest.fixture(scope="module")
-def fine_tune(repo, toy, script) -> Callable[..., Path]:
+def fine_tune(repo, prefork, toy, script) -> Callable[..., Path]:
     """`fine_tune("name", "key=value", ...)`: the folder of a warm start on five steps of demonstrations an epoch."""
     data = script.base / "demonstrations"
     prepare = [sys.executable, "examples/data_preprocess/sft.py", "--local_dir", str(data), "--validation", "8"]
-    with running(repo) as runner:
+    with running(repo, prefork) as runner:
         runner([*prepare, "--rows", f"{toy}/train.parquet"], data)
     small = (f"model.path={toy}/model", "data.max_length=256", "data.train_batch_size=8", "optim.lr=1e-3")
     files = (f"data.train_files={data}/train.parquet", f"data.val_files={data}/validation.parquet")

@@ -38,12 +38,12 @@ NOT_SAVED = "trainer.save_freq=-1", "trainer.test_freq=-1", "cppo.save_best=fals
 
 
 @pytest.fixture(scope="module")
-def start(repo, toy, tmp_path_factory) -> Callable[..., Path]:
+def start(repo, prefork, toy, tmp_path_factory) -> Callable[..., Path]:
     """`start("name", *overrides)`: the folder of a run with the completions of the earlier ones."""
     base = tmp_path_factory.mktemp("step")
     loops = base / "loops.yaml"
     loops.write_text("- name: replaying\n  _target_: replaying.ReplayingLoop\n")
-    with running(repo) as runner:
+    with running(repo, prefork) as runner:
         train = trainer(runner, toy, base)
         replay = (
             f"actor_rollout_ref.rollout.agent.agent_loop_config_path={loops}",

@@ -33,10 +33,10 @@ ALL_STEPS = (
 
 
 @pytest.fixture(scope="module", params=["v0", pytest.param("v1", marks=pytest.mark.slow)])
-def whole(request, repo, toy, tmp_path_factory) -> Path:
+def whole(request, repo, prefork, toy, tmp_path_factory) -> Path:
     """The folder of the run, undisturbed, in each generation of verl's trainers."""
     use_v1 = f"trainer.use_v1={request.param == 'v1'}"
-    with running(repo) as runner:
+    with running(repo, prefork) as runner:
         return trainer(runner, toy, tmp_path_factory.mktemp("two_ranks"))("whole", use_v1, *ALL_STEPS).folder
 
 

@@ -10,11 +10,12 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from prefork import Prefork
 
 from cppo_verl.watch.screen import LOG_STARTS
 
@@ -52,6 +53,8 @@ class Runner:
     """Starts runs and ends whatever they started."""
 
     repo: Path
+    prefork: Prefork | None = None
+    """Where its runs and their workers start as forks, of what."""
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __call__(
@@ -65,7 +68,9 @@ class Runner:
         limit_s: float = 420,
     ) -> Run:
         """Run `command` to its end, in a session of its own; `meanwhile` is called with the process while it runs."""
-        env = {**os.environ, MARK: self.mark, "PYTHON": sys.executable, "HF_HUB_OFFLINE": "1", **(env or {})}
+        python, forked = (self.prefork.python, self.prefork.environment) if self.prefork else (sys.executable, {})
+        env = {**os.environ, MARK: self.mark, "PYTHON": str(python), "HF_HUB_OFFLINE": "1", **forked, **(env or {})}
+        command = [str(python) if word == sys.executable else word for word in command]
         folder.mkdir(parents=True, exist_ok=True)
         log = folder / "output.log"
         with log.open("wb") as sink:
@@ -87,24 +92,39 @@ class Runner:
         return Run(folder, returncode, output, terminal)
 
     def processes(self) -> list[psutil.Process]:
-        """Every live process that a run of this runner started, or that those started."""
-        return [p for p in psutil.process_iter() if p.pid != os.getpid() and self._is_ours(p)]
+        """Every live process that a run of this runner started, or that those started; of a fork itself, not its asker."""
+        ours = [p for p in psutil.process_iter() if p.pid != os.getpid() and self._is_ours(p)]
+        return [self._fork_of(process) for process in ours]
 
     def end(self, grace_s: float = GRACE_S) -> list[str]:
         """Kill every live process that has not ended within `grace_s`; returns their command lines."""
         deadline = time.monotonic() + grace_s
         while (left := self.processes()) and time.monotonic() < deadline:
             time.sleep(0.5)
-        names = [" ".join(process.cmdline()[:4]) for process in left]
+        names = [_command(process) for process in left]
         for process in left:
-            process.send_signal(signal.SIGKILL)
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
         return names
+
+    def _fork_of(self, process: psutil.Process) -> psutil.Process:
+        try:
+            return psutil.Process((self.prefork and self.prefork.fork_of(process.pid)) or process.pid)
+        except (psutil.NoSuchProcess, FileNotFoundError):
+            return process
 
     def _is_ours(self, process: psutil.Process) -> bool:
         try:
             return process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             return False
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline()[:6])
+    except psutil.NoSuchProcess:
+        return f"{process.pid}, which has ended since"
 
 
 def logged(terminal: str) -> str:
@@ -119,9 +139,9 @@ def _hear_ctrl_c() -> None:
 
 
 @contextmanager
-def running(repo: Path) -> Iterator[Runner]:
+def running(repo: Path, prefork: Prefork | None = None) -> Iterator[Runner]:
     """A `Runner`; whatever of its runs does not end after the last is killed, and an error."""
-    runner = Runner(repo)
+    runner = Runner(repo, prefork)
     try:
         yield runner
     finally:
