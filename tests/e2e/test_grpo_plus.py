@@ -34,9 +34,8 @@ def script(repo, prefork, tmp_path_factory) -> Callable[..., Run]:
     """
     base = tmp_path_factory.mktemp("grpo_plus")
     instrumented = base / "python"
-    instrumented.write_text(
-        f'#!/usr/bin/env bash\nexec {prefork.python if prefork else sys.executable} tests/e2e/instrumented.py "${{@:4}}"\n'
-    )
+    python = prefork.python if prefork else sys.executable
+    instrumented.write_text(f'#!/usr/bin/env bash\nexec {python} tests/e2e/instrumented.py "${{@:4}}"\n')
     instrumented.chmod(0o755)
 
     def run(name: str, *overrides: str, recorded: bool = False) -> Run:

@@ -92,7 +92,7 @@ class Runner:
         return Run(folder, returncode, output, terminal)
 
     def processes(self) -> list[psutil.Process]:
-        """Every live process that a run of this runner started, or that those started; of a fork itself, not its asker."""
+        """Every live process of this runner's runs, and what those started: forks, not who asked for them."""
         ours = [p for p in psutil.process_iter() if p.pid != os.getpid() and self._is_ours(p)]
         return [self._fork_of(process) for process in ours]
 
