@@ -24,7 +24,8 @@ _COUNTED = re.compile(r" *(-?[0-9][0-9.,]*) +([a-zA-Z][a-zA-Z. ]*)")
 _AFTER_DEGREES = re.compile(r"(?:\\circ *\}?|\\degree|\N{DEGREE SIGN}) *(?:\\[,;: ])? *$")
 _LEADING_SPACES = re.compile(r"^(?:[ ~]|\\[,;: ])+")
 _WORD = re.compile(r"[a-zA-Z]{2}")
-_UNIT = re.compile(r"[mghsl]|[a-zA-Z]{1,3}(?:\^[0-9])?/[a-zA-Z]{1,3}(?:\^[0-9])?")
+_SHORT_UNIT = r"[a-zA-Z]{1,3}(?:\^[0-9])?"
+_UNIT = re.compile(rf"[mghsl]|{_SHORT_UNIT}/{_SHORT_UNIT}")
 _AFTER_NUMBER = re.compile(r"(?:[0-9})]|\\pi|[0-9}][a-z](?=\\| )) *(?:\\[,;: ])? *$")
 
 

@@ -104,15 +104,15 @@ def _value(before: str, digits: str, after: str) -> Decimal | None:
     """A number with its sign, from the text on either side as far as the next numbers."""
     if not digits[-1:].isdigit():
         return None
-    given, before = before, before.rstrip(_GLUE)
-    word = before.rstrip(_SIGNS + _GLUE)
-    around = before[len(word) :]
+    start, end = before.rstrip(_GLUE), after.lstrip(_GLUE)
+    word = start.rstrip(_SIGNS + _GLUE)
+    around = start[len(word) :]
     is_hyphen = word[-1:].isalnum() and around[:1] in _SIGNS
     signs = "" if is_hyphen else "".join(character for character in around if character in _SIGNS)
-    after = after.lstrip(_GLUE)
-    if len(signs) > 1 or _CHANGED_BEFORE.search(word) or _CHANGED_AFTER.match(after):
+    if len(signs) > 1 or _CHANGED_BEFORE.search(word) or _CHANGED_AFTER.match(end):
         return None
-    if _DOZEN_DOZENS.match(after) and not set(_CURRENCY) & set(given[len(before) :]):  # $500 gross is before taxes
+    beside = before[len(start) :] + after[: len(after) - len(end)]
+    if _DOZEN_DOZENS.match(end) and not set(_CURRENCY) & set(beside):  # $500 gross is before taxes
         return None
     number = Decimal(digits)
     return number if signs in ("", "+", "\uff0b") else number.copy_negate()  # a minus would round to 28 digits

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from omegaconf import DictConfig
 from prefork import Prefork, preforking
 from rich.console import Console
 from runs import Run, Runner, running, trainer
@@ -44,12 +45,13 @@ def gsm8k(data_sets: Path, toy: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def prefork() -> Iterator[Prefork | None]:
+def prefork(compose_config: Callable[..., DictConfig]) -> Iterator[Prefork | None]:
     """What runs start as forks of; `CPPO_TEST_PREFORK=off` starts each process by itself."""
     if os.environ.get("CPPO_TEST_PREFORK") == "off":
         yield None
         return
-    with TemporaryDirectory(prefix="fork") as folder, preforking(Path(folder)) as prefork:
+    variables = compose_config("recipe=toy", "device=cpu").ray_kwargs.ray_init.runtime_env.env_vars
+    with TemporaryDirectory(prefix="fork") as folder, preforking(Path(folder), variables) as prefork:
         yield prefork
 
 

@@ -1,4 +1,4 @@
-"""A `python` that starts as a fork of the server in `prefork`: the same arguments, environment, folder and open files.
+"""A `python` that starts as a fork of `fork_server`: the same arguments, environment, folder and open files.
 
 It waits for the fork, hands on the signals that it gets, and ends as the fork ends. Where it is killed the server kills
 the fork. It imports next to nothing: its own start is much of what a start costs.
@@ -14,6 +14,10 @@ import struct
 import sys
 from contextlib import suppress
 
+SOCKET, PYTHON = "PREFORK_SOCKET", "PREFORK_PYTHON"
+"""Environment variables: where the server listens, and what starts this."""
+NUMBER = struct.Struct("!I")
+"""How long a request is, a pid, and how a fork ended, as they are sent."""
 PR_SET_PDEATHSIG = 1
 SERVER_IS_GONE = 70
 HANDED_ON = signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2
@@ -24,13 +28,13 @@ def main() -> None:
     if any(word.endswith("default_worker.py") for word in sys.argv[1:]):  # a fork does not know the pid of its Ray
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     server = socket.socket(socket.AF_UNIX)
-    server.connect(os.environ["PREFORK_SOCKET"])
+    server.connect(os.environ[SOCKET])
     files = [file for file in map(int, os.listdir("/proc/self/fd")) if file != server.fileno() and _is_open(file)]
     request = {"arguments": sys.argv[1:], "environment": dict(os.environ), "folder": os.getcwd(), "files": files}
     encoded = json.dumps({**request, "pid": os.getpid()}).encode()
     unheard = signal.pthread_sigmask(signal.SIG_BLOCK, HANDED_ON)
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))]
-    server.sendmsg([struct.pack("!I", len(encoded))], rights)
+    server.sendmsg([NUMBER.pack(len(encoded))], rights)
     server.sendall(encoded)
     fork = _number(server)
     for each in HANDED_ON:
@@ -48,10 +52,10 @@ def main() -> None:
 
 
 def _number(server: socket.socket) -> int:
-    data = server.recv(4, socket.MSG_WAITALL)
-    if len(data) < 4:
+    data = server.recv(NUMBER.size, socket.MSG_WAITALL)
+    if len(data) < NUMBER.size:
         os._exit(SERVER_IS_GONE)  # and with it the fork
-    return struct.unpack("!I", data)[0]
+    return NUMBER.unpack(data)[0]
 
 
 def _is_open(file: int) -> bool:

@@ -1,60 +1,33 @@
-"""A process that has imported torch, verl, vLLM and this project, of which others start as forks.
+"""Runs whose processes start as forks of one that has imported torch, verl, vLLM and this project.
 
 Most of a run's start is the same imports in a dozen processes, one after another: 12 s of processor time each. Ray
 starts its workers with what `ray_hook` names, a run's driver is started with `Prefork.python`, and both are
-`forked_python`, which asks this server for a fork. What runs in it is what would run in a `python` of its own.
+`forked_python`, which asks `fork_server` for a fork. What runs in it is what would run in a `python` of its own.
+Written for Ray 2.60; `tests/e2e/test_prefork.py` fails where its workers are no forks.
 """
 
 from __future__ import annotations
 
-import array
-import atexit
-import ctypes
-import fcntl
-import gc
-import importlib
-import json
-import multiprocessing
 import os
-import runpy
-import selectors
 import shlex
-import signal
 import socket
-import struct
 import subprocess
 import sys
-import types
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-SOCKET, PYTHON = "PREFORK_SOCKET", "PREFORK_PYTHON"
+from forked_python import PYTHON, SOCKET
+
 HERE = Path(__file__).parent
-IMPORTED = (
-    "cppo_verl.cpu.worker",
-    "cppo_verl.train",
-    "cppo_verl.trainer.v0.task_runner",
-    "verl.trainer.main_ppo",
-    "verl.workers.rollout.vllm_rollout.vllm_async_server",
-    "vllm.v1.engine.async_llm",
-)
-# What libraries read once, when they are loaded: later it is too late for a fork.
+# Besides a run's own variables, what libraries read once, when they are loaded: later it is too late for a fork.
 AT_IMPORT = {
-    "VERL_PLATFORM": "cpu",
-    "HF_HUB_OFFLINE": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "OMP_WAIT_POLICY": "PASSIVE",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",  # threads of a pool would not be in a fork
     "RAY_AUTH_MODE": "token",
     "RAY_JOB_ID": "01000000",  # the first of a Ray of its own
 }
-PR_SET_PDEATHSIG = 1
-MOST_FILES = 250
-"""Linux hands on 253 at a time."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +38,7 @@ class Prefork:
     """What starts a fork of it, with the arguments of `python`."""
     environment: Mapping[str, str]
     """Of a run whose Ray workers are to be forks of it too."""
+    pid: int
 
     def fork_of(self, asker: int) -> int | None:
         """The pid of the fork that the process `asker` waits for, if it is one that does."""
@@ -73,8 +47,13 @@ class Prefork:
 
 
 @contextmanager
-def preforking(folder: Path) -> Iterator[Prefork]:
-    """A server with its files in `folder`, whose path is short; all its forks end with it."""
+def preforking(folder: Path, variables: Mapping[str, str]) -> Iterator[Prefork]:
+    """A server with its files in `folder`, whose path is short; all its forks end with it.
+
+    Args:
+        folder: Is there, and empty.
+        variables: The environment of a run's workers.
+    """
     path, python = folder / "socket", folder / "python"
     command = shlex.join([sys.executable, "-I", "-S", str(HERE / "forked_python.py")])
     python.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
@@ -84,16 +63,16 @@ def preforking(folder: Path) -> Iterator[Prefork]:
         listening.bind(str(path))
         listening.listen(64)
         server = subprocess.Popen(
-            [sys.executable, __file__, str(listening.fileno()), str(folder)],
+            [sys.executable, HERE / "fork_server.py", str(listening.fileno()), str(folder)],
             pass_fds=[listening.fileno()],
             stdout=log,
             stderr=log,
-            env={**os.environ, **AT_IMPORT, **environment},
+            env={**os.environ, **variables, **AT_IMPORT, **environment},
             start_new_session=True,
         )
     paths = ":".join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
     try:
-        yield Prefork(python, {**environment, "PYTHONPATH": paths})
+        yield Prefork(python, {**environment, "PYTHONPATH": paths}, server.pid)
     finally:
         server.kill()
         server.wait()
@@ -102,146 +81,3 @@ def preforking(folder: Path) -> Iterator[Prefork]:
 def ray_hook(runtime_env: Mapping | None) -> dict:
     """Ray's `RAY_RUNTIME_ENV_HOOK`: a job's workers are started with the server's `python`."""
     return {**(runtime_env or {}), "py_executable": os.environ[PYTHON]}
-
-
-class Forked(BaseException):
-    """Leaves the server's loop in a fork."""
-
-    def __init__(self, request: Mapping, files: Sequence[int]):
-        self.request, self.files = request, files
-
-
-@dataclass(eq=False)
-class Fork:
-    """A fork that runs, to the server."""
-
-    pid: int
-    pidfd: int
-    asker: socket.socket
-    link: Path
-    """Named by the asker's pid, to the fork's."""
-
-    def end(self) -> None:
-        """Tell the asker how the fork ended; the fork is over, or is killed."""
-        _, status = os.waitpid(self.pid, 0)
-        with suppress(OSError):
-            self.asker.sendall(struct.pack("!I", status))
-        self.asker.close()
-        os.close(self.pidfd)
-        self.link.unlink()
-
-
-def serve(listening: socket.socket, folder: Path) -> None:
-    """Fork for whoever asks; never returns, but raises `Forked` in each fork."""
-    selector = selectors.DefaultSelector()
-    selector.register(listening, selectors.EVENT_READ)
-    forks: set[Fork] = set()
-    while True:
-        for key, _ in selector.select():
-            if key.fileobj is listening:
-                if fork := _fork(listening, folder, [selector, *(fork.asker for fork in forks)]):
-                    forks.add(fork)
-                    selector.register(fork.pidfd, selectors.EVENT_READ, fork)
-                    selector.register(fork.asker, selectors.EVENT_READ, fork)
-            elif (fork := key.data) in forks:  # not ended by an event before this one
-                if key.fileobj is fork.asker:  # it says nothing but that it is gone
-                    os.kill(fork.pid, signal.SIGKILL)
-                forks.remove(fork)
-                selector.unregister(fork.pidfd)
-                selector.unregister(fork.asker)
-                fork.end()
-
-
-def become(request: Mapping, files: Sequence[int]) -> None:
-    """In a fork: be the `python` that was asked for, to its end."""
-    import numpy
-    import torch
-
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    os.setsid()
-    free = max([*request["files"], *files], default=2) + 1
-    moved = [fcntl.fcntl(file, fcntl.F_DUPFD, free) for file in files]
-    for file in files:
-        os.close(file)
-    for file, number in zip(moved, request["files"], strict=True):
-        os.dup2(file, number)
-        os.close(file)
-    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
-    os.environ.clear()
-    os.environ.update(request["environment"])
-    os.chdir(request["folder"])
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    atexit.register(gc.unfreeze)
-    multiprocessing.set_executable(os.environ[PYTHON])
-    numpy.random.seed(None)
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
-    _run(list(request["arguments"]))
-
-
-def _fork(listening: socket.socket, folder: Path, others: Sequence) -> Fork | None:
-    """One for the next that asks; None if it is gone already."""
-    asker = listening.accept()[0]
-    head, ancillary, _, _ = asker.recvmsg(4, socket.CMSG_SPACE(4 * MOST_FILES), socket.MSG_WAITALL)
-    files = array.array("i")
-    for _, _, data in ancillary:
-        files.frombytes(data)
-    if len(head) < 4:
-        asker.close()
-        return None
-    request = json.loads(asker.recv(*struct.unpack("!I", head), socket.MSG_WAITALL))
-    if not (pid := os.fork()):
-        for mine in (listening, asker, *others):
-            mine.close()
-        raise Forked(request, files)
-    for file in files:
-        os.close(file)
-    link = folder / str(request["pid"])
-    link.symlink_to(str(pid))
-    with suppress(OSError):
-        asker.sendall(struct.pack("!I", pid))
-    return Fork(pid, os.pidfd_open(pid), asker, link)
-
-
-def _run(arguments: list[str]) -> None:
-    """As `python` does with `arguments`."""
-    while arguments[0].startswith("-") and arguments[0] not in ("-c", "-m"):
-        if arguments.pop(0) in ("-X", "-W"):
-            arguments.pop(0)
-    main = sys.modules["__main__"] = types.ModuleType("__main__")
-    main.__dict__.update(__builtins__=__builtins__, __spec__=None)
-    paths = [path for path in os.environ.get("PYTHONPATH", "").split(":") if path and path not in sys.path]
-    sys.path[:1] = ["", *paths]
-    first, *rest = arguments
-    if first == "-c":
-        sys.argv = ["-c", *rest[1:]]
-        exec(compile(rest[0], "<string>", "exec"), main.__dict__)
-    elif first == "-m":
-        sys.argv, sys.path[0] = ["-m", *rest[1:]], os.getcwd()
-        runpy._run_module_as_main(rest[0])
-    else:
-        sys.argv, sys.path[0] = [first, *rest], str(Path(first).resolve().parent)
-        main.__file__ = first
-        exec(compile(Path(first).read_bytes(), first, "exec"), main.__dict__)
-
-
-def main() -> None:
-    """Import, and serve."""
-    import setproctitle
-
-    os.environ["RAY_RAYLET_PID"] = str(os.getpid())  # also read once; a fork's own Ray ends it by a signal
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for name in IMPORTED:
-        importlib.import_module(name)
-    setproctitle.getproctitle()  # finds where titles go, which nothing can once the environment has changed
-    gc.collect()
-    gc.freeze()
-    serve(socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2]))
-
-
-if __name__ == "__main__":
-    sys.path[0] = str(HERE)
-    try:
-        main()
-    except Forked as forked:
-        asked = forked
-    become(asked.request, asked.files)
