@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from recorded import different, weights
 
 from cppo_verl.trainer.group.requests import ONE_BY_ONE
@@ -39,11 +38,7 @@ def test_together_or_one_by_one_the_same_is_sampled_and_trained(sample):
     for name, generation in {"v0": "trainer.use_v1=false", "v1": V1}.items():
         folder, found = sample(name, generation)
         assert found == expected, name
-        trained, to = weights(folder, 2), weights(one_by_one, 2)
-        if name == "v0":
-            assert not different(to, trained)
-        for parameter, values in to.items():  # V1 calculates with another number of threads
-            torch.testing.assert_close(trained[parameter], values, atol=1e-5, rtol=1e-5)
+        assert not different(weights(one_by_one, 2), weights(folder, 2)), name
 
 
 @pytest.mark.slow
