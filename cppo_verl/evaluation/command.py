@@ -26,7 +26,7 @@ from cppo_verl.evaluation.generate import Generator, Request
 from cppo_verl.evaluation.models import Model, find_model
 from cppo_verl.hardware.drivers import why_no_gpu
 from cppo_verl.hardware.model_files import model_fault
-from cppo_verl.hardware.trainable import processor_fault
+from cppo_verl.hardware.trainable import engine_fault
 
 CONFIG = Path(__file__).parent / "conf"
 
@@ -47,7 +47,7 @@ def evaluate(config: DictConfig, console: Console) -> dict[str, dict]:
     requests = [request for benchmark in chosen for request in plan_requests(benchmark, config, asked_by)]
     check_device(config)
     model = find_model(config.model)
-    if fault := model_fault(model.path) or processor_fault(model.path):
+    if fault := model_fault(model.path) or engine_fault(model.path):
         raise ConfigError(f"model: {fault}")
     console.print(told, soft_wrap=True, markup=False)
     folder = out_folder(config, model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,13 @@ from cppo_verl.algorithm.errors import first_line
 from cppo_verl.hardware.model_files import read_config
 
 CAUSAL = "ForCausalLM"
+BESIDE_IMAGES = frozenset(
+    f"{family}{CAUSAL}" for family in ("HCXVisionV2", "MiniMaxM3Sparse", "MuseGlimmer", "Qwen3_5", "Qwen3_5Moe")
+)
+"""Language models that vLLM 0.28 has in a module with those of images, which imports torchvision."""
+GET_TORCHVISION = (
+    "device=cpu has no torchvision: train it on GPUs, with torchvision installed, or take a model of text alone"
+)
 
 
 def is_multimodal(config: Any) -> bool:
@@ -39,13 +47,16 @@ def architecture_fault(path: str, *, trust_remote_code: bool = False) -> str | N
     )
 
 
-def processor_fault(path: str, *, trust_remote_code: bool = False) -> str | None:
-    """Why the rollout engine cannot start on a model of images and text, whose processor it loads also where only text
-    is asked; None where it can, and of a model of text."""
+def engine_fault(path: str, *, trust_remote_code: bool = False) -> str | None:
+    """Why the rollout engine cannot start on a model for want of torchvision or of a processor's files, which it loads
+    also where only text is asked; None where it can."""
     try:
         config = read_config(path, trust_remote_code=trust_remote_code)
     except ValueError:
         return None
+    named = ", ".join(config.architectures or [config.model_type])
+    if named in BESIDE_IMAGES and not find_spec("torchvision"):
+        return f"{path} is a {named}, which the rollout engine cannot load without torchvision; {GET_TORCHVISION}"
     if not is_multimodal(config):
         return None
     from transformers import AutoProcessor
@@ -56,11 +67,10 @@ def processor_fault(path: str, *, trust_remote_code: bool = False) -> str | None
     except Exception as error:  # noqa: BLE001 - of a file or a package that is missing, in any of its parts
         why, is_missing = first_line(error), "torchvision" in str(error).lower()
         way_out = (
-            "device=cpu has no torchvision: train it on GPUs, with torchvision installed, or take a model of text alone"
+            GET_TORCHVISION
             if is_missing
             else "give the folder its processor's files (preprocessor_config.json), or take a model of text alone"
         )
-        named = ", ".join(config.architectures or [config.model_type])
         return (
             f"{path} is a model of images and text ({named}); the rollout engine loads its processor, and that fails "
             f"({type(error).__name__}: {why}); {way_out}"

@@ -15,7 +15,7 @@ from cppo_verl.hardware.model_files import (
     tokenizer_fault,
     weights_fault,
 )
-from cppo_verl.hardware.trainable import architecture_fault, processor_fault
+from cppo_verl.hardware.trainable import architecture_fault, engine_fault
 from cppo_verl.rewards.own import function_fault
 
 REWARD_MODEL = "reward.reward_model.model_path"
@@ -36,7 +36,7 @@ def loaded_model_faults(config: DictConfig) -> Iterator[str]:
     yield from faults
     if faults:
         return
-    asked = [architecture_fault] if config.dry_run else [architecture_fault, processor_fault]
+    asked = [architecture_fault] if config.dry_run else [architecture_fault, engine_fault]
     if why := next(filter(None, (ask(model.path, trust_remote_code=model.trust_remote_code) for ask in asked)), None):
         yield f"actor_rollout_ref.model.path: {why}"
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from importlib.util import find_spec
 
 import pytest
 from families import POSITIONS, TEXT, WITH_IMAGES, write_family, write_with_images
@@ -16,11 +19,24 @@ from cppo_verl.evaluation.generate import Request
 from cppo_verl.evaluation.prompts import tokenized
 from cppo_verl.hardware.estimates import read_model
 from cppo_verl.hardware.model_files import num_heads, num_positions
-from cppo_verl.hardware.trainable import architecture_fault, processor_fault
+from cppo_verl.hardware.trainable import BESIDE_IMAGES, architecture_fault, engine_fault
 from cppo_verl.preflight.check import check
 from cppo_verl.preflight.prepare import prepare
 from cppo_verl.rewards import gsm8k
 
+LISTED = """
+import importlib
+from vllm.model_executor.models import registry
+
+missing = []
+for name, (module, _) in registry._TEXT_GENERATION_MODELS.items():
+    try:
+        importlib.import_module(module if module.startswith("vllm.") else f"vllm.model_executor.models.{module}")
+    except Exception as error:
+        if getattr(error, "name", None) == "torchvision":
+            missing.append(name)
+print(*missing)
+"""
 QUESTIONS = [f"How many are {number}?" for number in range(8)]
 
 
@@ -38,7 +54,8 @@ def ready(config, tmp_path):
 @pytest.mark.parametrize("family", TEXT)
 def test_models_of_text_are_taken(ready, tmp_path, family, tied):
     model = write_family(tmp_path / "model", family, weights=family != "qwen3_5_text", tie_word_embeddings=tied)
-    c = ready(model)
+    # Its engine needs torchvision: below, and only a plan here.
+    c = ready(model, *(["dry_run=true"] if family == "qwen3_5_text" else []))
     told = prepare(c)
     assert told.startswith("GRPO: 8 questions")
     stretched = family == "ministral3"  # by YaRN, as its config does by itself
@@ -52,6 +69,21 @@ def test_models_of_text_are_taken(ready, tmp_path, family, tied):
             [{"role": "user", "content": QUESTIONS[0]}], add_generation_prompt=True, return_tensors="pt"
         )["input_ids"]
         assert loaded(ids).logits.shape == (1, ids.shape[1], 384)
+
+
+@pytest.mark.skipif(find_spec("torchvision") is not None, reason="needs a stack without torchvision, as device=cpu has")
+def test_a_model_of_text_beside_those_of_images_is_refused_without_torchvision(ready, tmp_path):
+    model = write_family(tmp_path / "model", "qwen3_5_text")
+    with pytest.raises(ConfigError, match=r"model.path: .* is a Qwen3_5ForCausalLM, which the rollout engine cannot"):
+        check(ready(model))
+    check(ready(model, "dry_run=true"))  # a plan for a machine where it may be
+
+
+@pytest.mark.skipif(find_spec("torchvision") is not None, reason="needs a stack without torchvision, as device=cpu has")
+def test_vllm_has_them_in_modules_that_import_torchvision():
+    """Fails where a newer vLLM takes them, or has others of the kind."""
+    found = subprocess.run([sys.executable, "-c", LISTED], capture_output=True, text=True, check=True).stdout
+    assert set(found.splitlines()[-1].split()) == BESIDE_IMAGES
 
 
 @pytest.mark.parametrize("family", WITH_IMAGES)
@@ -84,7 +116,7 @@ def test_a_missing_torchvision_is_named(tmp_path, monkeypatch):
         )
 
     monkeypatch.setattr(AutoProcessor, "from_pretrained", fails)
-    fault = processor_fault(str(write_with_images(tmp_path / "model", "gemma3")))
+    fault = engine_fault(str(write_with_images(tmp_path / "model", "gemma3")))
     assert "(ImportError: Gemma3Processor requires the Torchvision library" in fault
     assert "device=cpu has no torchvision: train it on GPUs" in fault
 
