@@ -20,8 +20,9 @@ CASES = {
     "reinforce_plus_plus_baseline": ("algorithm.adv_estimator=reinforce_plus_plus_baseline",),
     "rejection": (
         KEPT,
+        "actor_rollout_ref.rollout.dtype=bfloat16",  # in float32 the engine's log-probs are the trainer's to 1e-6
         f"{CORRECTION}.rollout_rs='token_k1,seq_max_k2'",
-        f"{CORRECTION}.rollout_rs_threshold='1.0001,10.0'",
+        f"{CORRECTION}.rollout_rs_threshold='1.001,10.0'",
         "actor_rollout_ref.actor.loss_agg_mode=token-mean",
     ),
     "by the loss": (
