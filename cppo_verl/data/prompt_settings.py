@@ -15,6 +15,15 @@ KWARGS, SYSTEM, STYLE = "data.apply_chat_template_kwargs", "data.system", "data.
 
 
 @dataclass(frozen=True)
+class PromptOptions:
+    """What the options are called that errors offer as a way out."""
+
+    template: str = TEMPLATE
+    system: str | None = SYSTEM
+    """None where system messages cannot be folded."""
+
+
+@dataclass(frozen=True)
 class PromptSettings:
     """Of the prompts of a run, or of an evaluation."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cppo_verl.algorithm.errors import first_line
-from cppo_verl.data.prompt_settings import PromptSettings
+from cppo_verl.data.prompt_settings import PromptOptions, PromptSettings
 from cppo_verl.data.prompts import fold_system
 from cppo_verl.rewards.tags import left_open
 
@@ -29,16 +29,29 @@ class Prompts:
         tokenizer: transformers'; its template is replaced where the settings have one.
         settings: The run's.
         model: Named by errors.
+        options: Named by errors.
     """
 
-    def __init__(self, tokenizer: Any, settings: PromptSettings | None = None, model: str = ""):
-        self.tokenizer, self.settings = tokenizer, settings or PromptSettings()
+    def __init__(
+        self,
+        tokenizer: Any,
+        settings: PromptSettings | None = None,
+        model: str = "",
+        options: PromptOptions | None = None,
+    ):
+        self.tokenizer, self.settings, self.options = (
+            tokenizer,
+            settings or PromptSettings(),
+            options or PromptOptions(),
+        )
         self.model = model or getattr(tokenizer, "name_or_path", "")
         if self.settings.template is not None:
             tokenizer.chat_template = self.settings.template
 
     @classmethod
-    def load(cls, path: str, settings: PromptSettings | None = None, **reads: Any) -> Prompts:
+    def load(
+        cls, path: str, settings: PromptSettings | None = None, options: PromptOptions | None = None, **reads: Any
+    ) -> Prompts:
         """With the tokenizer of a folder or hub id.
 
         Raises:
@@ -48,7 +61,7 @@ class Prompts:
         from transformers import AutoTokenizer
 
         named = Path(path).expanduser()
-        return cls(AutoTokenizer.from_pretrained(named if named.exists() else path, **reads), settings, path)
+        return cls(AutoTokenizer.from_pretrained(named if named.exists() else path, **reads), settings, path, options)
 
     def text(self, messages: Messages, *, generation_prompt: bool = True) -> str:
         """A prompt's text.
@@ -105,12 +118,19 @@ class Prompts:
         """Whether there is one, whatever it is worth."""
         return bool(self.tokenizer.chat_template or self.settings.kwargs.get("chat_template"))
 
-    def leaves_out_questions(self) -> bool:
-        """Whether the template writes nothing of what the user says, as the path of a template's file would not."""
+    def why_no_questions(self) -> str | None:
+        """What to say of a template that writes nothing of what the user says, as the path of a template's file would
+        not."""
         try:
-            return _PROBE not in self.text([{"role": "user", "content": _PROBE}])
+            if _PROBE in self.text([{"role": "user", "content": _PROBE}]):
+                return None
         except TemplateError:  # it wants other messages
-            return False
+            return None
+        return (
+            f"the chat template of {self.model} writes nothing of what the user says: it is "
+            f"{str(self.tokenizer.chat_template)[:60]!r}; {self.options.template} is the text of a template, not a "
+            "file's path"
+        )
 
     def _render(self, messages: Messages, **asked: Any) -> Any:
         messages = fold_system(messages) if self.settings.system == "fold" else [dict(message) for message in messages]
@@ -123,7 +143,7 @@ class Prompts:
         if not self.has_template:
             return (
                 f"the tokenizer of {self.model} has no chat template; give one with "
-                "actor_rollout_ref.model.custom_chat_template, or a model that has one (base models often have none, "
+                f"{self.options.template}, or a model that has one (base models often have none, "
                 "their instruct models do)"
             )
         told = f"{type(error).__name__}: {first_line(error)}"
@@ -134,9 +154,10 @@ class Prompts:
                 f"{dict(self.settings.kwargs)} ({told})"
             )
         if "system" in roles and self._takes([m for m in messages if m["role"] != "system"]):
+            fold = f"{self.options.system}=fold writes it before what the user says, or " if self.options.system else ""
             return (
-                f"the chat template of {self.model} takes no system message ({told}); data.system=fold writes it "
-                "before what the user says, or prepare the data with --no-system-prompt or another --style"
+                f"the chat template of {self.model} takes no system message ({told}); {fold}prepare the data with "
+                "--no-system-prompt or another --style"
             )
         return f"the chat template of {self.model} does not take messages of {', '.join(roles)} ({told})"
 

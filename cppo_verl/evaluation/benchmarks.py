@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from cppo_verl.algorithm.errors import ConfigError
+from cppo_verl.data.check import RowsError, read_rows
 from cppo_verl.data.prompts import GSM8K_SYSTEM, MATH_SYSTEM, ask, style_of
 from cppo_verl.rewards import gsm8k, gsm8k_hash, math, math_boxed, olympiad
 
@@ -130,15 +131,16 @@ def load_questions(benchmark: Benchmark, file: str | None = None, limit: int | N
         limit: Only the first so many.
 
     Raises:
-        ConfigError: The file is missing or is not in verl's row schema.
+        ConfigError: The file is missing, or has rows on which a run could not be validated.
     """
     path = Path(file or benchmark.file).expanduser()
     if not path.is_file():
         raise ConfigError(f"{benchmark.name}: {path} is not there; run: {benchmark.prepare}")
+    try:
+        read_rows(path)
+    except RowsError as error:
+        raise ConfigError(f"{benchmark.name}: {error}; run: {benchmark.prepare}") from error
     rows = pd.read_parquet(path)
-    if missing := {"data_source", "prompt", "reward_model"} - set(rows.columns):
-        columns = ", ".join(sorted(missing))
-        raise ConfigError(f"{benchmark.name}: {path} has no column {columns}; run: {benchmark.prepare}")
     return [
         Question(
             benchmark=benchmark.name,

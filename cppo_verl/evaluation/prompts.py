@@ -109,8 +109,8 @@ def tokenized(
     prompts = Prompts.load(model, settings)
     try:
         ids = {request.key: prompts.ids(request.question.messages) for request in requests}
-        if prompts.leaves_out_questions():
-            raise ConfigError(f"the chat template of {model} writes nothing of what the user says")
+        if why := prompts.why_no_questions():
+            raise ConfigError(why)
         opening = prompts.opening
     except TemplateError as error:
         raise ConfigError(str(error)) from error

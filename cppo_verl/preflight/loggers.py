@@ -46,6 +46,13 @@ def logger_faults(config: DictConfig) -> Iterator[str]:
         yield from faults_of(config.trainer.logger, keys=not joined)
 
 
+def remarks_on_loggers(config: DictConfig) -> Iterator[str]:
+    """What a run without verl's file log lacks."""
+    loggers = config.trainer.logger
+    if "file" not in ([loggers] if isinstance(loggers, str) else loggers):
+        yield "trainer.logger has no file: there will be no metrics.jsonl, which cppo-verl report and advise read"
+
+
 def faults_of(loggers: str | Iterable[str], *, keys: bool = True) -> Iterator[str]:
     """Each logger that could not be opened from here.
 

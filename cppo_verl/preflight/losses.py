@@ -34,10 +34,16 @@ def loss_refusals(config: DictConfig) -> Iterator[str]:
             f"actor_rollout_ref.rollout.n={config.actor_rollout_ref.rollout.n} must be 2 or more"
         )
     for part in (ACTOR, "critic") if config.critic.enable else (ACTOR,):
-        yield from _rate_faults(config, f"{part}.optim")
+        yield from rate_faults(config, f"{part}.optim")
 
 
-def _rate_faults(config: DictConfig, key: str) -> Iterator[str]:
+def rate_faults(config: DictConfig, key: str) -> Iterator[str]:
+    """A learning rate at which a model would be lost in one update.
+
+    Args:
+        config: The run's.
+        key: Of its optimiser's options.
+    """
     options = OmegaConf.select(config, key)
     optimizer = options.get("optimizer") or "AdamW"
     if "adam" in str(optimizer).lower() and options.lr > HIGHEST_RATE:

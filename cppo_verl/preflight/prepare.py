@@ -13,6 +13,7 @@ from cppo_verl.algorithm.step_plan import StepPlan
 from cppo_verl.preflight.attention import remarks_on_attention
 from cppo_verl.preflight.check import check
 from cppo_verl.preflight.data import num_train_rows, remarks_on_data
+from cppo_verl.preflight.loggers import remarks_on_loggers
 from cppo_verl.preflight.plan import scaled_learning_rate
 from cppo_verl.preflight.prompt_remarks import remarks_on_prompts
 from cppo_verl.preflight.prompts import record_style
@@ -39,7 +40,7 @@ def prepare(config: DictConfig) -> str:
     # Ray's workers may run in another folder.
     config.trainer.default_local_dir = os.path.abspath(config.trainer.default_local_dir)
     record_style(config)
-    told = remarks_on_data, remarks_on_prompts, remarks_on_attention, remarks_on_reward
+    told = remarks_on_data, remarks_on_prompts, remarks_on_attention, remarks_on_reward, remarks_on_loggers
     notes = [f"\nnote: {remark}" for remarks in told for remark in remarks(config)]
     with_checked_results(config)
     return describe(config, plan) + "".join(notes)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from omegaconf import DictConfig
 
 from cppo_verl.data.check import Rows, RowsError, overlong, read_rows, too_few_left
-from cppo_verl.data.prompt_settings import STYLE, SYSTEM, TEMPLATE, PromptSettings
+from cppo_verl.data.prompt_settings import STYLE, SYSTEM, PromptSettings
 from cppo_verl.data.prompts import style_of
 from cppo_verl.data.templates import Prompts, TemplateError
 from cppo_verl.hardware.model_files import code_fault, model_fault, num_embeddings
@@ -73,12 +73,7 @@ def _template_fault(config: DictConfig, prompts: Prompts) -> str | None:
                 prompts.text(messages)
             except TemplateError as error:
                 return f"{rows.path}, row {number}: {error}" if prompts.has_template else str(error)
-    if prompts.leaves_out_questions():
-        return (
-            f"the chat template of {prompts.model} writes nothing of what the user says: it is "
-            f"{str(prompts.tokenizer.chat_template)[:60]!r}; {TEMPLATE} is the text of a template, not a file's path"
-        )
-    return None
+    return prompts.why_no_questions()
 
 
 def _length_faults(config: DictConfig, prompts: Prompts, split: str) -> Iterator[str]:

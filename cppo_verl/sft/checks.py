@@ -11,18 +11,31 @@ from omegaconf import DictConfig
 
 from cppo_verl.algorithm.errors import ConfigError, first_line
 from cppo_verl.data.check import role_fault
-from cppo_verl.data.prompt_settings import PromptSettings
+from cppo_verl.data.prompt_settings import PromptOptions, PromptSettings
 from cppo_verl.data.templates import Prompts, TemplateError
 from cppo_verl.hardware.drivers import why_no_gpu
-from cppo_verl.hardware.model_files import code_fault, model_fault, num_positions, tokenizer_fault, weights_fault
-from cppo_verl.preflight.attention import attention_in_words, flash_fault, fused_fault, remark_on_rows
+from cppo_verl.hardware.model_files import (
+    code_fault,
+    model_fault,
+    num_positions,
+    tokenizer_fault,
+    weights_fault,
+)
+from cppo_verl.preflight.attention import (
+    attention_in_words,
+    flash_fault,
+    fused_fault,
+    remark_on_rows,
+)
 from cppo_verl.preflight.data import paths
 from cppo_verl.preflight.loggers import faults_of
+from cppo_verl.preflight.losses import rate_faults
 from cppo_verl.preflight.same_run import changed_faults
 from cppo_verl.runs.identity import SFT_IDENTITY
 from cppo_verl.sft.going_on import goes_on_from, resume_faults
 
 ATTENTION = "attn_implementation"
+OPTIONS = PromptOptions(template="model.custom_chat_template", system=None)
 
 
 def check(config: DictConfig) -> None:
@@ -34,6 +47,7 @@ def check(config: DictConfig) -> None:
     faults = [*_size_faults(config), *_frequency_faults(config), *resume_faults(config)]
     faults += changed_faults(config, SFT_IDENTITY) if goes_on_from(config) == "auto" else ()
     faults += [*_device_faults(config), *_model_faults(config), *faults_of(config.trainer.logger)]
+    faults += rate_faults(config, "optim")
     for split in ("train", "val"):
         faults += _row_faults(config, split)
     if not faults:
@@ -166,7 +180,10 @@ def _length_faults(config: DictConfig) -> Iterator[str]:
     settings = PromptSettings(
         template=model.get("custom_chat_template"), kwargs=config.data.get("apply_chat_template_kwargs") or {}
     )
-    prompts = Prompts.load(model.tokenizer_path or model.path, settings, **reads)
+    prompts = Prompts.load(model.tokenizer_path or model.path, settings, OPTIONS, **reads)
+    if why := prompts.why_no_questions():
+        yield why
+        return
     for path in [*paths(config.data.train_files), *paths(config.data.val_files or [])]:
         try:
             yield from filter(None, [_long_rows(path, config.data.messages_key, prompts, limit)])
@@ -179,12 +196,15 @@ def _long_rows(path: Path, column: str, prompts: Prompts, limit: int) -> str | N
     Raises:
         TemplateError: A row cannot be rendered, or has a role that is none; the message begins with its number.
     """
-    lengths = {}
+    lengths, rendered = {}, set()
     for number, chat in enumerate(pq.read_table(path)[column].to_pylist(), start=1):
         if why := role_fault(chat):
             raise TemplateError(f"row {number}: {column} holds {why}")
         try:
             text = prompts.text(chat, generation_prompt=False)
+            if (roles := frozenset(message["role"] for message in chat)) not in rendered:
+                _render_apart(chat, prompts)
+                rendered.add(roles)
         except TemplateError as error:
             raise TemplateError(f"row {number}: {error}") from error
         if len(text.encode()) > limit:  # a token is at least a byte
@@ -196,3 +216,20 @@ def _long_rows(path: Path, column: str, prompts: Prompts, limit: int) -> str | N
         f"{path}: {len(too_long)} demonstration(s) of more than data.max_length={limit} tokens, first in row "
         f"{min(too_long)}; set data.max_length={max(too_long.values())}, or leave these rows out"
     )
+
+
+def _render_apart(chat: list[dict[str, str]], prompts: Prompts) -> None:
+    """Render a demonstration as verl 0.9.1's data set does: two messages of the user's, to find the system prompt, and
+    each message by itself.
+
+    Raises:
+        TemplateError: The template takes only whole chats.
+    """
+    try:
+        for messages in ([{"role": "user", "content": ""}] * 2, *([message] for message in chat)):
+            prompts.text(messages, generation_prompt=False)
+    except TemplateError as error:
+        raise TemplateError(
+            f"{error}: verl 0.9.1 renders each message of a demonstration by itself, and two of the user's in a row; "
+            f"give {OPTIONS.template} a template that takes them, which writes the same otherwise"
+        ) from error

@@ -18,7 +18,7 @@ from cppo_verl.runs.files import alone_in
 from cppo_verl.runs.folder import CONFIG_FILE, save_config
 from cppo_verl.runs.wandb_run import wandb_environment
 from cppo_verl.sft.checks import check, describe, remarks
-from cppo_verl.sft.going_on import leave_behind
+from cppo_verl.sft.going_on import goes_on_from, leave_behind
 from cppo_verl.sft.launcher import run_ranks, wait_for_strays
 from cppo_verl.sft.model import MODEL, write_model
 
@@ -36,7 +36,10 @@ def run(config: DictConfig) -> None:
     config.trainer.default_local_dir = str(folder)
     check(config)
     print(describe(config), *(f"note: {remark}" for remark in remarks(config)), sep="\n", flush=True)
-    from cppo_verl.runs.endings import explained, sigterm_interrupts  # imports torch: after what does not need it
+    from cppo_verl.runs.endings import (  # imports torch: after what does not need it
+        explained,
+        sigterm_interrupts,
+    )
 
     with alone_in(folder):
         wait_for_strays(folder)
@@ -59,7 +62,7 @@ def train(config: DictConfig) -> None:
 
     folder = Path(config.trainer.default_local_dir)
     environment = {name: str(value) for name, value in config.environment.items()}
-    environment |= wandb_environment(config.trainer, {**os.environ, **environment})
+    environment |= wandb_environment(config.trainer, {**os.environ, **environment}, goes_on_from(config))
     if code := run_ranks(folder / CONFIG_FILE, config.trainer.n_gpus_per_node, environment):
         again = way_on(folder, config.trainer.resume_mode)
         sys.exit(f"error: the training ended with exit code {code}, for the reason above. {again}")

@@ -7,17 +7,27 @@ the running start has saved.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from itertools import islice
+from functools import wraps
+from itertools import chain, islice
 
+import torch
 import torch.distributed as dist
 from omegaconf import DictConfig
+from tensordict import TensorDict
 from torch.utils.data import DistributedSampler, Sampler
 from verl.trainer.sft_trainer import SFTTrainer
+from verl.utils import tensordict_utils as tu
 from verl.utils.checkpoint import CheckpointHandler
 
 from cppo_verl.runs.checkpoints import Checkpoints
+from cppo_verl.trainer.weight_check import not_finite_here
+
+LEARNING = "loss", "grad_norm"
+"""verl's metrics of a step that are not finite where a model is lost, or would be."""
+_LOST = "no checkpoint of it was saved, and the same command would fail again: lower optim.lr, or look at the data"
 
 
 class FromTheMiddle(Sampler[int]):
@@ -65,11 +75,20 @@ class WholeCheckpoints(CheckpointHandler):
         """
         Raises:
             CheckpointError: It could not be written. The older ones are as they were.
+            SystemExit: A weight is not finite; the same.
         """
+        self._check_weights(step)
         with self.checkpoints.saving(step) if self.rank == 0 else nullcontext():
             dist.barrier()  # no rank writes into the folder before it is made
             super().save_checkpoint(step)  # to which all ranks come at its end
         self.last_step = step
+
+    def _check_weights(self, step: int) -> None:
+        found: list[list[str]] = [[]] * dist.get_world_size()
+        dist.all_gather_object(found, not_finite_here(self.engine.module))
+        if names := sorted(set(chain(*found))):
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise SystemExit(f"error: step {step}: weights are not finite: {', '.join(names[:3])}{more}; {_LOST}")
 
     def load_checkpoint(self) -> int:
         """The step that the run goes on from, 0 for the beginning."""
@@ -87,6 +106,10 @@ class WarmStart(SFTTrainer):
         super().__init__(config)
         epoch, steps = divmod(self.resume_global_step, self.steps_per_epoch)
         self.train_sampler.resumed = (epoch, steps * self.train_batch_size_per_dp)
+
+    def _build_engine(self) -> None:
+        super()._build_engine()
+        self.training_client.train_batch = learning(self.training_client.train_batch)
 
     def _build_dataloader(self) -> None:
         super()._build_dataloader()
@@ -120,3 +143,21 @@ class WarmStart(SFTTrainer):
             print(f"All {steps} steps are done", flush=True)
         if self.ckpt_handler.last_step < steps:
             raise SystemExit(f"error: the data were used up after step {self.ckpt_handler.last_step} of {steps}")
+
+
+def learning(train_batch: Callable[..., TensorDict]) -> Callable[..., TensorDict]:
+    """A worker's step, which ends the run where its loss or its gradient is not finite.
+
+    verl 0.9.1 leaves out such an update and goes on.
+    """
+
+    @wraps(train_batch)
+    def step(*args, **kwargs) -> TensorDict:
+        output = train_batch(*args, **kwargs)
+        metrics = tu.get(output, "metrics") or {}  # a rank that does not log has none
+        values = {name: float(torch.as_tensor(metrics[name]).float().mean()) for name in LEARNING if name in metrics}
+        if wrong := [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]:
+            raise SystemExit(f"error: in a step {', '.join(wrong)}; {_LOST}")
+        return output
+
+    return step

@@ -20,10 +20,14 @@ def not_finite(workers: WorkerGroup) -> list[str]:
 
 def look_at_shards(worker: Worker) -> DataProto:
     """What one worker, of verl's actor or of its critic, finds among its own shards: no rank waits for another."""
-    module = getattr(worker, "actor", worker).engine.module
-    modules = module if isinstance(module, list) else [module]  # Megatron's are one a stage of its pipeline
-    names = [name for part in modules for name, weight in part.named_parameters() if not is_finite(weight)]
+    names = not_finite_here(getattr(worker, "actor", worker).engine.module)
     return DataProto.from_dict(non_tensors={NAMES: np.array(["\n".join(names)], dtype=object)})
+
+
+def not_finite_here(module: torch.nn.Module | list[torch.nn.Module]) -> list[str]:
+    """The same of one rank's shards of an engine's module; Megatron's are one a stage of its pipeline."""
+    modules = module if isinstance(module, list) else [module]
+    return [name for part in modules for name, weight in part.named_parameters() if not is_finite(weight)]
 
 
 @torch.no_grad()

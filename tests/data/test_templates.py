@@ -88,8 +88,8 @@ def test_other_refusals_say_what_they_are_of(prompts):
 
 
 def test_a_path_is_no_template(prompts):
-    assert prompts("ChatML", PromptSettings(template="templates/mine.jinja")).leaves_out_questions()
-    assert not any(prompts(family).leaves_out_questions() for family in CHAT_TEMPLATES)
+    assert prompts("ChatML", PromptSettings(template="templates/mine.jinja")).why_no_questions()
+    assert not any(prompts(family).why_no_questions() for family in CHAT_TEMPLATES)
 
 
 def test_folding():

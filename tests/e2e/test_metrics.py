@@ -21,7 +21,7 @@ STEPS = "{pruning_rate:0.75,allocation:true}", "{pruning_rate:0.75,allocation:fa
 NOT_FROM_ROWS = {
     r"timing_s/.*|perf/mfu/.*|(actor|critic)/perf/.*|cppo/idle/.*": "times and memory, of nothing that is kept",
     r"actor/.*|cppo/(updates_clipped|pg_clipfrac/\d)": "the update, which is compared with Eq. 9 in test_step.py",
-    r"cppo/bytes_sent": "of tensors on their way, which are not recorded; see test_pruned_there.py",
+    r"cppo/bytes_sent": "of tensors on their way, which are not recorded; see test_sampling.py",
     r"cppo/(padding|fill)/.*|global_seqlen/.*": "of ranks and micro-batches, which are not recorded",
     r"cppo/(planned_steps|updates(_per_epoch)?|last_step|rounds|surplus)|training/(global_step|epoch)": "the plan",
     r"cppo/(replaced|in_flight|unused)_questions": "the queue",

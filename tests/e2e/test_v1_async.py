@@ -65,6 +65,16 @@ def test_a_run_and_its_resume(mode, train, toy, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+def test_aborted_questions_go_on(train, mode):
+    """What is being sampled is aborted for new weights; nothing is lost, and steps are full."""
+    engine = ("mode=separate_async",) if mode == "separate_async" else ()
+    options = *engine, "trainer.use_v1=true", f"trainer.v1.trainer_mode=cppo_{mode}", "trainer.total_training_steps=4"
+    sampled = [step["cppo/completions_sampled"] for step in read_metrics(train("run", *options).folder).values()]
+    assert len(sampled) == 4 and len(set(sampled)) == 1
+
+
+@pytest.mark.slow
 def test_stale_completions_are_corrected_and_adapters_reach_the_engine(train):
     """LoRA with an engine on a device of its own: what it samples by is what trains, as far as bfloat16 shows it."""
     lora = (f"actor_rollout_ref.model.{option}" for option in ("lora_rank=8", "lora_alpha=16"))

@@ -66,6 +66,11 @@ def test_a_cluster_is_joined_only_where_one_is_named(config, device, monkeypatch
             "its whitening moves the advantages by which",
         ),
         ("algorithm.adv_estimator=optimal_token_baseline", "adv_estimator=optimal_token_baseline needs a forward"),
+        (
+            "algorithm.adv_estimator=tir_optimal_token_baseline",
+            "adv_estimator=tir_optimal_token_baseline needs a forward",
+        ),
+        ("algorithm.adv_estimator=gdpo", "adv_estimator=gdpo needs several rewards that are normalised over the whole"),
         ("algorithm.adv_estimator=mine", "adv_estimator=mine needs more than CPPO knows of it"),
         ("algorithm.use_kl_in_reward=true", "use actor_rollout_ref.actor.use_kl_loss=true"),
         ("critic.enable=true", "algorithm.adv_estimator=grpo with critic.enable=true: for PPO set"),

@@ -12,7 +12,7 @@ from verl.utils.tracking import Tracking
 from cppo_verl.hardware import network
 from cppo_verl.hardware.network import no_answer
 from cppo_verl.preflight import loggers
-from cppo_verl.preflight.loggers import BACKENDS, logger_faults
+from cppo_verl.preflight.loggers import BACKENDS, logger_faults, remarks_on_loggers
 
 KEYLESS = "WANDB_", "SWANLAB_", "MLFLOW_", "CLEARML_", "VOLC_", "MLP_", "NETRC", "RAY_ADDRESS"
 
@@ -197,3 +197,9 @@ def serving(status: int):
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@pytest.mark.parametrize(("chosen", "lacks"), [("[console,wandb]", True), ("wandb", True), ("[file,wandb]", False)])
+def test_a_run_without_the_file_log_is_told_so(config, chosen, lacks):
+    remarks = list(remarks_on_loggers(config("recipe=toy", "device=cpu", f"trainer.logger={chosen}")))
+    assert ["metrics.jsonl" in remark for remark in remarks] == [True] * lacks

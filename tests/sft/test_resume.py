@@ -5,13 +5,15 @@ The trainer, its dataloader and its checkpoints are verl's; of the engine only w
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import torch.distributed as dist
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from verl.trainer.sft_trainer import SFTTrainer
 from verl.utils.tensordict_utils import get_tensordict
 
@@ -30,14 +32,15 @@ class Stopped(Exception):
 class Engine:
     """verl's engine and the worker around it: takes batches, and saves a file."""
 
-    def __init__(self, stop_after: int | None):
-        self.taken, self.stop_after, self.engine = [], stop_after, self
+    def __init__(self, stop_after: int | None, metrics: dict[str, float]):
+        self.taken, self.stop_after, self.engine, self.metrics = [], stop_after, self, metrics
+        self.module = torch.nn.Linear(1, 1)
 
     def train_batch(self, data):
         if len(self.taken) == self.stop_after:
             raise Stopped
         self.taken.append([row.tolist() for row in data["input_ids"].unbind()])
-        return get_tensordict({}, {"metrics": {"loss": 1.0}})
+        return get_tensordict({}, {"metrics": self.metrics.copy()})
 
     def save_checkpoint(self, local_path: str, **_):
         Path(local_path).mkdir(parents=True, exist_ok=True)
@@ -70,7 +73,8 @@ def process_group(tmp_path_factory):
 
 @pytest.fixture
 def start(sft, model, tmp_path, monkeypatch):
-    """`start("folder", "key=value", ..., stop_after=None)`: a start's batches, by step; `of_verl` is without ours."""
+    """`start("folder", "key=value", ..., stop_after=None)`: a start's batches, by step; `of_verl` is without ours, and
+    `metrics` are those of each step."""
     chats = [[{"role": "user", "content": f"{row}?"}, {"role": "assistant", "content": "a"}] for row in range(ROWS)]
     pd.DataFrame({"messages": chats}).to_parquet(tmp_path / "train.parquet")
     for of_gpu in ("aggressive_empty_cache", "log_gpu_memory_usage"):  # asked of CUDA: this process has no platform
@@ -79,23 +83,21 @@ def start(sft, model, tmp_path, monkeypatch):
     sizes = (f"data.train_batch_size={BATCH}", "data.max_length=64", f"trainer.total_epochs={EPOCHS}")
     always = ("device=cpu", f"model.path={model}", *files, *sizes, "trainer.logger=[]")
 
-    def started(folder: str, *overrides: str, stop_after: int | None = None, of_verl: bool = False) -> dict[int, list]:
+    def started(
+        folder: str, *overrides: str, stop_after: int | None = None, of_verl: bool = False, **metrics: float
+    ) -> dict[int, list]:
+        def build_engine(trainer: SFTTrainer) -> None:
+            trainer.training_client = trainer.engine = Engine(stop_after, {"loss": 1.0, "grad_norm": 1.0} | metrics)
+
+        monkeypatch.setattr(SFTTrainer, "_build_engine", build_engine)
         config = sft(*always, f"trainer.default_local_dir={tmp_path}/{folder}", *overrides)
         OmegaConf.resolve(config)
-        trainer = with_engine(SFTTrainer if of_verl else WarmStart, config, stop_after)
+        trainer = (SFTTrainer if of_verl else WarmStart)(config)
         with suppress(Stopped):
             trainer.fit()
         return dict(enumerate(trainer.engine.taken, start=trainer.resume_global_step + 1))
 
     return started
-
-
-def with_engine(trainer: type[SFTTrainer], config: DictConfig, stop_after: int | None) -> SFTTrainer:
-    class Trainer(trainer):
-        def _build_engine(self):
-            self.training_client = self.engine = Engine(stop_after)
-
-    return Trainer(config)
 
 
 @pytest.fixture
@@ -153,3 +155,20 @@ def test_verls_own_skips_an_epoch(start):
 def test_a_run_does_not_end_before_its_planned_steps(start):
     with pytest.raises(SystemExit, match="the data were used up after step 15 of 20"):
         start("run", "trainer.total_training_steps=20")
+
+
+@pytest.mark.parametrize("of_step", [{"loss": float("nan")}, {"grad_norm": float("inf")}])
+def test_a_step_that_is_not_finite_ends_the_run(start, tmp_path, of_step):
+    """verl's own leaves such an update out, goes on, and saves."""
+    with pytest.raises(SystemExit, match=r"error: in a step (loss is nan|grad_norm is inf); no checkpoint of it"):
+        start("run", **of_step)
+    assert not list((tmp_path / "run").glob("global_step_*"))
+    assert len(start("verls", of_verl=True, **of_step)) == STEPS
+
+
+def test_weights_that_are_not_finite_are_not_saved(start, tmp_path, monkeypatch):
+    start("run", "trainer.total_epochs=1")
+    monkeypatch.setattr(torch.nn.Linear, "reset_parameters", lambda layer: layer.weight.data.fill_(math.inf))
+    with pytest.raises(SystemExit, match=r"error: step 10: weights are not finite: weight; no checkpoint of it"):
+        start("run")
+    assert Checkpoints(tmp_path / "run").last_complete().name == f"global_step_{PER_EPOCH}", "the last good one"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -120,6 +121,18 @@ def test_all_faults_at_once(sft, tmp_path):
         ),
         (8, 1, ("trainer.total_training_steps=9", "trainer.total_epochs=2"), "2 epoch.s. are 2 steps; set it to 2"),
         (8, 1, ("trainer.save_freq=0",), "trainer.save_freq=0; set it to -1 for never"),
+        (
+            8,
+            1,
+            ("optim.lr=1e4",),
+            r"optim.lr=10000: AdamW moves every weight by about so much .* set it to 0.1 or less",
+        ),
+        (
+            8,
+            1,
+            ("+model.custom_chat_template=a.jinja",),
+            "'a.jinja'; model.custom_chat_template is the text of a templ",
+        ),
         (8, 1, ("trainer.resume_mode=last",), "trainer.resume_mode=last: verl knows auto, disable and resume_path"),
         (8, 1, ("trainer.resume_from_path=global_step_7",), "global_step_7 is not there; trainer.resume_mode=auto"),
         (8, 1, ("engine.ulysses_sequence_parallel_size=2",), "ulysses_sequence_parallel_size=2 with attn_impl.*=sdpa"),
@@ -186,4 +199,29 @@ def test_roles_that_are_none_are_not_trained_on(sft, model, tmp_path):
     pd.DataFrame({"messages": [chat] * 8}).to_parquet(rows)
     given = f"model.path={model}", f"data.train_files={rows}", "data.train_batch_size=8", "trainer.test_freq=-1"
     with pytest.raises(ConfigError, match=r"train\.parquet, row 1: messages holds a message of the role 'human'"):
+        checks.check(sft("device=cpu", *given, "data.val_files=null", "data.max_length=64"))
+
+
+@pytest.mark.parametrize("family", ["Gemma 2", "Mistral 0.1"])
+def test_a_template_that_takes_only_whole_chats_is_refused(sft, tmp_path, family):
+    """verl renders demonstrations message by message."""
+    model = write_model(tmp_path, max_position_embeddings=512)
+    write_tokenizer(model, family)
+    rows = demonstrations(tmp_path / "train.parquet", 8)
+    given = f"model.path={model}", f"data.train_files={rows}", "data.train_batch_size=8", "trainer.test_freq=-1"
+    says = r"row 1: .* does not take messages of user, user .*; give model.custom_chat_template a template that"
+    with pytest.raises(ConfigError, match=says):
+        checks.check(sft("device=cpu", *given, "data.val_files=null", "data.max_length=64"))
+
+
+def test_of_a_missing_template_the_warm_starts_own_option_is_named(sft, model, tmp_path):
+    without = tmp_path / "without"
+    shutil.copytree(model, without)
+    (without / "chat_template.jinja").unlink(missing_ok=True)
+    settings = json.loads((without / "tokenizer_config.json").read_text())
+    settings.pop("chat_template", None)
+    (without / "tokenizer_config.json").write_text(json.dumps(settings))
+    rows = demonstrations(tmp_path / "train.parquet", 8)
+    given = f"model.path={without}", f"data.train_files={rows}", "data.train_batch_size=8", "trainer.test_freq=-1"
+    with pytest.raises(ConfigError, match=r"has no chat template; give one with model\.custom_chat_template"):
         checks.check(sft("device=cpu", *given, "data.val_files=null", "data.max_length=64"))

@@ -24,11 +24,10 @@ def rule_where_sampled(config: DictConfig, cppo: CPPOConfig, plan: StepPlan) -> 
     """The rule by which agent-loop workers prune the questions that they sample together; they are told it with the
     questions, because runs with other rules may share a worker.
 
-    None where all completions are to be sent: where they compete over a batch, where nothing is pruned, and where
-    something reads all of them.
+    None where all completions are to be sent: where they compete over a batch, and where something reads all of them.
+    GRPO's rule keeps all.
     """
-    prunes = plan.keep < plan.rollout_n or cppo.zero_variance == "drop"
-    if cppo.scope != "question" or not prunes or any(OmegaConf.select(config, option) for option in READS_ALL):
+    if cppo.scope != "question" or any(OmegaConf.select(config, option) for option in READS_ALL):
         return None
     return PruningRule.of(cppo, plan.keep)
 

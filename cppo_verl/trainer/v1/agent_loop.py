@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 from typing import Any
 
 import ray
@@ -19,7 +20,7 @@ from cppo_verl.trainer.openings import OpenedTurns
 from cppo_verl.trainer.reported import ReportedApart
 from cppo_verl.trainer.rollout_seed import SeededTurns, hashed
 from cppo_verl.trainer.v1.idle import Span
-from cppo_verl.trainer.v1.putting import put_question
+from cppo_verl.trainer.v1.putting import Putter, columns_read, completions_of
 from cppo_verl.trainer.v1.queue import ERROR, RULE, TRAIN, VALIDATION
 
 logger = logging.getLogger(__name__)
@@ -61,12 +62,17 @@ class CPPOAgentLoopWorkerTQ(OpenedTurns, ReportedApart, SeededTurns, GroupWorker
         self, question: dict[str, Any], outputs: list[AgentLoopOutput], rule: PruningRule | None
     ) -> dict[str, Any]:
         """Put what is kept of a question into the queue; returns what the question's tag says of all of it."""
-        if rule is None or not self.is_of_one_turn:
-            await put_question(question, dict(enumerate(outputs)))
-            return {}
-        scored, kept = score_and_prune(question["uid"], outputs, rule, self.config)
-        await put_question(question, kept)
-        return {SCORED: scored.told(), RULE: tagged(rule, self.config)}
+        is_pruned = rule is not None and self.is_of_one_turn
+        kept, tag = dict(enumerate(outputs)), {}
+        if is_pruned:
+            scored, kept = score_and_prune(question["uid"], outputs, rule, self.config)
+            tag = {SCORED: scored.told(), RULE: tagged(rule, self.config)}
+        await self._putter.put(completions_of(question, kept, columns_read(is_pruned)))
+        return tag
+
+    @cached_property
+    def _putter(self) -> Putter:
+        return Putter()
 
     def _question_seed(self, uid: str) -> int | None:
         seed = self.config.cppo.rollout_seed

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import asyncio
+from collections.abc import Collection, Mapping
+from itertools import chain
+from typing import Any, NamedTuple
 
 import torch
 import transfer_queue as tq
@@ -11,36 +13,89 @@ from verl.experimental.agent_loop import AgentLoopOutput
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
 from cppo_verl.trainer.v1.queue import BYTES, TRAIN, completion_key
+from cppo_verl.trainer.v1.rows import UPDATES_READ
+
+METRICS_READ = frozenset(("rm_scores", "num_turns"))
+"""Columns that verl 0.9.1's metrics of a step read, besides those of the updates."""
+UNSCORED_READ = frozenset(("extra_fields", "reward_model"))
+"""Columns that `read_scored` and `read_texts` read of questions that were not pruned where they were sampled."""
 
 
-async def put_question(question: Mapping[str, Any], outputs: Mapping[int, AgentLoopOutput]) -> None:
-    """Put completions of text, scored, as verl's V1 agent loop puts each of them, but all at once.
+class Completions(NamedTuple):
+    """A question's, as rows of the queue."""
+
+    keys: list[str]
+    rows: list[dict[str, Any]]
+    tags: list[dict[str, Any]]
+
+
+class Putter:
+    """Puts questions into the queue; those that come while a put is under way go together in the next.
+
+    A put costs by the call and by the column, and the questions of a batch are finished at nearly the same time.
+    """
+
+    def __init__(self):
+        self._waiting: list[Completions] = []
+        self._next: asyncio.Future[None] | None = None
+        """The put that will take those that wait."""
+        self._turn = asyncio.Lock()
+
+    async def put(self, completions: Completions) -> None:
+        """Put a question's, and return when they are there; all questions have the same columns.
+
+        Raises:
+            Exception: The put failed, for each question in it.
+        """
+        if not completions.keys:
+            return  # the queue takes no empty batch
+        self._waiting.append(completions)
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._put_waiting())
+        await asyncio.shield(self._next)
+
+    async def _put_waiting(self) -> None:
+        async with self._turn:
+            waiting, self._waiting, self._next = self._waiting, [], None
+            keys, rows, tags = (list(chain.from_iterable(part)) for part in zip(*waiting, strict=True))
+            fields = list_of_dict_to_tensordict(rows)
+            await tq.async_kv_batch_put(keys=keys, fields=fields, tags=tags, partition_id=TRAIN)
+
+
+def columns_read(is_pruned: bool) -> frozenset[str]:
+    """Columns of a completion that something reads of the queue.
+
+    Args:
+        is_pruned: Whether the question's tag tells its rewards, and what was reported of them.
+    """
+    return UPDATES_READ | METRICS_READ | (frozenset() if is_pruned else UNSCORED_READ)
+
+
+def completions_of(
+    question: Mapping[str, Any], outputs: Mapping[int, AgentLoopOutput], read: Collection[str]
+) -> Completions:
+    """Completions of text, scored, as verl's V1 agent loop puts each of them, but for columns that nothing reads.
 
     Args:
         question: Its columns, `uid` and `global_steps` among them.
         outputs: Completions by the sample's number; those that are left out are not in the queue.
+        read: The columns that are put.
     """
-    if not outputs:
-        return  # the queue takes no empty batch
-    rows = [_row(question, output, sample) for sample, output in outputs.items()]
-    await tq.async_kv_batch_put(
+    rows = [{name: value for name, value in _row(question, one).items() if name in read} for one in outputs.values()]
+    return Completions(
         keys=[completion_key(question["uid"], sample) for sample in outputs],
-        fields=list_of_dict_to_tensordict(rows),
-        tags=[_tag(question, output) | {BYTES: _size(row)} for output, row in zip(outputs.values(), rows, strict=True)],
-        partition_id=TRAIN,
+        rows=rows,
+        tags=[_tag(question, one) | {BYTES: _size(row)} for one, row in zip(outputs.values(), rows, strict=True)],
     )
 
 
-def _row(question: Mapping[str, Any], output: AgentLoopOutput, sample: int) -> dict[str, Any]:
-    fields = output.as_dict()
-    ids = torch.cat([fields["prompts"], fields["responses"]])
-    row = {**fields, **question, "session_id": sample}
-    row.pop("multi_modal_data", None)  # empty: this is text
+def _row(question: Mapping[str, Any], output: AgentLoopOutput) -> dict[str, Any]:
+    row = {**output.as_dict(), **question}
+    ids = torch.cat([row["prompts"], row["responses"]])
     return row | {
         "loss_mask": row["response_mask"],
         "input_ids": ids,
         "position_ids": torch.arange(len(ids)),
-        "multi_modal_inputs": {},
     }
 
 

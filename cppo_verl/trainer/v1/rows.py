@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,14 +18,17 @@ from cppo_verl.trainer.rows import SENT, row_id, select_rows, together
 from cppo_verl.trainer.stages import SPECULATED
 from cppo_verl.trainer.v1.queue import BYTES, TRAIN, Taken, asked, completion_key
 
-READ = frozenset(
+FORWARDS_READ = frozenset(
+    ("prompts", "responses", "input_ids", "position_ids", "response_mask", "loss_mask", "routed_experts")
+)
+"""Columns that verl 0.9.1's engines read for log-probs."""
+UPDATES_READ = FORWARDS_READ | frozenset(
     (
-        *("prompts", "responses", "input_ids", "position_ids", "response_mask", "loss_mask"),
         *("rollout_log_probs", "old_log_probs", "ref_log_prob", "advantages", "returns", "rollout_is_weights"),
-        *("routed_experts", "teacher_ids", "teacher_logprobs"),
+        *("teacher_ids", "teacher_logprobs"),
     )
 )
-"""Columns that verl 0.9.1's engines and losses read."""
+"""The same, and what their losses read."""
 
 
 def read_scored(batch: KVBatchMeta, prompt_width: int, response_width: int) -> DataProto:
@@ -114,10 +117,10 @@ def in_order(rows: DataProto, kept: torch.Tensor) -> list[int]:
     return sorted(kept.tolist(), key=place)
 
 
-def read_by_workers(batch: KVBatchMeta, *further: str) -> list[str]:
-    """The columns of a batch in the queue that workers read, and further ones; they would else fetch all."""
+def columns_there(batch: KVBatchMeta, wanted: Collection[str]) -> list[str]:
+    """Those of these columns that a batch has in the queue: what workers are to fetch, who would else fetch all."""
     there = kv_batch_meta2batch_meta(KVBatchMeta(keys=batch.keys, tags=batch.tags, partition_id=batch.partition_id))
-    return [name for name in there.field_names if name in READ or name in further]
+    return [name for name in there.field_names if name in wanted]
 
 
 def write_columns(batch: KVBatchMeta, rows: DataProto, *names: str) -> None:

@@ -23,7 +23,14 @@ from cppo_verl.trainer.stages import actor_metrics, clip_fractions, update_count
 from cppo_verl.trainer.v1.cycle import Cycle, RunningStep
 from cppo_verl.trainer.v1.metrics import StepMetrics
 from cppo_verl.trainer.v1.queue import TRAIN
-from cppo_verl.trainer.v1.rows import in_order, nothing_to_delete, read_by_workers, write_columns
+from cppo_verl.trainer.v1.rows import (
+    FORWARDS_READ,
+    UPDATES_READ,
+    columns_there,
+    in_order,
+    nothing_to_delete,
+    write_columns,
+)
 from cppo_verl.trainer.v1.sampling import PrunedSampling
 
 
@@ -92,7 +99,7 @@ class CPPOStep(PrunedSampling, StepMetrics):
     def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """verl's, or places for the old log-probs that the loss does not read (see `first_pass`)."""
         if not self.cppo.skip_old_log_prob:
-            batch.fields = self._read(batch)
+            batch.fields = self._columns(batch, FORWARDS_READ)
             computed = self._old_forward(batch, metrics)
             self._count("old", self.actor_rollout_wg)
             return computed
@@ -125,14 +132,14 @@ class CPPOStep(PrunedSampling, StepMetrics):
         return batch
 
     def _compute_ref_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
-        batch.fields = self._read(batch)
+        batch.fields = self._columns(batch, FORWARDS_READ)
         computed = super()._compute_ref_log_prob(batch, metrics)
         self._count("ref", self.ref_policy_wg)
         return computed
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """verl 0.9.1's with the planned mini-batch, of which it has no seam (see V0's `_update_actor`)."""
-        batch.fields = self._read(batch)
+        batch.fields = self._columns(batch, UPDATES_READ)
         cycle = self.this_step.cycles[-1]
         mini_batch_rows = cycle.allocation.mini_batch_rows
         batch.extra_info.update(update_settings(self.config, mini_batch_rows))
@@ -144,8 +151,8 @@ class CPPOStep(PrunedSampling, StepMetrics):
         self._count("update", self.actor_rollout_wg)
         return batch
 
-    def _read(self, batch: KVBatchMeta) -> list[str]:
-        return read_by_workers(batch, *([PICTURES] if self.processor else []))
+    def _columns(self, batch: KVBatchMeta, read: frozenset[str]) -> list[str]:
+        return columns_there(batch, read | {PICTURES} if self.processor else read)
 
     def _count(self, name: str, workers: WorkerGroup) -> None:
         """Note the padding of the cycle's forwards of this name, which are over."""

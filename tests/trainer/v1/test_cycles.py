@@ -47,7 +47,7 @@ def trainer(monkeypatch) -> CPPOSeparateAsync:
     made.plan, made.train_dataset = plan_step(0, G, CYCLES, 1), range(2 * CYCLES)
     made.replay_buffer = SimpleNamespace(outstanding=lambda: (0, 0))
     made.train_dataloader, made.outcomes = SimpleNamespace(epoch=5), Outcomes()
-    made.prepare_step, made._read, made._count = dict, lambda _: [], lambda *_: None
+    made.prepare_step, made._columns, made._count = dict, lambda *_: [], lambda *_: None
     clipped = iter(CLIPPED)
 
     def update(batch) -> dict:

@@ -26,7 +26,7 @@ from cppo_verl.trainer.rows import PICTURES, row_advantages
 from cppo_verl.trainer.v1.asking import SamplingFailed
 from cppo_verl.trainer.v1.cycle import RunningStep
 from cppo_verl.trainer.v1.queue import ERROR, TRAIN, VALIDATION, Taken
-from cppo_verl.trainer.v1.rows import nothing_to_delete
+from cppo_verl.trainer.v1.rows import FORWARDS_READ, UPDATES_READ, nothing_to_delete
 from cppo_verl.trainer.v1.trainers import CPPOColocateAsync, CPPOSync, CPPOTrainer
 
 G = 4
@@ -347,7 +347,7 @@ def test_advantages_do_not_depend_on_padding(config):
 
 
 def test_workers_fetch_the_columns_that_they_read(config):
-    """And pictures, where the model has a processor; what a question brings stays in the queue."""
+    """And pictures, where the model has a processor; forwards no advantages, and nothing reads what the data bring."""
     rows = [{"input_ids": torch.ones(2), "advantages": torch.ones(2), "extra_info": {}, PICTURES: {}}] * 2
     keys = ["9:0_0_0", "9:0_1_0"]
     tq.kv_batch_put(keys=keys, fields=list_of_dict_to_tensordict(rows), tags=[{}] * 2, partition_id=TRAIN)
@@ -355,5 +355,6 @@ def test_workers_fetch_the_columns_that_they_read(config):
     trainer = object.__new__(CPPOSync)
     for processor, further in ((None, set()), ("some", {PICTURES})):
         trainer.processor = processor
-        assert set(trainer._read(batch)) == {"input_ids", "advantages"} | further
+        assert set(trainer._columns(batch, FORWARDS_READ)) == {"input_ids"} | further
+        assert set(trainer._columns(batch, UPDATES_READ)) == {"input_ids", "advantages"} | further
     tq.kv_clear(keys=keys, partition_id=TRAIN)

@@ -48,7 +48,7 @@ def test_weights_are_put_aside_only_for_further_cycles(cycles, skips, copies, mo
     trainer = object.__new__(CPPOSeparateAsync)
     trainer.progress = SimpleNamespace(tell=lambda *_, **__: None)
     counted = []
-    trainer._count, trainer._read = lambda name, _: counted.append(name), lambda _: []
+    trainer._count, trainer._columns = lambda name, _: counted.append(name), lambda *_: []
     trainer.parameter_sync_step, trainer.local_trigger_step = cycles, 0
     trainer.cppo = SimpleNamespace(skip_old_log_prob=skips)
     trainer.config = SimpleNamespace(algorithm={"rollout_correction": None})

@@ -1,0 +1,161 @@
+"""Measure what a completion costs in verl's TransferQueue, move by move, on the CPU: what V1 pays and V0 does not.
+
+python scripts/measure_queue.py [--rounds 10] [--questions 8] [--n 16] [--tokens 24]
+
+Made-up completions of short questions go through a real TransferQueue as those of a V1 step do: put by an agent loop,
+one by one with all columns as verl's puts them, a question at a time, and all questions together, with the columns that
+something reads; fetched by a worker for log-probs, which it puts back; fetched by the trainer, which puts two columns.
+Times are medians over the rounds, of a client's call until it returns; the queue's own processes work meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from itertools import chain
+from statistics import median
+
+os.environ["VERL_PLATFORM"] = "cpu"
+os.environ.setdefault("TQ_NUM_THREADS", "1")  # else it warns at each call that there are fewer cores than 8
+
+import ray
+import torch
+import transfer_queue as tq
+import verl.trainer.ppo.v1  # noqa: F401
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+from transfer_queue import KVBatchMeta
+from verl.experimental.agent_loop.agent_loop import AgentLoopMetrics, AgentLoopOutput
+
+from cppo_verl.config.compose import compose
+from cppo_verl.trainer.v1.putting import Completions, Putter, columns_read, completions_of
+from cppo_verl.trainer.v1.queue import TRAIN
+from cppo_verl.trainer.v1.rows import FORWARDS_READ, columns_there
+
+PROMPT = 32
+"""Tokens of a question."""
+
+
+def main() -> None:
+    """Print the table."""
+    args = _parse_args()
+    config = compose(["recipe=toy", "device=cpu", "trainer.use_v1=true"])
+    OmegaConf.resolve(config.transfer_queue)
+    ray.init(address="local", num_cpus=4, include_dashboard=False, logging_level="error")
+    tq.init(config.transfer_queue)
+    try:
+        rows = moves(args, columns_read(is_pruned=True))
+    finally:
+        tq.close()
+        ray.shutdown()
+    table = Table("move", "columns", "ms a completion", title=f"{args.questions} questions, G = {args.n}")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def moves(args: argparse.Namespace, read: frozenset[str]) -> list[tuple[str, str, str]]:
+    """Rows of the table."""
+    number, everything = args.questions * args.n, frozenset(made_up("0:0", args).rows[0])
+    rows = []
+
+    def timed(move: str, columns: int, run: Callable[[int], object]) -> None:
+        times = []
+        for turn in range(1 + args.rounds):
+            began = time.perf_counter()
+            run(turn)
+            times.append(time.perf_counter() - began)
+        rows.append((move, str(columns), f"{1000 * median(times[1:]) / number:.2f}"))
+
+    def put(step: int, kept: frozenset[str], by: Callable[[list[Completions]], list[Completions]]) -> None:
+        questions = [_only(made_up(f"{step}:{position}", args), kept) for position in range(args.questions)]
+        asyncio.run(_put_each(by(questions)))
+
+    steps = iter(range(10**6))
+    timed("put, one by one", len(everything), lambda _: put(next(steps), everything, _one_by_one))
+    timed("put, a question at a time", len(everything), lambda _: put(next(steps), everything, list))
+    few = everything & read
+    timed("put, a question at a time, what is read", len(few), lambda _: put(next(steps), few, list))
+    timed("put, together, what is read", len(few), lambda _: put(next(steps), few, _together))
+
+    last = next(steps)
+    put(last, everything, _together)
+    keys = [key for position in range(args.questions) for key in made_up(f"{last}:{position}", args).keys]
+    batch = KVBatchMeta(partition_id=TRAIN, keys=keys, tags=[{}] * number)
+    columns = columns_there(batch, FORWARDS_READ)
+    timed("which columns are there", len(everything), lambda _: columns_there(batch, FORWARDS_READ))
+    timed("fetch, all", len(everything), lambda _: tq.kv_batch_get(keys, TRAIN))
+    timed("fetch, what a forward reads", len(columns), lambda _: tq.kv_batch_get(keys, TRAIN, columns))
+    fetched = tq.kv_batch_get(keys, TRAIN, ["rm_scores", "rollout_log_probs"])
+    timed("fetch, log-probs and entropy", 2, lambda _: tq.kv_batch_get(keys, TRAIN, ["rm_scores", "rollout_log_probs"]))
+    timed("put, log-probs and entropy", 2, lambda _: tq.kv_batch_put(keys, TRAIN, fields=fetched))
+    return rows
+
+
+def made_up(uid: str, args: argparse.Namespace) -> Completions:
+    """A question's completions with all columns that verl puts, of lengths around `--tokens`."""
+    question = {
+        "uid": uid,
+        "global_steps": 1,
+        "index": 0,
+        "data_source": "made_up",
+        "raw_prompt": [{"role": "user", "content": "How many are there now? " * 4}],
+        "ability": "math",
+        "reward_model": {"style": "rule", "ground_truth": "9"},
+        "extra_info": {"split": "train", "index": 0, "answer": "9"},
+        "tools_kwargs": {},
+        "interaction_kwargs": {},
+    }
+    outputs = {sample: _output(args.tokens + sample % 7 - 3) for sample in range(args.n)}
+    every = {*question, *outputs[0].as_dict(), "input_ids", "position_ids", "loss_mask"}
+    return completions_of(question, outputs, every)
+
+
+def _output(tokens: int) -> AgentLoopOutput:
+    reported = {"acc": 1.0, "format": 1.0, "verify_failed": 0.0}
+    return AgentLoopOutput(
+        prompt_ids=list(range(PROMPT)),
+        response_ids=list(range(tokens)),
+        response_mask=[1] * tokens,
+        response_logprobs=[0.0] * tokens,
+        reward_score=1.0,
+        num_turns=2,
+        metrics=AgentLoopMetrics(),
+        extra_fields={"reward_extra_info": reported, "min_global_steps": 1, "max_global_steps": 1},
+    )
+
+
+def _only(completions: Completions, columns: frozenset[str]) -> Completions:
+    rows = [{name: value for name, value in row.items() if name in columns} for row in completions.rows]
+    return completions._replace(rows=rows)
+
+
+def _one_by_one(questions: list[Completions]) -> list[Completions]:
+    return [Completions([k], [r], [t]) for of_one in questions for k, r, t in zip(*of_one, strict=True)]
+
+
+def _together(questions: list[Completions]) -> list[Completions]:
+    return [Completions(*(list(chain.from_iterable(part)) for part in zip(*questions, strict=True)))]
+
+
+async def _put_each(puts: list[Completions]) -> None:
+    for completions in puts:
+        await Putter().put(completions)
+
+
+def _parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--questions", type=int, default=8)
+    parser.add_argument("--n", type=int, default=16, help="completions of each")
+    parser.add_argument("--tokens", type=int, default=24, help="of a completion")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()
