@@ -13,6 +13,7 @@ from pruned_step import MICRO, MINI, QUESTIONS, REWARDS, WIDTH, K, Step
 
 from cppo_verl.algorithm.rejection import LEFT_OUT
 from cppo_verl.preflight.choices import CHOICES
+from cppo_verl.preflight.correction import REJECTIONS
 from cppo_verl.preflight.verl_options import OUTCOME_ESTIMATORS, OVER_THE_BATCH
 from cppo_verl.trainer.stages import update_settings
 
@@ -84,32 +85,78 @@ def test_the_entropy_bonus():
         assert torch.allclose(step.gradients(mini).entropies, torch.tensor(expected).double(), rtol=1e-7)
 
 
+@pytest.mark.parametrize("limit", [1.1, "0.7_1.2"])
 @pytest.mark.parametrize("weights", ["token", "sequence"])
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss != "geo_mean"])
-def test_importance_weights(weights, loss):
-    """pi_old / pi_rollout, of a token or of a whole completion, at most 1.1."""
-    correction = {"rollout_is": weights, "rollout_is_threshold": 1.1}
+def test_importance_weights(weights, loss, limit):
+    """pi_old / pi_rollout, of a token or of a whole completion: at most 1.1, or 0 outside of a range."""
+    correction = {"rollout_is": weights, "rollout_is_threshold": limit}
     step = Step({"correction": correction}, policy_loss={"loss_mode": loss})
     batch = step.kept.batch
-    difference = (batch["old_log_probs"] - batch["rollout_log_probs"]) * batch["response_mask"]
+    difference = log_ratio(step)
     ratio = difference.exp() if weights == "token" else difference.sum(dim=1, keepdim=True).exp()
-    assert torch.allclose(batch["rollout_is_weights"], ratio.clamp(max=1.1) * batch["response_mask"])
-    assert (ratio > 1.1).any() and "cppo/rejected/tokens" not in step.metrics
+    ratio = ratio.expand_as(difference)
+    expected = ratio.clamp(max=1.1) if limit == 1.1 else ratio * ((ratio >= 0.7) & (ratio <= 1.2))
+    assert torch.allclose(batch["rollout_is_weights"], expected * batch["response_mask"])
+    assert (ratio > (1.1 if limit == 1.1 else 1.2)).any() and "cppo/rejected/tokens" not in step.metrics
     assert_is_by_hand(step, loss)
 
 
+LIMITS = {
+    "token_k1": "0.93_1.07",
+    "token_k2": 0.015,
+    "token_k3": 0.015,
+    "seq_sum_k1": "0.8_1.25",
+    "seq_sum_k2": 0.03,
+    "seq_sum_k3": 0.03,
+    "seq_mean_k1": "0.9_1.03",
+    "seq_mean_k2": 0.009,
+    "seq_mean_k3": 0.008,
+    "seq_max_k2": 0.017,
+    "seq_max_k3": 0.021,
+    "token_k1,seq_max_k2": "0.86_1.16,0.025",
+}
+"""Of each word of `rollout_rs`, and of two at once: a threshold that rejects some."""
+
+
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
-@pytest.mark.parametrize(("words", "limit"), [("token_k1", "0.93_1.07"), ("seq_mean_k3", 0.008), ("seq_max_k2", 0.017)])
-def test_rejection_and_veto(words, limit, aggregation):
-    """The others' gradient is what it would be without; only a mean over tokens is one over those that are left."""
-    correction = {"rollout_rs": words, "rollout_rs_threshold": limit}
+@pytest.mark.parametrize("words", LIMITS)
+def test_rejection_and_veto(words, aggregation):
+    """What is left is as by hand, and so is its gradient, which is what it would be without the others; only a mean
+    over tokens is one over those that are left."""
+    assert LIMITS.keys() >= set(REJECTIONS)
+    correction = {"rollout_rs": words, "rollout_rs_threshold": LIMITS[words]}
     step = Step({"correction": correction}, loss_agg_mode=aggregation)
     left, before = step.kept.batch["response_mask"], step.sampled.batch["response_mask"][step.allocation.rows]
-    assert 0 < left.sum() < before.sum(), "some are rejected"
+    expected = before.bool()
+    for word, limit in zip(words.split(","), str(LIMITS[words]).split(","), strict=True):
+        expected = expected & passes(word, limit, log_ratio(step, before), before)
+    assert torch.equal(left.bool(), expected) and 0 < left.sum() < before.sum()
     assert step.metrics["cppo/rejected/tokens"] == int(before.sum() - left.sum())
     assert step.metrics["cppo/rejected/completions"] == int((left.sum(dim=1) == 0).sum())
     assert step.metrics[LEFT_OUT] == 0
     assert_is_by_hand(step, aggregation=aggregation)
+
+
+def log_ratio(step: Step, mask: torch.Tensor | None = None) -> torch.Tensor:
+    """log pi_old - log pi_rollout of the kept rows' tokens, 0 elsewhere."""
+    batch = step.kept.batch
+    mask = batch["response_mask"] if mask is None else mask
+    return (batch["old_log_probs"] - batch["rollout_log_probs"]) * mask
+
+
+def passes(word: str, limit: str, difference: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Which tokens a word of `rollout_rs` keeps: by an estimate of the divergence, of a token or over a completion."""
+    over, *how, estimate = word.split("_")
+    value = {"k1": -difference, "k2": difference**2 / 2, "k3": difference.exp() - 1 - difference}[estimate]
+    if over == "seq":
+        total = value.sum(dim=1, keepdim=True)
+        over_it = {"sum": total, "mean": total / mask.sum(dim=1, keepdim=True), "max": value.amax(dim=1, keepdim=True)}
+        value = over_it[how[0]].expand_as(mask)
+    if estimate != "k1":
+        return value <= float(limit)
+    low, high = map(float, limit.split("_"))
+    return (value.exp() >= low) & (value.exp() <= high)
 
 
 def test_rejection_by_the_loss_itself_and_its_weights():
