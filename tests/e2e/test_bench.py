@@ -24,7 +24,7 @@ def test_ceiling(runner, tmp_path):
 
 def test_bench(runner, tmp_path):
     command = [sys.executable, "-m", "cppo_verl", "bench", "--rates", "0.5", "--rounds", "1", "--steps", "2"]
-    command += ["--out", str(tmp_path / "bench"), "--geometry", "small", "device=cpu"]
+    command += ["--out", str(tmp_path / "bench"), "--geometry", "small", "device=cpu", "actor_rollout_ref.rollout.n=8"]
     runner(command, tmp_path / "log")
     arms = {arm["arm"]: arm for arm in json.loads((tmp_path / "bench/bench.json").read_text())["arms"]}
     assert [*arms] == [VERLS_OWN, GRPO, "P=0.5, pruning only", "P=0.5"]

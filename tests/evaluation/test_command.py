@@ -90,6 +90,16 @@ def test_refusals(config, overrides, says):
         evaluate(config(*overrides), console=None)
 
 
+def test_questions_that_a_model_would_read_as_something_else_are_refused(config, file):
+    rows = pd.read_parquet(file)
+    rows["prompt"] = [[{"role": "human", "content": "How many?"}]] * len(rows)
+    rows.to_parquet(file)
+    with pytest.raises(
+        ConfigError, match=r"gsm8k: .* a message of the role 'human', .* \(write user\) in row 1 and 2 more"
+    ):
+        evaluate(config(), console=None)
+
+
 def test_protocol_overrides(config):
     sampling = config("sampling.samples=2", "sampling.temperature=0.7").sampling
     protocol = protocol_of(find("gsm8k"), sampling)

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from cppo_verl.runs.checkpoints import mark_complete
 from cppo_verl.runs.wandb_run import wandb_environment
+from cppo_verl.sft.going_on import goes_on_from
 
 LOG_A_STEP = """
 import sys
@@ -71,6 +72,15 @@ def test_a_run_that_goes_back_gets_a_new_one(tmp_path):
     earlier, last = save(tmp_path, 2), save(tmp_path, 4)
     assert run_id(tmp_path, resume_mode="resume_path", resume_from_path=last) == first
     assert run_id(tmp_path, resume_mode="resume_path", resume_from_path=earlier) != first
+
+
+def test_a_warm_start_that_goes_back_gets_a_new_one(tmp_path):
+    """verl's SFT trainer takes a path also with `resume_mode=auto`."""
+    first, earlier, last = run_id(tmp_path), save(tmp_path, 2), save(tmp_path, 4)
+    for path, is_same in ((last, True), (earlier, False)):
+        config = OmegaConf.create({"trainer": trainer_config(tmp_path, resume_from_path=path)})
+        given = wandb_environment(config.trainer, {}, goes_on_from(config))
+        assert (given["WANDB_RUN_ID"] == first) == is_same
 
 
 def test_a_validation_alone_is_no_part_of_the_runs(tmp_path):
