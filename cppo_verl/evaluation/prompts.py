@@ -49,7 +49,12 @@ def note_settings(checkpoint: Path, export: Path) -> None:
     """Write the prompt settings of a checkpoint's run into an exported model, where there are any."""
     settings, file = settings_of_run(str(checkpoint))
     if file is not None:
-        (export / NOTED).write_text(json.dumps(settings.as_dict(), indent=2) + "\n", encoding="utf-8")
+        write_settings(settings, export)
+
+
+def write_settings(settings: PromptSettings, export: Path) -> None:
+    """Write prompt settings into a model's folder, where `settings_of_run` finds them."""
+    (export / NOTED).write_text(json.dumps(settings.as_dict(), indent=2) + "\n", encoding="utf-8")
 
 
 def choose_settings(config: DictConfig) -> tuple[PromptSettings, str]:

@@ -32,7 +32,8 @@ def prompt_faults(config: DictConfig) -> Iterator[str]:
     prompts = prompts_of(config)
     if prompts is None:
         return
-    yield from _token_faults(config, prompts)
+    model = config.actor_rollout_ref.model
+    yield from pad_faults(prompts, model.path, trust_remote_code=model.trust_remote_code)
     if why := _template_fault(config, prompts):
         yield why
         return
@@ -40,10 +41,16 @@ def prompt_faults(config: DictConfig) -> Iterator[str]:
         yield from _length_faults(config, prompts, split)
 
 
-def _token_faults(config: DictConfig, prompts: Prompts) -> Iterator[str]:
+def pad_faults(prompts: Prompts, model: str, **reads: bool) -> Iterator[str]:
     """A tokenizer with nothing to pad by (verl takes the end token where there is no pad token), or to pad by what the
-    model has no embedding of."""
-    tokenizer, model = prompts.tokenizer, config.actor_rollout_ref.model
+    model has no embedding of.
+
+    Args:
+        prompts: With the tokenizer.
+        model: Folder or hub id.
+        reads: `trust_remote_code`.
+    """
+    tokenizer = prompts.tokenizer
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     if pad is None:
         yield (
@@ -51,7 +58,7 @@ def _token_faults(config: DictConfig, prompts: Prompts) -> Iterator[str]:
             "tokenizer_config.json (eos_token, pad_token)"
         )
         return
-    vocabulary = num_embeddings(model.path, trust_remote_code=model.trust_remote_code)
+    vocabulary = num_embeddings(model, **reads)
     if vocabulary and pad >= vocabulary:
         yield (
             f"the tokenizer of {prompts.model} pads with token {pad} ({tokenizer.convert_ids_to_tokens(pad)!r}), but "

@@ -18,6 +18,7 @@ from cppo_verl.runs.files import alone_in
 from cppo_verl.runs.folder import CONFIG_FILE, save_config
 from cppo_verl.runs.wandb_run import wandb_environment
 from cppo_verl.sft.checks import check, describe, remarks
+from cppo_verl.sft.demonstrations import prompt_settings
 from cppo_verl.sft.going_on import goes_on_from, leave_behind
 from cppo_verl.sft.launcher import run_ranks, wait_for_strays
 from cppo_verl.sft.model import MODEL, write_model
@@ -48,7 +49,7 @@ def run(config: DictConfig) -> None:
             leave_behind(config)
             train(config)
             last = Checkpoints(folder).last_complete() or Path(config.trainer.resume_from_path)
-            write_model(last, folder / MODEL)
+            write_model(last, folder / MODEL, prompt_settings(config))
     print(f"Finished. Model of step {step_of(last)}: {folder / MODEL}", flush=True)
 
 

@@ -7,6 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from cppo_verl.data.prompt_settings import PromptSettings
+from cppo_verl.evaluation.prompts import write_settings
+
 MODEL = "model"
 """Folder of a run that holds it."""
 _PROBE = "PROBE"
@@ -28,12 +31,17 @@ def turn_end(tokenizer: Any) -> int:
     return tokenizer(after, add_special_tokens=False)["input_ids"][0]
 
 
-def write_model(checkpoint: Path, target: Path) -> None:
+def write_model(checkpoint: Path, target: Path, settings: PromptSettings | None = None) -> None:
     """Copy the model of a checkpoint whose `save_contents` hold `hf_model`; generation stops at `turn_end`.
 
     A base model's own end of text is another token (of Qwen2.5-Math `<|endoftext|>`, where its chat template ends a
     turn with `<|im_end|>`): a model that learned the template would go on after its answer, to the length limit. The
     other ends stay. The folder appears when it is complete.
+
+    Args:
+        checkpoint: A run's.
+        target: The folder.
+        settings: How the run rendered its demonstrations, by which an evaluation then asks.
     """
     from transformers import AutoTokenizer
 
@@ -47,6 +55,7 @@ def write_model(checkpoint: Path, target: Path) -> None:
         tokenizer.save_pretrained(partial)
     _set_end(partial / "config.json", lambda _: end)
     _set_end(partial / "generation_config.json", lambda ends: [end, *(other for other in ends if other != end)])
+    write_settings(settings or PromptSettings(), partial)
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
 

@@ -16,9 +16,11 @@ from verl.utils.config import omega_conf_to_dataclass
 from verl_rows import write_model
 
 from cppo_verl.algorithm.errors import ConfigError
+from cppo_verl.evaluation.prompts import settings_of_run
 from cppo_verl.runs.checkpoints import mark_complete
 from cppo_verl.runs.folder import save_config
 from cppo_verl.sft import checks
+from cppo_verl.sft.demonstrations import prompt_settings
 from cppo_verl.sft.model import turn_end
 from cppo_verl.sft.model import write_model as write_trained
 from cppo_verl.toy.tokenizer import END_OF_TEXT, TURN_END
@@ -176,6 +178,31 @@ def test_the_model_stops_where_the_template_ends_a_turn(model, tmp_path):
     assert (ends["config"]["eos_token_id"], ends["generation_config"]["eos_token_id"]) == (end, [end, 0])
     assert ends["generation_config"]["do_sample"] is False
     assert not list(tmp_path.glob(".*partial"))
+
+
+def test_an_evaluation_asks_as_the_demonstrations_were_rendered(sft, model, tmp_path):
+    config = sft("+data.apply_chat_template_kwargs.enable_thinking=false", "+model.custom_chat_template=a template")
+    write_trained(model.parent, tmp_path / "model", prompt_settings(config))
+    settings, file = settings_of_run(str(tmp_path / "model"))
+    assert (settings.template, settings.kwargs) == ("a template", {"enable_thinking": False})
+    assert file.parent == tmp_path / "model"
+
+
+def test_models_that_cannot_be_trained_or_padded_are_refused(sft, model, tmp_path):
+    rows = demonstrations(tmp_path / "train.parquet", 8)
+    given = f"data.train_files={rows}", "data.val_files=null", "data.train_batch_size=8", "data.max_length=64"
+    for changed, says in (
+        ({"architectures": ["GPT2LMHeadModel"]}, "is a GPT2LMHeadModel .*, which verl 0.9.1 would load without its"),
+        ({"vocab_size": 1}, "pads with token .*, but the model has embeddings of 1 tokens"),
+    ):
+        other = tmp_path / "other"
+        shutil.copytree(model, other, dirs_exist_ok=True)
+        config = json.loads((model / "config.json").read_text())
+        (other / "config.json").write_text(json.dumps(config | changed))
+        tokenizer = json.loads((model / "tokenizer_config.json").read_text())
+        (other / "tokenizer_config.json").write_text(json.dumps(tokenizer | {"pad_token": TURN_END}))
+        with pytest.raises(ConfigError, match=says):
+            checks.check(sft("device=cpu", f"model.path={other}", *given, "trainer.test_freq=-1"))
 
 
 def test_a_demonstrations_length_counts_its_begin_once(sft, tmp_path):
