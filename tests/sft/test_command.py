@@ -10,7 +10,9 @@ import pytest
 
 from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.runs.checkpoints import LATEST, mark_complete
-from cppo_verl.sft import command
+from cppo_verl.runs.files import InUse, alone_in
+from cppo_verl.sft import command, launcher
+from cppo_verl.sft.launcher import RANK_LOCK
 
 
 @pytest.fixture
@@ -63,6 +65,14 @@ def test_a_start_that_fails_says_where_the_next_goes_on(start, saves, tmp_path, 
     start(finds_the_last_that_is_whole)
     assert f"Finished. Model of step 4: {tmp_path}/run/model" in capsys.readouterr().out
     assert (tmp_path / "run/model/config.json").is_file()
+
+
+def test_nothing_starts_beside_the_rank_of_an_earlier_start(start, saves, tmp_path, monkeypatch):
+    monkeypatch.setattr(launcher, "STRAY_SECONDS", 0.1)
+    (tmp_path / "run").mkdir()
+    with alone_in(tmp_path / "run", RANK_LOCK.format(0)), pytest.raises(InUse):
+        start(saves(2))
+    start(saves(2))
 
 
 def test_what_a_run_began_anew_leaves_behind(start, saves, tmp_path, capsys):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
 
 from cppo_verl.runs.files import InUse, alone_in
 from cppo_verl.sft import launcher
-from cppo_verl.sft.launcher import RANK_LOCK, wait_for_strays
+from cppo_verl.sft.launcher import RANK, RANK_LOCK, wait_for_strays
+from cppo_verl.sft.orphans import ORPHANED
 
 SLEEPER = """
 import os, sys, time
@@ -75,6 +78,26 @@ def test_a_rank_ends_with_those_who_started_it(started, end: Callable, code: int
     assert starter.wait(timeout=120) == code
     assert not psutil.wait_procs([rank], timeout=120)[1]
     assert says in starter.stderr.read()
+
+
+def run_rank(config: Path, starter: int) -> subprocess.CompletedProcess:
+    """The module that a rank runs, of a config that it never gets to read."""
+    os.mkfifo(config)
+    command = [sys.executable, "-m", RANK, str(config), str(starter)]
+    env = os.environ | {"LOCAL_RANK": "0"}
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+
+
+def test_a_rank_whose_starter_is_gone_does_not_train(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    assert run_rank(tmp_path / "config.yaml", gone.pid).returncode == ORPHANED
+
+
+def test_a_rank_does_not_train_beside_one_of_its_number(tmp_path):
+    with alone_in(tmp_path, RANK_LOCK.format(0)):
+        ended = run_rank(tmp_path / "config.yaml", os.getpid())
+    assert ended.returncode == 1 and "another run writes into" in ended.stderr
 
 
 def test_nothing_starts_beside_the_rank_of_an_earlier_start(tmp_path, monkeypatch):
