@@ -60,39 +60,39 @@ def main() -> None:
 
 def moves(args: argparse.Namespace, read: frozenset[str]) -> list[tuple[str, str, str]]:
     """Rows of the table."""
-    number, everything = args.questions * args.n, frozenset(made_up("0:0", args).rows[0])
-    rows = []
-
-    def timed(move: str, columns: int, run: Callable[[int], object]) -> None:
-        times = []
-        for turn in range(1 + args.rounds):
-            began = time.perf_counter()
-            run(turn)
-            times.append(time.perf_counter() - began)
-        rows.append((move, str(columns), f"{1000 * median(times[1:]) / number:.2f}"))
-
-    def put(step: int, kept: frozenset[str], by: Callable[[list[Completions]], list[Completions]]) -> None:
-        questions = [_only(made_up(f"{step}:{position}", args), kept) for position in range(args.questions)]
-        asyncio.run(_put_each(by(questions)))
-
-    steps = iter(range(10**6))
-    timed("put, one by one", len(everything), lambda _: put(next(steps), everything, _one_by_one))
-    timed("put, a question at a time", len(everything), lambda _: put(next(steps), everything, list))
+    questions = [made_up(f"1:{position}", args) for position in range(args.questions)]
+    keys = [key for question in questions for key in question.keys]
+    everything, rows = frozenset(questions[0].rows[0]), []
     few = everything & read
-    timed("put, a question at a time, what is read", len(few), lambda _: put(next(steps), few, list))
-    timed("put, together, what is read", len(few), lambda _: put(next(steps), few, _together))
 
-    last = next(steps)
-    put(last, everything, _together)
-    keys = [key for position in range(args.questions) for key in made_up(f"{last}:{position}", args).keys]
-    batch = KVBatchMeta(partition_id=TRAIN, keys=keys, tags=[{}] * number)
-    columns = columns_there(batch, FORWARDS_READ)
-    timed("which columns are there", len(everything), lambda _: columns_there(batch, FORWARDS_READ))
-    timed("fetch, all", len(everything), lambda _: tq.kv_batch_get(keys, TRAIN))
-    timed("fetch, what a forward reads", len(columns), lambda _: tq.kv_batch_get(keys, TRAIN, columns))
-    fetched = tq.kv_batch_get(keys, TRAIN, ["rm_scores", "rollout_log_probs"])
-    timed("fetch, log-probs and entropy", 2, lambda _: tq.kv_batch_get(keys, TRAIN, ["rm_scores", "rollout_log_probs"]))
-    timed("put, log-probs and entropy", 2, lambda _: tq.kv_batch_put(keys, TRAIN, fields=fetched))
+    def timed(move: str, columns: int, run: Callable[[], object], clears: bool = False) -> None:
+        times = []
+        for _ in range(1 + args.rounds):
+            began = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - began)
+            if clears:  # as a step's completions are
+                tq.kv_clear(keys=keys, partition_id=TRAIN)
+        rows.append((move, str(columns), f"{1000 * median(times[1:]) / len(keys):.2f}"))
+
+    def put(move: str, columns: frozenset[str], by: Callable[[list[Completions]], list[Completions]]) -> None:
+        puts = by([_only(question, columns) for question in questions])
+        timed(move, len(columns), lambda: asyncio.run(_put_each(puts)), clears=True)
+
+    put("put, one by one", everything, _one_by_one)
+    put("put, a question at a time", everything, list)
+    put("put, a question at a time, what is read", few, list)
+    put("put, together, what is read", few, _together)
+
+    asyncio.run(_put_each(_together([_only(question, few) for question in questions])))
+    batch = KVBatchMeta(partition_id=TRAIN, keys=keys, tags=[{}] * len(keys))
+    columns, two = columns_there(batch, FORWARDS_READ), ["rm_scores", "rollout_log_probs"]
+    timed("which columns are there", len(few), lambda: columns_there(batch, FORWARDS_READ))
+    timed("fetch, all", len(few), lambda: tq.kv_batch_get(keys, TRAIN))
+    timed("fetch, what a forward reads", len(columns), lambda: tq.kv_batch_get(keys, TRAIN, columns))
+    timed("fetch, log-probs and entropy", 2, lambda: tq.kv_batch_get(keys, TRAIN, two))
+    fetched = tq.kv_batch_get(keys, TRAIN, two)
+    timed("put, log-probs and entropy", 2, lambda: tq.kv_batch_put(keys, TRAIN, fields=fetched))
     return rows
 
 

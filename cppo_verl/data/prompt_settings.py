@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cppo_verl.data.prompts import SystemRole
 
-TEMPLATE = "actor_rollout_ref.model.custom_chat_template"
+TEMPLATE, SFT_TEMPLATE = "actor_rollout_ref.model.custom_chat_template", "model.custom_chat_template"
 KWARGS, SYSTEM, STYLE = "data.apply_chat_template_kwargs", "data.system", "data.style"
 
 
@@ -37,11 +37,12 @@ class PromptSettings:
     """How the answer is asked for, as `prompts.style_of` names it: `data.style`. None: as the rows do."""
 
     @classmethod
-    def of(cls, config: DictConfig) -> PromptSettings:
-        """Those of a config, which need not have all of the keys."""
+    def of(cls, config: DictConfig, template: str = TEMPLATE) -> PromptSettings:
+        """Those of a config, which need not have all of the keys; a supervised warm start has another for the
+        template."""
         kwargs = OmegaConf.select(config, KWARGS) or {}
         return cls(
-            template=OmegaConf.select(config, TEMPLATE),
+            template=OmegaConf.select(config, template),
             kwargs=OmegaConf.to_container(kwargs, resolve=True) if OmegaConf.is_config(kwargs) else dict(kwargs),
             system=OmegaConf.select(config, SYSTEM) or "keep",
             style=OmegaConf.select(config, STYLE),

@@ -139,7 +139,7 @@ def load_questions(benchmark: Benchmark, file: str | None = None, limit: int | N
     try:
         read_rows(path)
     except RowsError as error:
-        raise ConfigError(f"{benchmark.name}: {error}; run: {benchmark.prepare}") from error
+        raise ConfigError(f"{benchmark.name}: {error}" + ("" if file else f"; run: {benchmark.prepare}")) from error
     rows = pd.read_parquet(path)
     return [
         Question(

@@ -9,7 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from cppo_verl.algorithm.errors import ConfigError, not_one_of
-from cppo_verl.data.prompt_settings import STYLE, SYSTEM, PromptSettings
+from cppo_verl.data.prompt_settings import SFT_TEMPLATE, STYLE, SYSTEM, TEMPLATE, PromptSettings
 from cppo_verl.data.templates import Prompts, TemplateError
 from cppo_verl.evaluation.benchmarks import OF_NUMBERS, Benchmark, Question, in_style
 from cppo_verl.evaluation.generate import Request
@@ -40,8 +40,8 @@ def settings_of_run(model: str) -> tuple[PromptSettings, Path | None]:
     if places[0] != folder and len(places) == 1:  # a model that is in no checkpoint
         places = []
     for file in (place / CONFIG_FILE for place in places):
-        if file.is_file() and "actor_rollout_ref" in (config := OmegaConf.load(file)):
-            return PromptSettings.of(config), file
+        if file.is_file() and (config := OmegaConf.load(file)).keys() & {"actor_rollout_ref", "model"}:
+            return PromptSettings.of(config, TEMPLATE if "actor_rollout_ref" in config else SFT_TEMPLATE), file
     return PromptSettings(), None
 
 

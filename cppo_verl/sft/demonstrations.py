@@ -7,26 +7,22 @@ from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet as pq
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from cppo_verl.algorithm.errors import first_line
 from cppo_verl.data.check import role_fault
-from cppo_verl.data.prompt_settings import KWARGS, PromptOptions, PromptSettings
+from cppo_verl.data.prompt_settings import SFT_TEMPLATE, PromptOptions, PromptSettings
 from cppo_verl.data.templates import Prompts, TemplateError
 from cppo_verl.hardware.model_files import num_positions
 from cppo_verl.preflight.data import paths
 from cppo_verl.preflight.prompts import pad_faults
 
-OPTIONS = PromptOptions(template="model.custom_chat_template", system=None)
+OPTIONS = PromptOptions(template=SFT_TEMPLATE, system=None)
 
 
 def prompt_settings(config: DictConfig) -> PromptSettings:
     """How demonstrations are rendered, and so how the model is to be asked."""
-    kwargs = OmegaConf.select(config, KWARGS) or {}
-    return PromptSettings(
-        template=config.model.get("custom_chat_template"),
-        kwargs=OmegaConf.to_container(kwargs, resolve=True) if OmegaConf.is_config(kwargs) else dict(kwargs),
-    )
+    return PromptSettings.of(config, template=OPTIONS.template)
 
 
 def num_rows(config: DictConfig, split: str) -> int:
@@ -106,14 +102,19 @@ def _long_rows(path: Path, column: str, prompts: Prompts, limit: int) -> str | N
 
 def _render_apart(chat: list[dict[str, str]], prompts: Prompts) -> None:
     """Render a demonstration as verl 0.9.1's data set does: two messages of the user's, to find the system prompt, and
-    each message by itself.
+    each message by itself, or where that cannot be behind one of the user's.
 
     Raises:
         TemplateError: The template takes only whole chats.
     """
+    asked = {"role": "user", "content": ""}
     try:
-        for messages in ([{"role": "user", "content": ""}] * 2, *([message] for message in chat)):
-            prompts.text(messages, generation_prompt=False)
+        prompts.text([asked, asked], generation_prompt=False)
+        for message in chat:
+            try:
+                prompts.text([message], generation_prompt=False)
+            except TemplateError:
+                prompts.text([asked, message], generation_prompt=False)
     except TemplateError as error:
         raise TemplateError(
             f"{error}: verl 0.9.1 renders each message of a demonstration by itself, and two of the user's in a row; "

@@ -27,7 +27,7 @@ from cppo_verl.trainer.weight_check import not_finite_here
 
 LEARNING = "loss", "grad_norm"
 """verl's metrics of a step that are not finite where a model is lost, or would be."""
-_LOST = "no checkpoint of it was saved, and the same command would fail again: lower optim.lr, or look at the data"
+_LOST = "no checkpoint of it was saved: lower optim.lr, or look at the data"
 
 
 class FromTheMiddle(Sampler[int]):
@@ -109,7 +109,8 @@ class WarmStart(SFTTrainer):
 
     def _build_engine(self) -> None:
         super()._build_engine()
-        self.training_client.train_batch = learning(self.training_client.train_batch)
+        client = self.training_client
+        client.train_batch = learning(client.train_batch, is_scaled=getattr(self.engine, "scaler", None) is not None)
 
     def _build_dataloader(self) -> None:
         super()._build_dataloader()
@@ -145,17 +146,23 @@ class WarmStart(SFTTrainer):
             raise SystemExit(f"error: the data were used up after step {self.ckpt_handler.last_step} of {steps}")
 
 
-def learning(train_batch: Callable[..., TensorDict]) -> Callable[..., TensorDict]:
+def learning(train_batch: Callable[..., TensorDict | None], is_scaled: bool) -> Callable[..., TensorDict | None]:
     """A worker's step, which ends the run where its loss or its gradient is not finite.
 
     verl 0.9.1 leaves out such an update and goes on.
+
+    Args:
+        train_batch: The step; a rank that has no outputs, as one of sequence parallelism, gives None.
+        is_scaled: Whether the loss is scaled, as in float16: gradients that are not finite are then how the scale is
+            found.
     """
+    looked_at = LEARNING[:1] if is_scaled else LEARNING
 
     @wraps(train_batch)
-    def step(*args, **kwargs) -> TensorDict:
+    def step(*args, **kwargs) -> TensorDict | None:
         output = train_batch(*args, **kwargs)
-        metrics = tu.get(output, "metrics") or {}  # a rank that does not log has none
-        values = {name: float(torch.as_tensor(metrics[name]).float().mean()) for name in LEARNING if name in metrics}
+        metrics = {} if output is None else tu.get(output, "metrics") or {}
+        values = {name: float(torch.as_tensor(metrics[name]).float().mean()) for name in looked_at if name in metrics}
         if wrong := [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]:
             raise SystemExit(f"error: in a step {', '.join(wrong)}; {_LOST}")
         return output

@@ -26,7 +26,8 @@ def test_a_template_that_opens_a_tag_and_refuses_a_system_message(train, runner,
     rows = write_rows(tmp_path / "rows.parquet", asked, prompt=[ask(text, "tags", SYSTEM) for text in asked])
     run = train(
         *("run", generation, as_override(TEMPLATE), "data.system=fold", "data.filter_overlong_prompts=true"),
-        *(f"data.train_files={rows}", f"trainer.rollout_data_dir={tmp_path}/dumps"),
+        *(f"data.train_files={rows}", f"data.val_files={rows}", "data.val_max_samples=16"),
+        f"trainer.rollout_data_dir={tmp_path}/dumps",
         *("trainer.save_freq=2", "trainer.test_freq=1", "trainer.val_before_train=true"),
         "actor_rollout_ref.actor.optim.lr=1e-6",
     )
@@ -37,10 +38,10 @@ def test_a_template_that_opens_a_tag_and_refuses_a_system_message(train, runner,
     validated = [value for name, value in steps[0].items() if name.startswith("val-") and "/format/" in name]
     assert any(value > 0 for value in validated)
     for line in (tmp_path / "dumps/1.jsonl").read_text().splitlines():
-        assert f"{SYSTEM}\n\n" in json.loads(line)["input"]
+        assert f"user\n{SYSTEM}\n\n" in json.loads(line)["input"]
 
     command = [sys.executable, "-m", "cppo_verl", "evaluate", "device=cpu", "benchmarks=[toy]"]
-    own = (f"+files.toy={toy}/test.parquet", f"model={run.folder}", f"out={tmp_path}/out", "sampling.max_tokens=64")
+    own = (f"+files.toy={rows}", f"model={run.folder}", f"out={tmp_path}/out", "sampling.max_tokens=64")
     evaluated = runner([*command, *own], tmp_path / "evaluation_log")
     assert f"(of {run.folder}/config.yaml)" in evaluated.terminal.replace("\n", "")
     assert json.loads((tmp_path / "out/results.json").read_text())["benchmarks"]["toy"]["format"] > 0

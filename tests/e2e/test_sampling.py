@@ -30,14 +30,14 @@ VERLS_LOOP = f"actor_rollout_ref.rollout.agent.default_agent_loop={ONE_BY_ONE}"
 
 @pytest.fixture(scope="module")
 def run(repo, prefork, toy, tmp_path_factory) -> Callable[..., Path]:
-    """`run("v0", dumps, options, *overrides)`: the folder of a run of two steps. Dumps, into `rollouts` in it, need all
+    """`run("v0", dumps, options, *overrides)`: the folder of a run of two steps. Dumps, beside it, need all
     completions: with them all are sent to the trainer."""
     base = tmp_path_factory.mktemp("sampling")
     with running(repo, prefork) as runner:
         train = trainer(runner, toy, base)
 
         @cache
-        def start(generation: str, dumps: bool, options: str = "allocation", *overrides: str) -> Path:
+        def start(generation: str, dumps: bool, options: str, *overrides: str) -> Path:
             name = "_".join((generation, "in_trainer" if dumps else "there", options, *("other" for _ in overrides)))
             return train(
                 name,
@@ -69,7 +69,7 @@ def test_pruned_there_or_in_the_trainer_the_weights_are_the_same(run, generation
 
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_together_or_one_by_one_the_same_is_sampled_and_trained(run, generation):
-    one_by_one, together = run("v0", True, "allocation", VERLS_LOOP), run(generation, True)
+    one_by_one, together = run("v0", True, "allocation", VERLS_LOOP), run(generation, True, "allocation")
     expected = sampled(one_by_one)
     assert len(expected) == STEPS * QUESTIONS * G
     assert sampled(together) == expected

@@ -18,7 +18,7 @@ from verl.trainer.sft_trainer import SFTTrainer
 from verl.utils.tensordict_utils import get_tensordict
 
 from cppo_verl.runs.checkpoints import LATEST, Checkpoints
-from cppo_verl.sft.trainer import WarmStart
+from cppo_verl.sft.trainer import WarmStart, learning
 
 ROWS, BATCH, EPOCHS = 20, 4, 3
 PER_EPOCH = ROWS // BATCH
@@ -172,3 +172,10 @@ def test_weights_that_are_not_finite_are_not_saved(start, tmp_path, monkeypatch)
     with pytest.raises(SystemExit, match=r"error: step 10: weights are not finite: weight; no checkpoint of it"):
         start("run")
     assert Checkpoints(tmp_path / "run").last_complete().name == f"global_step_{PER_EPOCH}", "the last good one"
+
+
+def test_what_is_no_sign_of_a_lost_model_is_not_taken_for_one():
+    """A rank without outputs, and a gradient beyond float16 while the loss's scale is being found."""
+    assert learning(lambda: None, is_scaled=False)() is None
+    overflown = get_tensordict({}, {"metrics": {"loss": 1.0, "grad_norm": math.inf}})
+    assert learning(lambda: overflown, is_scaled=True)() is overflown

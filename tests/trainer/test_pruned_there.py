@@ -46,6 +46,7 @@ def options() -> Iterator[list[str]]:
         for rate, zero_variance in (("0.5", "keep"), ("0.75", "drop")):
             yield [f"cppo.metric={metric}", f"cppo.pruning_rate={rate}", f"cppo.zero_variance={zero_variance}"]
     yield ["cppo.pruning_rate=0", "cppo.zero_variance=drop"]
+    yield ["cppo.pruning_rate=0", "cppo.allocation=false"]
     for estimator in ("rloo", "opo", "grpo_vectorized"):
         yield ["cppo.pruning_rate=0.5", f"algorithm.adv_estimator={estimator}"]
 

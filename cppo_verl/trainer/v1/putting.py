@@ -36,30 +36,54 @@ class Putter:
     """
 
     def __init__(self):
-        self._waiting: list[Completions] = []
-        self._next: asyncio.Future[None] | None = None
-        """The put that will take those that wait."""
+        self._waiting: list[tuple[Completions, asyncio.Future[None]]] = []
+        self._next: asyncio.Task[None] | None = None
+        """What will put those that wait."""
         self._turn = asyncio.Lock()
 
     async def put(self, completions: Completions) -> None:
-        """Put a question's, and return when they are there; all questions have the same columns.
+        """Put a question's, and return when they are there.
 
         Raises:
-            Exception: The put failed, for each question in it.
+            Exception: They could not be put, not by themselves either.
         """
         if not completions.keys:
             return  # the queue takes no empty batch
-        self._waiting.append(completions)
+        is_there = asyncio.get_running_loop().create_future()
+        self._waiting.append((completions, is_there))
         if self._next is None:
             self._next = asyncio.ensure_future(self._put_waiting())
-        await asyncio.shield(self._next)
+        await is_there
 
     async def _put_waiting(self) -> None:
         async with self._turn:
             waiting, self._waiting, self._next = self._waiting, [], None
-            keys, rows, tags = (list(chain.from_iterable(part)) for part in zip(*waiting, strict=True))
-            fields = list_of_dict_to_tensordict(rows)
-            await tq.async_kv_batch_put(keys=keys, fields=fields, tags=tags, partition_id=TRAIN)
+            # After a resume some were asked to be pruned, and some were not: these have other columns.
+            by_columns: dict[frozenset[str], list[tuple[Completions, asyncio.Future[None]]]] = {}
+            for completions, is_there in waiting:
+                by_columns.setdefault(frozenset(completions.rows[0]), []).append((completions, is_there))
+            for together in by_columns.values():
+                ended = await _put_each([completions for completions, _ in together])
+                for (_, is_there), error in zip(together, ended, strict=True):
+                    if is_there.done():
+                        continue  # given up meanwhile
+                    if error is None:
+                        is_there.set_result(None)
+                    else:
+                        is_there.set_exception(error)
+
+
+async def _put_each(questions: list[Completions]) -> list[BaseException | None]:
+    """Put questions of the same columns together, and where that fails each by itself; returns what failed of each."""
+    (failed,) = await asyncio.gather(_put(questions), return_exceptions=True)
+    if failed is None or len(questions) == 1:
+        return [failed] * len(questions)
+    return await asyncio.gather(*(_put([question]) for question in questions), return_exceptions=True)
+
+
+async def _put(questions: list[Completions]) -> None:
+    keys, rows, tags = (list(chain.from_iterable(part)) for part in zip(*questions, strict=True))
+    await tq.async_kv_batch_put(keys=keys, fields=list_of_dict_to_tensordict(rows), tags=tags, partition_id=TRAIN)
 
 
 def columns_read(is_pruned: bool) -> frozenset[str]:

@@ -18,20 +18,24 @@ class Queue:
 
     def __init__(self, monkeypatch):
         self.puts: list[list[str]] = []
+        self.columns: dict[str, set[str]] = {}
         self.may_end = asyncio.Event()
-        self.error: Exception | None = None
+        self.refuses: str | None = None
+        """A key that it does not take."""
         monkeypatch.setattr(tq, "async_kv_batch_put", self._put)
 
     async def _put(self, keys, fields, tags, partition_id) -> None:
         assert len(keys) == len(fields) == len(tags)
         self.puts.append(keys)
+        self.columns |= {key.split("_")[0]: set(fields.keys()) for key in keys}
         await self.may_end.wait()
-        if self.error:
-            raise self.error
+        if self.refuses in keys:
+            raise OSError("no room")
 
 
-def of(uid: str, number: int = 2) -> Completions:
-    return Completions([f"{uid}_{i}_0" for i in range(number)], [{"prompts": torch.ones(1)}] * number, [{}] * number)
+def of(uid: str, number: int = 2, *further: str) -> Completions:
+    row = dict.fromkeys(("prompts", *further), torch.ones(1))
+    return Completions([f"{uid}_{i}_0" for i in range(number)], [row] * number, [{}] * number)
 
 
 def test_questions_that_come_during_a_put_go_together_in_the_next(monkeypatch):
@@ -50,16 +54,29 @@ def test_questions_that_come_during_a_put_go_together_in_the_next(monkeypatch):
     asyncio.run(run())
 
 
-def test_a_put_that_fails_fails_for_each_of_its_questions_and_for_no_other(monkeypatch):
+def test_a_question_that_cannot_be_put_fails_alone(monkeypatch):
     async def run():
         queue, putter = Queue(monkeypatch), Putter()
-        queue.error = OSError("no room")
+        queue.refuses = of("1:1").keys[0]
         queue.may_end.set()
-        ended = await asyncio.gather(*(putter.put(of(f"1:{i}")) for i in range(2)), return_exceptions=True)
-        assert [str(error) for error in ended] == ["no room"] * 2
-        queue.error = None
-        await putter.put(of("1:2"))
-        assert queue.puts[-1] == of("1:2").keys
+        ended = await asyncio.gather(*(putter.put(of(f"1:{i}")) for i in range(3)), return_exceptions=True)
+        assert [error and str(error) for error in ended] == [None, "no room", None]
+        assert queue.puts[1:] == [of(f"1:{i}").keys for i in range(3)], "each by itself after all at once"
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+def test_questions_of_other_columns_are_put_apart(monkeypatch, order):
+    """As after a resume, where those that were being sampled are asked without a rule."""
+    questions = of("1:0"), of("1:1", 2, "extra_fields"), of("1:2")
+
+    async def run():
+        queue, putter = Queue(monkeypatch), Putter()
+        queue.may_end.set()
+        await asyncio.gather(*(putter.put(questions[i]) for i in order))
+        assert sorted(map(sorted, queue.puts)) == [sorted(of("1:0").keys + of("1:2").keys), of("1:1").keys]
+        assert queue.columns == {"1:0": {"prompts"}, "1:1": {"prompts", "extra_fields"}, "1:2": {"prompts"}}
 
     asyncio.run(run())
 
