@@ -63,7 +63,7 @@ def moves(args: argparse.Namespace, read: frozenset[str]) -> list[tuple[str, str
     questions = [made_up(f"1:{position}", args) for position in range(args.questions)]
     keys = [key for question in questions for key in question.keys]
     everything, rows = frozenset(questions[0].rows[0]), []
-    few = everything & read
+    few, loop = everything & read, asyncio.new_event_loop()  # one for all puts, as a worker has
 
     def timed(move: str, columns: int, run: Callable[[], object], clears: bool = False) -> None:
         times = []
@@ -77,14 +77,14 @@ def moves(args: argparse.Namespace, read: frozenset[str]) -> list[tuple[str, str
 
     def put(move: str, columns: frozenset[str], by: Callable[[list[Completions]], list[Completions]]) -> None:
         puts = by([_only(question, columns) for question in questions])
-        timed(move, len(columns), lambda: asyncio.run(_put_each(puts)), clears=True)
+        timed(move, len(columns), lambda: loop.run_until_complete(_put_each(puts)), clears=True)
 
     put("put, one by one", everything, _one_by_one)
     put("put, a question at a time", everything, list)
     put("put, a question at a time, what is read", few, list)
     put("put, together, what is read", few, _together)
 
-    asyncio.run(_put_each(_together([_only(question, few) for question in questions])))
+    loop.run_until_complete(_put_each(_together([_only(question, few) for question in questions])))
     batch = KVBatchMeta(partition_id=TRAIN, keys=keys, tags=[{}] * len(keys))
     columns, two = columns_there(batch, FORWARDS_READ), ["rm_scores", "rollout_log_probs"]
     timed("which columns are there", len(few), lambda: columns_there(batch, FORWARDS_READ))

@@ -186,7 +186,6 @@ def test_an_evaluation_asks_as_the_demonstrations_were_rendered(sft, model, tmp_
     settings, file = settings_of_run(str(tmp_path / "model"))
     assert (settings.template, settings.kwargs) == ("a template", {"enable_thinking": False})
     assert file.parent == tmp_path / "model"
-    config.trainer.default_local_dir, config.trainer.val_only = str(tmp_path / "run"), False
     checkpoint = tmp_path / "run/global_step_2/huggingface"
     shutil.copytree(model, checkpoint)
     (tmp_path / "run/config.yaml").write_text(OmegaConf.to_yaml(config))
