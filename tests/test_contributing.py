@@ -32,7 +32,7 @@ def clone(repo: Path, tmp_path: Path) -> Path:
 
 def run(clone: Path, *command: object) -> None:
     """Run Python in the copy, whose package is the one that is imported."""
-    env = {**os.environ, "PYTHONPATH": str(clone)}
+    env = {**os.environ, "PYTHONPATH": str(clone), "PYTEST_ADDOPTS": ""}  # which are for the tests that run this
     command = [sys.executable, "-m", *map(str, command)]
     ended = subprocess.run(command, cwd=clone, env=env, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
