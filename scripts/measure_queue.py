@@ -14,8 +14,7 @@ import argparse
 import asyncio
 import os
 import time
-from collections.abc import Callable
-from itertools import chain
+from collections.abc import Awaitable, Callable
 from statistics import median
 
 os.environ["VERL_PLATFORM"] = "cpu"
@@ -75,16 +74,17 @@ def moves(args: argparse.Namespace, read: frozenset[str]) -> list[tuple[str, str
                 tq.kv_clear(keys=keys, partition_id=TRAIN)
         rows.append((move, str(columns), f"{1000 * median(times[1:]) / len(keys):.2f}"))
 
-    def put(move: str, columns: frozenset[str], by: Callable[[list[Completions]], list[Completions]]) -> None:
-        puts = by([_only(question, columns) for question in questions])
-        timed(move, len(columns), lambda: loop.run_until_complete(_put_each(puts)), clears=True)
+    def put(move: str, puts: list[Completions], how: Callable[[list[Completions]], Awaitable[None]]) -> None:
+        columns = len(puts[0].rows[0])
+        timed(move, columns, lambda: loop.run_until_complete(how(puts)), clears=True)
 
-    put("put, one by one", everything, _one_by_one)
-    put("put, a question at a time", everything, list)
-    put("put, a question at a time, what is read", few, list)
-    put("put, together, what is read", few, _together)
+    put("put, one by one", _one_by_one(questions), _in_turn)
+    put("put, a question at a time", questions, _in_turn)
+    questions = [_only(question, few) for question in questions]
+    put("put, a question at a time, what is read", questions, _in_turn)
+    put("put, together, what is read", questions, _at_once)
 
-    loop.run_until_complete(_put_each(_together([_only(question, few) for question in questions])))
+    loop.run_until_complete(_at_once(questions))
     batch = KVBatchMeta(partition_id=TRAIN, keys=keys, tags=[{}] * len(keys))
     columns, two = columns_there(batch, FORWARDS_READ), ["rm_scores", "rollout_log_probs"]
     timed("which columns are there", len(few), lambda: columns_there(batch, FORWARDS_READ))
@@ -138,13 +138,14 @@ def _one_by_one(questions: list[Completions]) -> list[Completions]:
     return [Completions([k], [r], [t]) for of_one in questions for k, r, t in zip(*of_one, strict=True)]
 
 
-def _together(questions: list[Completions]) -> list[Completions]:
-    return [Completions(*(list(chain.from_iterable(part)) for part in zip(*questions, strict=True)))]
-
-
-async def _put_each(puts: list[Completions]) -> None:
+async def _in_turn(puts: list[Completions]) -> None:
     for completions in puts:
         await Putter().put(completions)
+
+
+async def _at_once(puts: list[Completions]) -> None:
+    putter = Putter()
+    await asyncio.gather(*(putter.put(completions) for completions in puts))
 
 
 def _parse_args() -> argparse.Namespace:

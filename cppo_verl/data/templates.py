@@ -39,11 +39,8 @@ class Prompts:
         model: str = "",
         options: PromptOptions | None = None,
     ):
-        self.tokenizer, self.settings, self.options = (
-            tokenizer,
-            settings or PromptSettings(),
-            options or PromptOptions(),
-        )
+        self.tokenizer = tokenizer
+        self.settings, self.options = settings or PromptSettings(), options or PromptOptions()
         self.model = model or getattr(tokenizer, "name_or_path", "")
         if self.settings.template is not None:
             tokenizer.chat_template = self.settings.template

@@ -8,19 +8,9 @@ from omegaconf import DictConfig
 
 from cppo_verl.algorithm.errors import ConfigError
 from cppo_verl.hardware.drivers import why_no_gpu
-from cppo_verl.hardware.model_files import (
-    code_fault,
-    model_fault,
-    tokenizer_fault,
-    weights_fault,
-)
+from cppo_verl.hardware.model_files import code_fault, model_fault, tokenizer_fault, weights_fault
 from cppo_verl.hardware.trainable import architecture_fault
-from cppo_verl.preflight.attention import (
-    attention_in_words,
-    flash_fault,
-    fused_fault,
-    remark_on_rows,
-)
+from cppo_verl.preflight.attention import attention_in_words, flash_fault, fused_fault, remark_on_rows
 from cppo_verl.preflight.loggers import faults_of
 from cppo_verl.preflight.losses import rate_faults
 from cppo_verl.preflight.same_run import changed_faults

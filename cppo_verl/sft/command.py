@@ -37,10 +37,7 @@ def run(config: DictConfig) -> None:
     config.trainer.default_local_dir = str(folder)
     check(config)
     print(describe(config), *(f"note: {remark}" for remark in remarks(config)), sep="\n", flush=True)
-    from cppo_verl.runs.endings import (  # imports torch: after what does not need it
-        explained,
-        sigterm_interrupts,
-    )
+    from cppo_verl.runs.endings import explained, sigterm_interrupts  # imports torch: after what does not need it
 
     with alone_in(folder):
         wait_for_strays(folder)

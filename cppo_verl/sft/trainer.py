@@ -24,6 +24,7 @@ from verl.utils.checkpoint import CheckpointHandler
 
 from cppo_verl.runs.checkpoints import Checkpoints
 from cppo_verl.trainer.weight_check import not_finite_here
+from cppo_verl.watch.alarms import in_words
 
 LEARNING = "loss", "grad_norm"
 """verl's metrics of a step that are not finite where a model is lost, or would be."""
@@ -87,8 +88,7 @@ class WholeCheckpoints(CheckpointHandler):
         found: list[list[str]] = [[]] * dist.get_world_size()
         dist.all_gather_object(found, not_finite_here(self.engine.module))
         if names := sorted(set(chain(*found))):
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            raise SystemExit(f"error: step {step}: weights are not finite: {', '.join(names[:3])}{more}; {_LOST}")
+            raise SystemExit(f"error: {in_words(step, names)}; {_LOST}")
 
     def load_checkpoint(self) -> int:
         """The step that the run goes on from, 0 for the beginning."""
@@ -110,7 +110,7 @@ class WarmStart(SFTTrainer):
     def _build_engine(self) -> None:
         super()._build_engine()
         client = self.training_client
-        client.train_batch = learning(client.train_batch, is_scaled=getattr(self.engine, "scaler", None) is not None)
+        client.train_batch = learning(client.train_batch, lambda: getattr(self.engine, "scaler", None) is not None)
 
     def _build_dataloader(self) -> None:
         super()._build_dataloader()
@@ -146,7 +146,9 @@ class WarmStart(SFTTrainer):
             raise SystemExit(f"error: the data were used up after step {self.ckpt_handler.last_step} of {steps}")
 
 
-def learning(train_batch: Callable[..., TensorDict | None], is_scaled: bool) -> Callable[..., TensorDict | None]:
+def learning(
+    train_batch: Callable[..., TensorDict | None], is_scaled: Callable[[], bool]
+) -> Callable[..., TensorDict | None]:
     """A worker's step, which ends the run where its loss or its gradient is not finite.
 
     verl 0.9.1 leaves out such an update and goes on.
@@ -154,14 +156,14 @@ def learning(train_batch: Callable[..., TensorDict | None], is_scaled: bool) -> 
     Args:
         train_batch: The step; a rank that has no outputs, as one of sequence parallelism, gives None.
         is_scaled: Whether the loss is scaled, as in float16: gradients that are not finite are then how the scale is
-            found.
+            found. Asked at a step, because verl makes the scaler with the model, after the worker.
     """
-    looked_at = LEARNING[:1] if is_scaled else LEARNING
 
     @wraps(train_batch)
     def step(*args, **kwargs) -> TensorDict | None:
         output = train_batch(*args, **kwargs)
         metrics = {} if output is None else tu.get(output, "metrics") or {}
+        looked_at = LEARNING[:1] if is_scaled() else LEARNING
         values = {name: float(torch.as_tensor(metrics[name]).float().mean()) for name in looked_at if name in metrics}
         if wrong := [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]:
             raise SystemExit(f"error: in a step {', '.join(wrong)}; {_LOST}")

@@ -109,8 +109,13 @@ def check_finite(step: int, metrics: Mapping[str, float], *, mean_loss: bool = T
 
 def weights_not_finite(step: int, names: Sequence[str]) -> NotFinite:
     """The error for weights of these names."""
+    return NotFinite(f"{in_words(step, names)}. {_ADVICE}")
+
+
+def in_words(step: int, names: Sequence[str]) -> str:
+    """That weights of these names are not finite."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return NotFinite(f"step {step}: weights are not finite: {', '.join(names[:3])}{more}. {_ADVICE}")
+    return f"step {step}: weights are not finite: {', '.join(names[:3])}{more}"
 
 
 def _is_learning(name: Sequence[str]) -> bool:

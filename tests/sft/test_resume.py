@@ -176,6 +176,6 @@ def test_weights_that_are_not_finite_are_not_saved(start, tmp_path, monkeypatch)
 
 def test_what_is_no_sign_of_a_lost_model_is_not_taken_for_one():
     """A rank without outputs, and a gradient beyond float16 while the loss's scale is being found."""
-    assert learning(lambda: None, is_scaled=False)() is None
+    assert learning(lambda: None, lambda: False)() is None
     overflown = get_tensordict({}, {"metrics": {"loss": 1.0, "grad_norm": math.inf}})
-    assert learning(lambda: overflown, is_scaled=True)() is overflown
+    assert learning(lambda: overflown, lambda: True)() is overflown
